@@ -1,0 +1,9 @@
+"""Which Earth embeddings are better together? See README.md."""
+
+from ecjax.arrays import Task
+from ecjax.errors import InputError, UsageError
+from ecjax.evaluate import Result, evaluate
+from ecjax.study import Study, read_study
+
+__all__ = ["InputError", "Result", "Study", "Task", "UsageError", "evaluate", "read_study"]
+__version__ = "0.1.0"

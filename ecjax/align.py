@@ -1,0 +1,301 @@
+"""The one place that decides about rows: a study or tables in, aligned tasks out.
+
+Rule of common rows: an id that any of a task's embeddings lacks (absent, null or masked) is
+dropped for every subset of that task, so that gaps in one model do not pose as complementarity.
+The task table's order is kept.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from ecjax.errors import InputError, counted, listing, neutral, quote
+from ecjax.guard import check_distinct, check_sources, guard
+from ecjax.notes import TASK_TABLE, Note, in_words, near_neighbours, note_rows, notice_vectors
+from ecjax.study import EmbeddingSource, Study
+from ecjax.tables import EmbeddingTable, TaskTable, read_embedding, read_task
+from ecjax.values import class_target, regression_target
+
+# A table of which more rows than this are missing is more likely broken than gappy.
+MAX_MISSING_SHARE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedTask:
+    """One task on the rows that all of its embeddings have.
+
+    Attributes:
+        name: The task.
+        kind: "regression" or "classification".
+        ids: (n,) int64 or object (str).
+        targets: The t target names; one for classification.
+        y: (n, t) float64, or (n,) int32 codes into `classes`.
+        classes: The c labels as text; () for regression.
+        embeddings: Name to (n, p_m) float32 or float64, C-contiguous, in the study's order.
+        lat, lon: (n,) float64 degrees, or None.
+        group: (n,) object, or None.
+        sample: Tasks with equal `sample` share their rows and the very same embedding arrays.
+        notes: What was dropped or noticed.
+    """
+
+    name: str
+    kind: str
+    ids: np.ndarray
+    targets: tuple[str, ...]
+    y: np.ndarray
+    classes: tuple[str, ...]
+    embeddings: dict[str, np.ndarray]
+    lat: np.ndarray | None
+    lon: np.ndarray | None
+    group: np.ndarray | None
+    sample: int
+    notes: tuple[Note, ...]
+
+
+def align(study: Study) -> tuple[AlignedTask, ...]:
+    """Reads and aligns a study's tables; each embedding table is read once.
+
+    Raises:
+        InputError: A table is unusable; the message says where, how many and the way out.
+    """
+    read: dict[EmbeddingSource, EmbeddingTable] = {}
+    pairs = []
+    for source in study.tasks.values():
+        check_sources(source.embeddings, f"task {quote(source.name)}")
+        task = read_task(source)
+        for embedding in source.embeddings.values():
+            if embedding not in read:
+                read[embedding] = read_embedding(embedding)
+        pairs.append((task, {name: read[e] for name, e in source.embeddings.items()}))
+    return align_tables(pairs, study.join)
+
+
+def align_tables(
+    pairs: Iterable[tuple[TaskTable, Mapping[str, EmbeddingTable]]], join: str = "inner"
+) -> tuple[AlignedTask, ...]:
+    """Aligns each task's table with its embedding tables on the id.
+
+    Args:
+        pairs: Tasks with their embeddings.
+        join: "inner", or "exact": ids absent from one table are an error.
+
+    Raises:
+        InputError: The tables do not fit together, or a feature column is a leak.
+    """
+    samples: dict[tuple, tuple[int, dict[str, np.ndarray]]] = {}
+    return tuple(_align_one(task, tables, join, samples) for task, tables in pairs)
+
+
+def check_rows(task: AlignedTask, folds: int) -> None:
+    """Raises an InputError if a task has fewer rows than 2 x folds."""
+    n = len(task.ids)
+    if n >= 2 * folds:
+        return
+    way_out = f"use --folds={n // 2} or fewer, or more rows" if n >= 4 else "use more rows"
+    raise InputError(
+        f"task {quote(task.name)}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
+        f"{folds} = {2 * folds} are needed; {way_out}"
+    )
+
+
+def class_notes(task: AlignedTask, folds: int) -> list[Note]:
+    """Returns a note on the classes with fewer members than folds, if there are any."""
+    if task.kind == "regression":
+        return []
+    few = np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+    first = [task.classes[code] for code in few[:1]]
+    return [Note(task.name, TASK_TABLE, "few members", len(few), name) for name in first]
+
+
+def describe(tasks: Iterable[AlignedTask]) -> str:
+    """Returns what `ecjax validate` prints: rows, targets, embeddings and notes of each task."""
+    return "\n\n".join(_describe_one(task) for task in tasks)
+
+
+def _align_one(
+    task: TaskTable, tables: Mapping[str, EmbeddingTable], join: str, samples: dict
+) -> AlignedTask:
+    y, classes, has_target = _targets(task)
+    keep = has_target
+    notes = note_rows(task.name, TASK_TABLE, "missing target", ~has_target, task.ids)
+    places = {}
+    for name, table in tables.items():
+        places[name], present, found = _place(task, table, join)
+        keep = keep & present
+        notes += found
+    if not keep.any():
+        raise InputError(
+            f"{task.where}: no row has a target and a vector in every one of "
+            f"{listing(tables, 10)}; compare the ids of the tables"
+        )
+    ids = task.ids[keep]
+    rows = {name: place[keep] for name, place in places.items()}
+    sample, matrices = _sample(ids, tables, rows, samples)
+    kept = _kept(task, keep)
+    y, classes = _used_classes(y[keep], classes) if classes else (y[keep], ())
+    check_distinct(matrices, tables, task.where)
+    for name, matrix in matrices.items():
+        notes += guard(kept, y, classes, tables[name], matrix, rows[name])
+        notes += notice_vectors(task.name, name, tables[name].columns, matrix, ids)
+    if kept.lat is not None:
+        near = near_neighbours(kept.lat, kept.lon)
+        notes += note_rows(task.name, TASK_TABLE, "near neighbours", near, ids)
+    return AlignedTask(
+        name=task.name,
+        kind=task.kind,
+        ids=ids,
+        targets=tuple(task.targets),
+        y=y,
+        classes=classes,
+        embeddings=matrices,
+        lat=kept.lat,
+        lon=kept.lon,
+        group=kept.group,
+        sample=sample,
+        notes=notes,
+    )
+
+
+def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
+    """The task's ids and places of the rows (n,) to keep; its targets stay as they are."""
+    return dataclasses.replace(
+        task,
+        ids=task.ids[keep],
+        lat=None if task.lat is None else task.lat[keep],
+        lon=None if task.lon is None else task.lon[keep],
+        group=None if task.group is None else task.group[keep],
+        coordinates={name: values[keep] for name, values in task.coordinates.items()},
+    )
+
+
+def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """All rows' y, the classes, and (n,) whether a row has every target."""
+    where = {name: f"{task.where}: target {quote(name)}" for name in task.targets}
+    if task.kind == "classification":
+        ((name, values),) = task.targets.items()
+        y, classes = class_target(values, task.ids, where[name])
+        given = y >= 0
+    else:
+        y = np.stack(
+            [regression_target(v, task.ids, where[name]) for name, v in task.targets.items()],
+            axis=1,
+        )
+        classes, given = (), ~np.isnan(y).any(axis=1)
+    _check_share(~given, task.ids, f"{task.where}: target {listing(task.targets)}")
+    return y, classes, given
+
+
+def _check_share(missing: np.ndarray, ids: np.ndarray, where: str) -> None:
+    count = int(missing.sum())
+    if count > MAX_MISSING_SHARE * len(missing):
+        raise InputError(
+            f"{where}: {count:,} of {counted(len(missing), 'row')} are missing or masked, first at "
+            f"id {quote(ids[np.argmax(missing)])}, and more than {MAX_MISSING_SHARE:.0%} is an "
+            "error; fill them, or remove those rows from the task table if that is meant"
+        )
+
+
+def _place(
+    task: TaskTable, table: EmbeddingTable, join: str
+) -> tuple[np.ndarray, np.ndarray, tuple[Note, ...]]:
+    """Where in an embedding table each of the task's rows is, and whether there is a vector."""
+    _check_id_types(task, table)
+    place = pd.Index(table.ids).get_indexer(pd.Index(task.ids))  # (n,), -1 where absent
+    present = place >= 0
+    unused = ~np.isin(np.arange(len(table.ids)), place[present])
+    if not present.any():
+        raise InputError(
+            f"{table.where}: no id in common with {task.where} (there {quote(task.ids[0])}, here "
+            f"{quote(table.ids[0])}); compare the id columns of both"
+        )
+    if join == "exact" and (unused.any() or not present.all()):
+        absent, surplus = task.ids[~present], table.ids[unused]
+        first = (absent if len(absent) else surplus)[0]
+        raise InputError(
+            f'{table.where}: join = "exact", but {counted(len(absent), "id")} of {task.where} '
+            f"absent here and {counted(len(surplus), 'id')} of this table absent there, first "
+            f'{quote(first)}; complete the tables, or use join = "inner"'
+        )
+    missing, fill = table.missing[place] & present, table.fill[place] & present
+    there = present.nonzero()[0]
+    _check_share((missing | fill)[there], task.ids[there], f"{table.where}: vectors")
+    notes = (
+        note_rows(task.name, table.name, "id absent", ~present, task.ids)
+        + note_rows(task.name, table.name, "missing value", missing, task.ids)
+        + note_rows(task.name, table.name, "masked row", fill, task.ids)
+    )
+    if unused.any():  # the least id, not the first: no word depends on the table's order
+        surplus, least = int(unused.sum()), str(min(table.ids[unused]))
+        notes += (Note(task.name, table.name, "id without label", surplus, least),)
+    return place, present & ~missing & ~fill, notes
+
+
+def _check_id_types(task: TaskTable, table: EmbeddingTable) -> None:
+    if task.ids.dtype == table.ids.dtype:
+        return
+    kinds = [("text" if ids.dtype == object else "numbers") for ids in (task.ids, table.ids)]
+    raise InputError(
+        f"{table.where}: ids are {kinds[1]} (column {quote(table.id_column)}, first "
+        f"{quote(table.ids[0])}), but {kinds[0]} in {task.where} (first {quote(task.ids[0])}); "
+        '"1" and 1 are not taken for the same, so store them alike'
+    )
+
+
+def _sample(
+    ids: np.ndarray,
+    tables: Mapping[str, EmbeddingTable],
+    rows: Mapping[str, np.ndarray],
+    samples: dict,
+) -> tuple[int, dict[str, np.ndarray]]:
+    """The sample's number and matrices, those of an earlier task where rows and tables agree."""
+    key = (
+        tuple(ids) if ids.dtype == object else ids.tobytes(),
+        tuple((name, id(tables[name].vectors), rows[name].tobytes()) for name in tables),
+    )
+    if key not in samples:
+        matrices = {name: _rows(tables[name].vectors, rows[name]) for name in tables}
+        samples[key] = len(samples), matrices
+    return samples[key]
+
+
+def _rows(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(n, p) vectors of the given rows, without a copy where that is all of them in order."""
+    if len(rows) == len(vectors) and (rows == np.arange(len(rows))).all():
+        return vectors
+    return vectors[rows]
+
+
+def _used_classes(y: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes and labels without the classes that no common row has."""
+    used, codes = np.unique(y, return_inverse=True)
+    return codes.astype(np.int32), tuple(classes[code] for code in used)
+
+
+def _describe_one(task: AlignedTask) -> str:
+    lines = [f"task {quote(task.name)}: {task.kind}, {counted(len(task.ids), 'row')} used"]
+    if task.kind == "classification":
+        members = np.bincount(task.y, minlength=len(task.classes))
+        small, large = int(members.argmin()), int(members.argmax())
+        lines.append(
+            f"  target {quote(task.targets[0])}: {len(task.classes)} classes, the smallest "
+            f"{quote(task.classes[small])} ({members[small]:,}), the largest "
+            f"{quote(task.classes[large])} ({members[large]:,})"
+        )
+    else:
+        width = max(len(neutral(name)) for name in task.targets)
+        for name, values in zip(task.targets, task.y.T, strict=True):
+            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}")
+    width = max(len(name) for name in task.embeddings)
+    for name, matrix in task.embeddings.items():
+        columns = f"{matrix.shape[1]:,}".rjust(5)
+        lines.append(
+            f"  embedding {name:{width}}  {columns} columns  {matrix.dtype}  {_range(matrix)}"
+        )
+    lines += [f"  note: {in_words(note)}" for note in task.notes]
+    return "\n".join(lines)
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values.min():.6g} to {values.max():.6g}"

@@ -1,0 +1,243 @@
+"""Arrays as input: the same checks, rows and notes as for tables, without files."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecjax.align import AlignedTask, align_tables
+from ecjax.errors import InputError, counted, listing, quote
+from ecjax.keys import check_known
+from ecjax.study import KINDS, MAX_EMBEDDINGS, check_name
+from ecjax.tables import EmbeddingTable, TaskTable
+from ecjax.values import check_finite, check_ids, coordinate, infer_kind, masked_rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """One task as arrays; row i of every array is the same place.
+
+    Attributes:
+        y: (n,) or (n, t) targets: floats for regression; text, booleans or categories for classes;
+            integers only with `kind`. A list, an array, or a pandas Series or DataFrame, whose
+            column names are the targets' names.
+        embeddings: Name to (n, p) floats, in place of those given to `evaluate`.
+        kind: "regression" or "classification"; by default as the type of `y` says.
+        id: (n,) unique integers or text; by default the row numbers.
+        lat, lon: (n,) degrees.
+        group: (n,) labels.
+    """
+
+    y: Any
+    embeddings: Mapping[str, Any] | None = None
+    kind: str | None = None
+    id: Any = None
+    lat: Any = None
+    lon: Any = None
+    group: Any = None
+
+
+def align_arrays(
+    embeddings: Mapping[str, Any] | None, tasks: Mapping[str, Any]
+) -> tuple[AlignedTask, ...]:
+    """Checks and aligns arrays.
+
+    Args:
+        embeddings: Name to (n, p) floats (array, DataFrame, nested list); may be empty or None if
+            every task brings its own.
+        tasks: Name to a Task, or to its `y` alone.
+
+    Returns:
+        The tasks, in order, each with the embeddings in the order of `embeddings` (or else of the
+        first task's own).
+
+    Raises:
+        InputError: A name, shape, type or value is unusable, or a feature column is a leak.
+    """
+    embeddings = embeddings or {}
+    if not isinstance(embeddings, Mapping) or not isinstance(tasks, Mapping) or not tasks:
+        raise InputError(
+            'embeddings and tasks must be dicts of at least one entry, as in {"alphaearth": X}, '
+            '{"biomass": y}'
+        )
+    given = {name: t if isinstance(t, Task) else Task(t) for name, t in tasks.items()}
+    names = list(embeddings) or list(next(iter(given.values())).embeddings or {})
+    _check_names(names, given)
+    read: dict[int, EmbeddingTable] = {}
+    pairs = []
+    for name, task in given.items():
+        table = _task_table(name, task)
+        own = embeddings if task.embeddings is None else task.embeddings
+        _check_same_names(name, own, names)
+        pairs.append((table, {m: _embedding_table(m, own[m], table, read) for m in names}))
+    return align_tables(pairs)
+
+
+def _check_names(embeddings: Sequence[str], tasks: Mapping[str, Task]) -> None:
+    for name in embeddings:
+        check_name(name, "embedding")
+    for name in tasks:
+        check_name(name, "task")
+    if not 1 <= len(embeddings) <= MAX_EMBEDDINGS:
+        raise InputError(
+            f"{len(embeddings)} embeddings were given, but 1 to {MAX_EMBEDDINGS} are possible; "
+            'give a dict such as {"alphaearth": X1, "tessera": X2}'
+        )
+
+
+def _check_same_names(task: str, own: Mapping[str, Any], names: Sequence[str]) -> None:
+    if not isinstance(own, Mapping):
+        raise InputError(f"task {quote(task)}: embeddings must be a dict of arrays")
+    differing = [n for n in own if n not in names] + [n for n in names if n not in own]
+    if differing:
+        raise InputError(
+            f"task {quote(task)}: its embeddings and the study's ({listing(names, 10)}) differ in "
+            f"{listing(differing, 10)}; every task needs the same embeddings"
+        )
+
+
+def _task_table(name: str, task: Task) -> TaskTable:
+    where = f"task {quote(name)} (array)"
+    targets = _targets(task.y, name, where)
+    n = len(next(iter(targets.values())))
+    if not n:
+        raise InputError(f"{where}: y is empty; give at least one row")
+    ids = _ids(task.id, n, where)
+    if task.kind is not None:
+        check_known(task.kind, KINDS, "kind", where)
+    kinds = {task.kind or infer_kind(v, f"{where}: y") for v in targets.values()}
+    if len(kinds) > 1 or (len(targets) > 1 and "classification" in kinds):
+        raise InputError(
+            f"{where}: y has {len(targets)} columns of {' and '.join(sorted(kinds))}; several "
+            "targets must all be regression; make a task of each"
+        )
+    if (task.lat is None) != (task.lon is None):
+        raise InputError(f"{where}: one of lat and lon is given without the other; give both")
+    lat = lon = None
+    if task.lat is not None:
+        lat = coordinate(_column(task.lat, n, "lat", where), "lat", 90, ids, where)
+        lon = coordinate(_column(task.lon, n, "lon", where), "lon", 180, ids, where)
+    group = None if task.group is None else _column(task.group, n, "group", where)
+    return TaskTable(
+        name=name,
+        where=where,
+        kind=kinds.pop(),
+        ids=ids,
+        targets=targets,
+        lat=lat,
+        lon=lon,
+        group=None if group is None else group.astype(object).to_numpy(),
+    )
+
+
+def _targets(y: Any, name: str, where: str) -> dict[str, pd.Series]:
+    """Each target's values by name: a DataFrame's columns, the task's name, or name_0, name_1, …"""
+    if isinstance(y, pd.DataFrame):
+        names = [str(column) for column in y.columns]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"{where}: y needs columns with unique names, not {listing(names)}")
+        return {key: y.iloc[:, j].reset_index(drop=True) for j, key in enumerate(names)}
+    if isinstance(y, pd.Series | pd.Categorical):
+        return {name: pd.Series(y).reset_index(drop=True)}
+    values = _array(y, f"{where}: y")
+    if values.ndim == 2 and values.shape[1] > 1:
+        return {f"{name}_{j}": pd.Series(column) for j, column in enumerate(values.T)}
+    if values.ndim not in (1, 2) or values.ndim == 2 and not values.shape[1]:
+        raise InputError(f"{where}: y has shape {values.shape} instead of (n,) or (n, t)")
+    return {name: pd.Series(values.reshape(-1))}
+
+
+def _ids(given: Any, n: int, where: str) -> np.ndarray:
+    if given is None:
+        return np.arange(n)
+    column = _column(given, n, "id", where)
+    if column.isna().any() or (column.astype(object) == "").any():
+        null = column.isna() | (column.astype(object) == "")
+        raise InputError(
+            f"{where}: id has {counted(int(null.sum()), 'null id')}, first in row "
+            f"{int(null.to_numpy().argmax()) + 1:,}; give each row an id of its own"
+        )
+    objects = column.astype(object).to_numpy()
+    if pd.api.types.is_integer_dtype(column.dtype):
+        ids = column.to_numpy(np.int64)
+    elif all(isinstance(v, str) for v in objects):
+        ids = np.array([str(v) for v in objects], object)
+    else:
+        raise InputError(
+            f"{where}: id is of type {column.dtype} (first {quote(objects[0])}), but ids are whole "
+            "numbers or text; convert them to one of them"
+        )
+    check_ids(ids, f"{where}: id")
+    return ids
+
+
+def _column(values: Any, n: int, what: str, where: str) -> pd.Series:
+    """A one-dimensional argument of n values."""
+    if isinstance(values, pd.Series | pd.Categorical):
+        column = pd.Series(values).reset_index(drop=True)
+    else:
+        array = _array(values, f"{where}: {what}")
+        if array.ndim != 1:
+            raise InputError(f"{where}: {what} has shape {array.shape} instead of ({n},)")
+        column = pd.Series(array)
+    if len(column) != n:
+        raise InputError(
+            f"{where}: {what} has {counted(len(column), 'row')}, but y has {n:,}; row i of every "
+            "array must be the same place"
+        )
+    return column
+
+
+def _embedding_table(
+    name: str, given: Any, task: TaskTable, read: dict[int, EmbeddingTable]
+) -> EmbeddingTable:
+    """The task's embedding; one array given to several tasks is checked and held once."""
+    where = f"embedding {quote(name)} (array)"
+    if id(given) not in read:
+        vectors = _vectors(given, where)
+        columns = [f"{name}[{j}]" for j in range(vectors.shape[1])]
+        if isinstance(given, pd.DataFrame):
+            columns = [str(column) for column in given.columns]
+        check_finite(vectors, columns, np.arange(len(vectors)), where)
+        missing, fill = masked_rows(vectors)
+        read[id(given)] = EmbeddingTable(
+            name, where, np.arange(len(vectors)), vectors, tuple(columns), missing, fill
+        )
+    table = read[id(given)]
+    if len(table.vectors) != len(task.ids):
+        raise InputError(
+            f"{where}: {counted(len(table.vectors), 'row')}, but y of task {quote(task.name)} has "
+            f"{len(task.ids):,}; row i of every array must be the same place (a task with rows of "
+            "its own takes ecjax.Task(y, embeddings={…}))"
+        )
+    return dataclasses.replace(table, name=name, where=where, ids=task.ids)
+
+
+def _vectors(given: Any, where: str) -> np.ndarray:
+    """(n, p) float32 or float64, C-contiguous."""
+    vectors = _array(given, where)
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise InputError(f"{where}: shape {vectors.shape} instead of (n, p) with p of at least 1")
+    if vectors.dtype.kind == "O":
+        try:
+            vectors = np.where(pd.isna(vectors), np.nan, vectors).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: a value is no number ({error}); give floats") from None
+    if vectors.dtype.kind in "iu":
+        raise InputError(
+            f"{where}: {vectors.shape[1]:,} columns of integers ({vectors.dtype}): quantised "
+            "vectors need their scale; give the de-quantised values as floats"
+        )
+    if vectors.dtype.kind != "f":
+        raise InputError(f"{where}: values of type {vectors.dtype} are no numbers; give floats")
+    dtype = np.float32 if vectors.dtype.itemsize <= 4 else np.float64
+    return np.ascontiguousarray(vectors, dtype)
+
+
+def _array(values: Any, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{where}: rows of unequal length ({error}); give a full array") from None

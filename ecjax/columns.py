@@ -1,0 +1,161 @@
+"""Which columns of a table hold the embedding, decided from names and types alone."""
+
+import fnmatch
+import re
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from ecjax.errors import InputError, counted, listing, quote
+from ecjax.keys import check_known
+
+# Coordinates by the names they usually bear, in lower case, for the leak guard's sake.
+LATITUDES = ("lat", "latitude", "y")
+LONGITUDES = ("lon", "lng", "long", "longitude", "x")
+_ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
+_DIGITS = re.compile(r"\d+")
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds one list per row."""
+    types = pa.types
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers, true/false aside."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def is_coordinate(name: str) -> bool:
+    """Whether a column is named as coordinates usually are."""
+    return name.lower() in LATITUDES + LONGITUDES
+
+
+def check_unique(names: Iterable[str], where: str) -> None:
+    """Raises an InputError if two columns bear one name."""
+    names = list(names)
+    repeated = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if repeated:
+        raise InputError(
+            f"{where}: {counted(len(repeated), 'duplicate column')}, first {listing(repeated)}; "
+            "rename or remove all but one of each"
+        )
+
+
+def check_id(schema: pa.Schema, name: str, where: str) -> None:
+    """Raises an InputError that lists likely id columns if there is no column `name`."""
+    if name in schema.names:
+        return
+    typed = [f.name for f in schema if pa.types.is_integer(f.type) or _is_text(f.type)]
+    likely = [n for n in typed if n.lower() in _ID_NAMES or n.lower().endswith("id")]
+    rest = [n for n in typed if n not in likely and not _DIGITS.search(n)]
+    hint = f'candidates: {listing(likely + rest, 8)}; say which with id = "…"'
+    if not likely + rest:
+        hint = f"and no column could be one ({listing(schema.names, 6)}); add an id to the table"
+    raise InputError(f"{where}: no id column {quote(name)}; {hint}")
+
+
+def choose_columns(schema: pa.Schema, id_column: str, pattern: str | None, where: str) -> list[str]:
+    """Chooses the embedding's columns.
+
+    Args:
+        schema: The table's columns.
+        id_column: The id, which is no candidate for the unambiguous match.
+        pattern: An fnmatch pattern that names the columns, or None: exactly one column of lists of
+            numbers, or exactly one family of at least two columns whose names differ in one number.
+        where: The table, for messages.
+
+    Returns:
+        One column of lists, or the numbered columns in the order of their numbers.
+
+    Raises:
+        InputError: Nothing or more than one thing matches, or the numbering has gaps or repeats.
+    """
+    if pattern is not None:
+        return _matching(schema, pattern, where)
+    lists = [f.name for f in schema if is_list(f.type) and is_number(f.type.value_type)]
+    numbered = _families([f.name for f in schema if f.name != id_column])
+    numeric = {f.name for f in schema if is_number(f.type)}
+    families = [f for f in numbered if len(f) > 1 and any(name in numeric for name in f.values())]
+    if len(lists) + len(families) == 1:
+        return lists or _in_order(families[0], where)
+    if lists or families:
+        found = [quote(name) for name in lists]
+        found += [
+            f"{quote(next(iter(f.values())))}…{quote(list(f.values())[-1])} ({len(f)} columns)"
+            for f in families
+        ]
+        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        raise InputError(
+            f"{where}: {len(found)} sets of columns could be the embedding: "
+            f'{", ".join(found[:6])}{more}; choose with columns = "…", as in columns = "emb_*"'
+        )
+    raise InputError(
+        f"{where}: no embedding columns found (one column of lists, or numbered columns such as "
+        f'emb_0, emb_1, …) among {listing(schema.names, 8)}; name them with columns = "…"'
+    )
+
+
+def check_present(schema: pa.Schema, name: str, what: str, where: str) -> None:
+    """Raises an InputError with the nearest name if there is no column `name`."""
+    check_known(name, schema.names, f"column for {what}", where)
+
+
+def _matching(schema: pa.Schema, pattern: str, where: str) -> list[str]:
+    names = [n for n in schema.names if fnmatch.fnmatchcase(n, pattern)]
+    if not names:
+        raise InputError(
+            f"{where}: no column matches columns = {quote(pattern)}; the file has "
+            f"{counted(len(schema.names), 'column')}: {listing(schema.names, 8)}"
+        )
+    lists = [n for n in names if is_list(schema.field(n).type)]
+    if lists and len(names) > 1:
+        raise InputError(
+            f"{where}: columns = {quote(pattern)} matches {len(names)} columns of which "
+            f"{listing(lists)} hold lists; name one column of lists, or numbered columns"
+        )
+    families = [f for f in _families(names) if len(f) == len(names)]
+    return list(families[0].values()) if families else names
+
+
+def _families(names: list[str]) -> list[dict[int, str]]:
+    """Groups of names that differ in one number only, each as {number: name} in that order.
+
+    A number written in two ways (emb_1, emb_01) puts the second under a negative key.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for name in names:
+        for digits in _DIGITS.finditer(name):
+            around = name[: digits.start()], name[digits.end() :]
+            groups.setdefault(around, []).append((int(digits.group()), name))
+    families = []
+    for members in groups.values():
+        family: dict[int, str] = {}
+        for number, name in sorted(members, key=lambda member: member[0]):
+            family[number if number not in family else -len(family)] = name
+        families.append(family)
+    return families
+
+
+def _in_order(family: dict[int, str], where: str) -> list[str]:
+    """The family's names, if its numbers follow one another without gap or repeat."""
+    numbers, names = list(family), list(family.values())
+    for previous, number, name in zip(numbers, numbers[1:], names[1:], strict=False):
+        if number < 0:
+            raise InputError(
+                f"{where}: column {quote(name)} repeats a number of {quote(names[0])}…"
+                f'{quote(names[-1])}; rename it, or choose with columns = "…"'
+            )
+        if number != previous + 1:
+            raise InputError(
+                f"{where}: the columns {quote(names[0])}…{quote(names[-1])} have a gap before "
+                f"{quote(name)} ({len(names)} columns found); add what is missing, or choose "
+                'with columns = "…"'
+            )
+    return names
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)

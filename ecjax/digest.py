@@ -1,0 +1,274 @@
+"""What a run found, in the numbers and words that the terminal summary and the page share.
+
+Everything comes from the tables and the manifest alone. Functions that make sentences take `mark`,
+which turns one name into what the medium needs: cut and harmless text, or escaped HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ecjax.errors import neutral
+
+SIGNIFICANCE = 0.05
+NAME_LIMIT = 30
+PERFECT = 1.0  # of r2 and accuracy, the primary metrics
+
+Mark = Callable[[str], str]
+Tables = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one fused set reached on one task; numbers are NaN where undefined."""
+
+    subset: str
+    score: float
+    best_single: str
+    best_single_score: float
+    value: float  # the index shown: `eci`, or `eci_pooled` where a true one stands beside it
+    true: float
+    p_adjusted: float
+    reason: str
+
+    @property
+    def significant(self) -> bool:
+        return self.p_adjusted < SIGNIFICANCE
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """One task under one setting; `cells` in the order of the study, small sets first."""
+
+    name: str
+    metric: str
+    cells: tuple[Cell, ...]
+    single: str  # the best single of all, "" where none has a score
+    single_score: float
+
+    @property
+    def best(self) -> Cell | None:
+        """The fused set with the best score."""
+        scored = [cell for cell in self.cells if not math.isnan(cell.score)]
+        return max(scored, key=lambda cell: cell.score, default=None)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of the swept keys; `values` is empty without a sweep."""
+
+    values: tuple[tuple[str, Any], ...]
+    tasks: tuple[TaskView, ...]
+    has_truth: bool
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Every fused set of any task, small sets first."""
+        names = dict.fromkeys(cell.subset for task in self.tasks for cell in task.cells)
+        return tuple(sorted(names, key=lambda name: name.count("+")))
+
+
+def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
+    """A number for a reader: fixed digits, "-" where undefined, no sign where it rounds to 0."""
+    if value is None or math.isnan(value):
+        return "-"
+    if abs(value) >= 1e6:
+        return f"{value:+.3g}" if signed else f"{value:.3g}"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text if float(text) else text.lstrip("+-")
+
+
+def index_text(cell: Cell, has_truth: bool) -> str:
+    """The index, the true one in brackets, and a star (or a blank) for significance."""
+    star = "*" if cell.significant else " "
+    if not has_truth:
+        return number(cell.value, signed=True) + star
+    return f"{number(cell.value, 2, True)} ({number(cell.true, 2, True)}){star}"
+
+
+def plain_name(name: str) -> str:
+    """A name for a terminal: nothing unprintable, at most 30 characters."""
+    text = neutral(name)
+    return text if len(text) <= NAME_LIMIT else text[: NAME_LIMIT - 1] + "…"
+
+
+def set_name(subset: str, mark: Mark) -> str:
+    return "+".join(mark(name) for name in subset.split("+"))
+
+
+def settings(tables: Tables, manifest: Mapping[str, Any]) -> tuple[Setting, ...]:
+    """The index table, cut into swept settings and tasks, on the primary metric of each task."""
+    keys = [key for key in manifest.get("swept") or [] if key in tables["index"].columns]
+    index = tables["index"][tables["index"]["target"].isna()]
+    has_truth = "eci_true" in index.columns and bool(index["eci_true"].notna().any())
+    views = []
+    for combination in list(dict.fromkeys(_rows_of(index, keys))) or [()]:
+        values = tuple(zip(keys, combination, strict=True))
+        chosen, scores = at_setting(index, values), at_setting(tables["scores"], values)
+        present = dict.fromkeys([*scores["task"], *chosen["task"]])
+        known = [name for name in manifest.get("tasks") or {} if name in present]
+        names = dict.fromkeys([*known, *present])
+        tasks = [_task_view(name, chosen, scores, manifest, has_truth) for name in names]
+        views.append(Setting(values, tuple(tasks), has_truth))
+    return tuple(views)
+
+
+def _rows_of(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple]:
+    # None stands for NaN, which would not equal itself.
+    columns = [[None if pd.isna(value) else value for value in frame[key]] for key in keys]
+    return list(zip(*columns, strict=True))
+
+
+def at_setting(frame: pd.DataFrame, values: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+    """The rows of one swept setting; `values` as in `Setting`."""
+    for key, value in values:
+        if key in frame.columns:
+            frame = frame[frame[key].isna() if value is None else frame[key] == value]
+    return frame
+
+
+def _task_view(
+    name: str,
+    index: pd.DataFrame,
+    scores: pd.DataFrame,
+    manifest: Mapping[str, Any],
+    has_truth: bool,
+) -> TaskView:
+    scores = scores[scores["task"] == name]
+    metric = "r2" if (scores["metric"] == "r2").any() else "accuracy"
+    index = index[(index["task"] == name) & (index["metric"] == metric)]
+    order = {model: i for i, model in enumerate(manifest.get("embeddings") or {})}
+    value = index["eci_pooled" if has_truth else "eci"]
+    true = index["eci_true"] if has_truth else [math.nan] * len(index)
+    cells = [
+        Cell(row.subset, row.score, _text(row.best_single), row.best_single_score, *pair,
+             row.p_adjusted, _text(row.reason))
+        for row, *pair in zip(index.itertuples(), value, true, strict=True)
+    ]  # fmt: skip
+    cells.sort(key=lambda cell: _study_order(cell.subset, order))
+    # Under `strict` the scores of the index table are pooled ones; the single must be comparable.
+    column = "pooled" if manifest.get("protocol") == "strict" else "score"
+    singles = scores[(scores["n_models"] == 1) & (scores["metric"] == metric)]
+    singles = singles.dropna(subset=[column])
+    best = singles.loc[singles[column].idxmax()] if len(singles) else None
+    single, score = ("", math.nan) if best is None else (best["subset"], best[column])
+    return TaskView(name, metric, tuple(cells), single, score)
+
+
+def _study_order(subset: str, order: Mapping[str, int]) -> tuple:
+    members = subset.split("+")
+    return len(members), [order.get(member, len(order)) for member in members]
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def headline(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> str:
+    """What was run, in one line (without the name of the study)."""
+    rows = [int(task["rows"]) for task in (manifest.get("tasks") or {}).values()]
+    span = " to ".join(f"{n:,}" for n in sorted({min(rows), max(rows)})) if rows else "?"
+    folds = tables.get("folds")
+    models = len(manifest.get("embeddings") or {})
+    parts = [
+        f"{_count(len(rows), 'task')} of {span} rows",
+        f"{_count(models, 'embedding')}, {_count(tables['scores']['subset'].nunique(), 'set')}",
+        f"protocol {mark(str(manifest.get('protocol', '?')))}",
+    ]
+    if folds is not None and len(folds):
+        parts.append(_count(folds["fold"].nunique(), "fold"))
+        parts.append(_count(folds["seed"].nunique(), "seed"))
+    parts.append(f"{mark(str(manifest.get('device', '?')))}, {manifest.get('precision', '?')}")
+    return " · ".join(parts)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def finding(task: TaskView, mark: Mark) -> str:
+    """What a reader should take from one task, in one sentence."""
+    best = task.best
+    if best is None:
+        if not task.single:
+            return "no set has a score"
+        return f"{mark(task.single)}: {number(task.single_score)}; no fused set has a score"
+    name, score = set_name(best.subset, mark), number(best.score)
+    if task.single and task.single_score >= best.score:
+        words = f"{mark(task.single)} alone: {number(task.single_score)}; no set does better"
+        return f"{words}, the nearest is {name} ({score})"
+    left = PERFECT - best.best_single_score
+    if not left > 0:
+        return f"{name}: {score}; no index: {mark(best.reason or 'nothing was left to close')}"
+    share = (best.score - best.best_single_score) / left
+    percent = f"{100 * share:.0f} %" if abs(share) >= 0.01 else f"{100 * share:.1g} %"
+    verb = f"closes {percent}" if share >= 0 else f"falls short by {percent.lstrip('-')}"
+    words = f"{name}: {score}, {verb} of what {mark(best.best_single)} "
+    words += f"({number(best.best_single_score)}) left"
+    if math.isnan(best.p_adjusted):
+        return words
+    p = "p < 0.001" if best.p_adjusted < 0.001 else f"p = {number(best.p_adjusted)}"
+    return f"{words}; {'' if best.significant else 'not '}significant ({p})"
+
+
+def legend(has_truth: bool) -> str:
+    what = "eci_pooled, and in brackets the true index" if has_truth else "eci"
+    return (
+        f"Cells: {what}; the share of what the set's best single leaves to a perfect score that "
+        "fusing closes. 1: perfect; 0: no gain; negative: fusing hurts. "
+        f"*: adjusted p < {SIGNIFICANCE}. -: undefined."
+    )
+
+
+def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
+    """What a reader must know: (where, what) of notes, missing numbers and unconverged fits."""
+    found = []
+    for note in manifest.get("notes") or []:
+        first = f", first {mark(str(note['first']))}" if note.get("first") else ""
+        where = ", ".join(mark(str(note[key])) for key in ("task", "source") if note.get(key))
+        found.append((where, f"{mark(str(note['reason']))}: {note['count']:,}{first}"))
+    found += _missing(tables["scores"], "score", "subset", "set", mark)
+    if "targets" in tables:
+        found += _missing(tables["targets"], "score", "target", "target", mark)
+    index = tables["index"]
+    scored = index[index["score"].notna() & index["best_single_score"].notna()]
+    found += _missing(scored[scored["target"].isna()], "eci", "subset", "set", mark)
+    return found + _unconverged(tables.get("folds"), manifest, mark)
+
+
+def _missing(frame: pd.DataFrame, column: str, counted: str, noun: str, mark: Mark) -> list:
+    empty = frame[frame[column].isna()]
+    found = []
+    for (task, metric), rows in empty.groupby(["task", "metric"], sort=False):
+        everything = frame[(frame["task"] == task) & (frame["metric"] == metric)]
+        total = everything[counted].nunique()
+        for reason, same in rows.groupby(rows["reason"].fillna("no reason given"), sort=False):
+            what = "index" if column == "eci" else "score"
+            some = f"{same[counted].nunique():,} of {_count(total, noun)}"
+            found.append((mark(task), f"no {metric} {what} for {some}: {mark(reason)}"))
+    return found
+
+
+def _unconverged(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:
+    if folds is None or "converged" not in folds.columns:
+        return []
+    keys = ["task", "subset", "seed", "fold", *(manifest.get("swept") or [])]
+    fits = folds[folds["converged"].notna()].drop_duplicates(keys)
+    found = []
+    for task, rows in fits.groupby("task", sort=False):
+        failed = rows[~rows["converged"].astype(bool)]
+        if len(failed):
+            norm = f"{failed['gradient_norm'].max():.1e}"
+            words = f"{len(failed):,} of {_count(len(rows), 'fit')} stopped above the tolerance"
+            found.append((mark(task), f"{words} (largest gradient norm {norm}; see folds.parquet)"))
+    return found
+
+
+def setting_name(setting: Setting, mark: Mark) -> str:
+    texts = [f"{mark(k)} = {'none' if v is None else mark(str(v))}" for k, v in setting.values]
+    return ", ".join(texts)

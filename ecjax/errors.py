@@ -1,0 +1,46 @@
+"""The one exception that bad input raises, and how names are shown in its message."""
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that ecjax cannot use; the message says what, where, how many, and the way out.
+
+    Paths, names and values in the message are input too: whatever is unprintable is escaped.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(neutral(message))
+
+
+def quote(text: object) -> str:
+    """Returns `text` in double quotes with everything unprintable escaped.
+
+    Names come from files of unknown origin; a control or bidirectional character in one must not
+    reach a terminal.
+    """
+    return '"' + neutral(text) + '"'
+
+
+def neutral(text: object) -> str:
+    """Returns `text` with every unprintable character written as its Python escape."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for c in str(text)
+    )
+
+
+def listing(items: Iterable[object], limit: int = 3) -> str:
+    """Returns the first `limit` items quoted and joined by commas, and how many more there are."""
+    items = list(items)
+    text = ", ".join(quote(item) for item in items[:limit])
+    return text if len(items) <= limit else f"{text} and {len(items) - limit:,} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns "1 row" or "1,234 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+class UsageError(ValueError):
+    """A flag or argument that cannot be used; the message says which and what is accepted."""

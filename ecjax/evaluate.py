@@ -1,0 +1,317 @@
+"""The main job: a study or arrays in, tables of scores and complementarity indices out."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from ecjax import engine, report, store
+from ecjax.align import AlignedTask, align, class_notes
+from ecjax.arrays import align_arrays
+from ecjax.errors import UsageError
+from ecjax.notes import Note
+from ecjax.plan import Piece, Plan, make_plan
+from ecjax.progress import Progress, Silent
+from ecjax.results import TaskResult, build_frames
+from ecjax.settings import Settings, from_arguments, sweep
+from ecjax.study import Study
+
+PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Tables of one run as pandas frames, with the columns that the README lists.
+
+    Tables that were not asked for are None.
+    """
+
+    scores: pd.DataFrame
+    folds: pd.DataFrame
+    index: pd.DataFrame
+    targets: pd.DataFrame
+    manifest: dict[str, Any]
+    predictions: pd.DataFrame | None = None
+    gains: pd.DataFrame | None = None
+    shapley: pd.DataFrame | None = None
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The frames that there are, by name."""
+        names = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley")
+        found = {name: getattr(self, name) for name in names}
+        return {name: frame for name, frame in found.items() if frame is not None}
+
+    @property
+    def undefined(self) -> bool:
+        """Whether a score or an index is null for a reason in the data."""
+        numbers = (self.scores["score"], self.targets["score"], self.index["eci"])
+        return any(column.isna().any() for column in numbers)
+
+    def __str__(self) -> str:
+        return report.summary(self.tables, self.manifest)
+
+
+def evaluate(
+    data: Study | Mapping[str, Any] | None = None,
+    tasks: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool = False,
+    **arguments: Any,
+) -> Result:
+    """Evaluates every subset of embeddings on every task, all folds and seeds.
+
+    Args:
+      data: a study (`ecjax.read_study`), or arrays: name → (n, p) embedding.
+      tasks: with arrays: name → targets (n,) or (n, t), or an `ecjax.Task`.
+      out: a directory that the tables are also written to.
+      progress: show devices, precision and progress on standard error.
+      **arguments: the flags of `ecjax evaluate` under their own names; lists are lists.
+
+    Returns:
+      The tables.
+
+    Raises:
+      ecjax.InputError: the data cannot be used; the message says where and what to do.
+      ecjax.UsageError: an argument is unknown, out of range or not there yet.
+    """
+    settings = from_arguments(arguments)
+    if isinstance(data, Study):
+        if tasks is not None:
+            raise UsageError("a study brings its own tasks; leave out the second argument")
+        aligned, name, swept = align(data), data.name, data.sweep
+    else:
+        if not tasks:
+            raise UsageError("give tasks: a mapping from names to targets or ecjax.Task")
+        aligned, name, swept = align_arrays(data or {}, tasks), "arrays", {}
+    run = Run(name, aligned, settings, swept, Progress() if progress else Silent())
+    return run.evaluate(out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One evaluation of aligned tasks.
+
+    Attributes:
+      name: of the study.
+      tasks: aligned.
+      settings: what was asked for.
+      swept: the study's sweep, key → values.
+      progress: where progress goes.
+    """
+
+    name: str
+    tasks: tuple[AlignedTask, ...]
+    settings: Settings
+    swept: Mapping[str, Sequence]
+    progress: Silent
+
+    def evaluate(self, out: str | Path | None) -> Result:
+        """Computes all settings and, if `out` is given, writes the tables."""
+        started = time.perf_counter()
+        device = find_device(self.settings.require_platform)
+        settings = sweep(self.settings, self.swept)
+        fingerprint = None
+        if out is not None:
+            fingerprint = self.fingerprint()
+            store.check_directory(out, fingerprint)
+        self.progress.say(f"{device_text(device)}, float64")
+        results: list[TaskResult] = []
+        known: dict[tuple, TaskResult] = {}
+        timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
+        for setting, chosen in settings:
+            wanted = {_cell(task, chosen): task for task in self.tasks}
+            missing = [task for cell, task in wanted.items() if cell not in known]
+            begun = time.perf_counter()
+            for result in compute(missing, chosen, device, self.progress):
+                known[_cell(result.task, chosen)] = result
+            timings["compute"] += time.perf_counter() - begun
+            results += [dataclasses.replace(known[cell], setting=setting) for cell in wanted]
+        frames = build_frames(results, self.settings.predictions)
+        timings["total"] = time.perf_counter() - started
+        manifest = self._manifest(device, fingerprint, list(settings[0][0]), timings)
+        result = Result(**frames, manifest=manifest)
+        if out is not None:
+            store.write_results(out, result.tables, manifest)
+        return result
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes this study this one; results of another may not share its directory."""
+        return {
+            "tasks": [task.name for task in self.tasks],
+            "embeddings": {t.name: list(t.embeddings) for t in self.tasks},
+            "rows": {task.name: _hash_rows(task) for task in self.tasks},
+            "protocol": self.settings.protocol,
+            "split": self.settings.split,
+            "folds": list(self.swept.get("folds", [self.settings.folds])),
+            "penalty": self.settings.penalty,
+            "precision": "float64",
+        }
+
+    def notes(self) -> list[Note]:
+        """What was noticed about the rows of all tasks."""
+        folds = max(self.swept.get("folds", [self.settings.folds]))
+        return [n for t in self.tasks for n in (*t.notes, *class_notes(t, int(folds)))]
+
+    def _manifest(self, device, fingerprint, swept: list[str], timings) -> dict[str, Any]:
+        widths = {k: x.shape[1] for t in self.tasks for k, x in t.embeddings.items()}
+        return {
+            "name": self.name,
+            "protocol": self.settings.protocol,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {p: importlib.metadata.version(p) for p in PACKAGES if _installed(p)}
+            | {"python": platform.python_version()},
+            "git_commit": _git_commit(),
+            "device": device_text(device),
+            "precision": "float64",
+            "study": fingerprint or {},
+            "arguments": dataclasses.asdict(self.settings),
+            "swept": swept,
+            "notes": [dataclasses.asdict(note) for note in self.notes()],
+            "tasks": {
+                t.name: {
+                    "kind": t.kind,
+                    "rows": len(t.ids),
+                    "targets": list(t.targets),
+                    "classes": list(t.classes),
+                }
+                for t in self.tasks
+            },
+            "embeddings": widths,
+            "timings": {key: round(value, 3) for key, value in timings.items()},
+        }
+
+
+def compute(
+    tasks: Sequence[AlignedTask], settings: Settings, device: jax.Device, progress: Silent
+) -> list[TaskResult]:
+    """Evaluates tasks under one setting; one compiled call per memory chunk."""
+    if not tasks:
+        return []
+    plan = make_plan(tasks, settings, device)
+    penalties = engine.Penalties(
+        *(np.float64(v) for v in (settings.ridge_lambda[0], settings.logistic_c[0])),
+        np.float64(settings.logistic_tolerance),
+    )
+    parts: list[list[tuple[Piece, engine.SampleSums]]] = [[] for _ in plan.samples]
+    share = plan.operations / len(plan.chunks)
+    for number, chunk in enumerate(plan.chunks, start=1):
+        label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
+        programs = tuple(plan.program(piece, settings.predictions, "float64") for piece in chunk)
+        data = tuple(plan.data(piece) for piece in chunk)
+
+        def call(programs=programs, data=data):
+            with jax.enable_x64(True), jax.default_device(device):
+                return jax.device_get(engine.study(programs, data, penalties))
+
+        for piece, sums in zip(chunk, progress.run(call, label, share), strict=True):
+            parts[piece.sample].append((piece, sums))
+    return [
+        result
+        for i, sample in enumerate(plan.samples)
+        for result in _task_results(plan, i, _join(parts[i], plan.subsets[i]), settings)
+    ]
+
+
+def _task_results(plan: Plan, i: int, sums: engine.SampleSums, settings: Settings):
+    sample = plan.samples[i]
+    fold_of_row = plan.folds[i].fold_of_row()
+    of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
+    for task, task_sums in zip(sample.tasks, of_task, strict=True):
+        yield TaskResult(
+            task=task,
+            subsets=plan.subsets[i],
+            seeds=settings.seed_list(),
+            fold_of_row=fold_of_row,
+            targets=sample.columns(task),
+            sums=task_sums,
+            tolerance=settings.logistic_tolerance,
+            setting={},
+        )
+
+
+def _join(
+    parts: list[tuple[Piece, engine.SampleSums]], wanted: tuple[tuple[int, ...], ...]
+) -> engine.SampleSums:
+    """Puts the pieces of a sample together again: subsets on axis 1, then seeds on axis 0."""
+    if len(parts) == 1:
+        return parts[0][1]
+    by_seeds: dict[tuple[int, ...], dict] = {}
+    for piece, sums in parts:
+        by_seeds.setdefault(piece.seeds, {})[piece.subsets] = sums
+    rows = []
+    for group in by_seeds.values():
+        order = [subset for subsets in group for subset in subsets]
+        back = [order.index(subset) for subset in wanted]
+        rows.append(engine.join(list(group.values()), axis=1, order=back))
+    return engine.join(rows, axis=0)
+
+
+def find_device(required: str) -> jax.Device:
+    """The device to run on; UsageError if JAX has none of the required platform."""
+    if required in ("", "any"):
+        return jax.devices()[0]
+    try:
+        return jax.devices(required)[0]
+    except RuntimeError as error:
+        raise UsageError(f"require_platform={required}: JAX finds no such device here") from error
+
+
+def device_text(device: jax.Device) -> str:
+    """ "cpu" or "gpu (NVIDIA …)"."""
+    kind = device.device_kind
+    return device.platform if kind == device.platform else f"{device.platform} ({kind})"
+
+
+def _cell(task: AlignedTask, settings: Settings) -> tuple:
+    """What a task's numbers depend on among swept keys; equal cells are computed once."""
+    regression = task.kind == "regression"
+    penalty = settings.ridge_lambda if regression else settings.logistic_c
+    return task.name, settings.folds, settings.seed, penalty
+
+
+def _hash_rows(task: AlignedTask) -> str:
+    """Fingerprint of everything that a task's numbers are made from."""
+    digest = hashlib.sha256()
+    for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids.tolist())):
+        digest.update(part.encode() + b"\0")
+    digest.update(np.ascontiguousarray(task.y))
+    for name, x in task.embeddings.items():
+        digest.update(f"{name} {x.dtype} {x.shape}".encode())
+        digest.update(x)
+    return digest.hexdigest()
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, if it is one."""
+    folder = Path(__file__).parent
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

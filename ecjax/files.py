@@ -1,0 +1,214 @@
+"""Opens Parquet and CSV files, checks what they are, and joins the parts of one table.
+
+Types and text are left as stored; what the columns mean is `tables`' matter.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from ecjax.columns import check_unique
+from ecjax.errors import InputError, counted, listing, neutral, quote
+
+# Given a file's columns and its name for messages, the names of the columns to read.
+Choose = Callable[[pa.Schema, str], list[str]]
+
+_MAGIC = (
+    (b"PAR1", "Parquet"),
+    (b"PK\x03\x04", "a zip archive or spreadsheet"),
+    (b"\x1f\x8b", "gzip"),
+    (b"ARROW1", "Feather (Arrow IPC)"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "HDF5"),
+    (b"SQLite", "SQLite"),
+)
+_READ_BYTES = 1 << 24
+_MAX_BLOCK_BYTES = 1 << 30
+
+
+def is_csv(file: Path) -> bool:
+    """Whether the file is CSV by its extension."""
+    return file.suffix.lower() == ".csv"
+
+
+def read_parts(
+    files: tuple[Path, ...], owner: str, text: Collection[str], choose: Choose
+) -> pa.Table:
+    """Reads the columns that `choose` names from all parts, one below the other.
+
+    Args:
+        files: The parts, in the order in which they are joined.
+        owner: Whose table it is, for messages: `embedding "NAME"`.
+        text: Columns to be read as text from CSV, so that leading zeros and "NA" stay.
+        choose: Called once per file.
+
+    Raises:
+        InputError: A file is unreadable, damaged, empty or not what its name says, or the parts
+            differ in their columns.
+    """
+    first: list[str] = []
+
+    def choose_alike(schema: pa.Schema, here: str) -> list[str]:
+        if not first:
+            first.extend(schema.names)
+        _check_same_columns(first, schema.names, files[0], here)
+        return choose(schema, here)
+
+    parts = [_read_file(file, f"{owner} ({file})", text, choose_alike) for file in files]
+    # Lists of differing fixed width would be joined into lists of variable width.
+    widths = {tuple(getattr(kind, "list_size", -1) for kind in part.schema.types) for part in parts}
+    try:
+        if len(widths) == 1:
+            return pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException:
+        pass
+    raise _differing_types(files, parts, owner)
+
+
+def _differing_types(files: tuple[Path, ...], parts: list[pa.Table], owner: str) -> InputError:
+    for file, table in zip(files, parts, strict=True):
+        for name in table.column_names:
+            expected, given = parts[0].schema.field(name).type, table.schema.field(name).type
+            if expected != given:
+                return InputError(
+                    f"{owner} ({file}): column {quote(name)} is of type {given}, but of type "
+                    f"{expected} in {files[0]}; store all parts alike"
+                )
+    return InputError(f"{owner} ({files[0]}): the {len(files)} parts differ; store all alike")
+
+
+def _check_same_columns(first: list[str], names: list[str], file: Path, here: str) -> None:
+    differing = [n for n in names if n not in first] + [n for n in first if n not in names]
+    if differing:
+        raise InputError(
+            f"{here}: {counted(len(differing), 'column')} ({listing(differing)}) found in only "
+            f"one of this part and {file}; all parts must have the same columns"
+        )
+
+
+def _read_file(file: Path, here: str, text: Collection[str], choose: Choose) -> pa.Table:
+    """The chosen columns of one file."""
+    kind = _container(file, here)
+    try:
+        if kind == "csv":
+            table = _read_csv(file, here, text)
+            check_unique(table.column_names, here)
+            _check_rows(len(table), here)
+            return table.select(choose(table.schema, here))
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            check_unique(parquet.schema_arrow.names, here)
+            _check_rows(parquet.metadata.num_rows, here)
+            chosen = choose(parquet.schema_arrow, here)
+            return parquet.read(columns=chosen).select(chosen)
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        raise InputError(
+            f"{here}: damaged or not {kind} ({neutral(first)}); write or copy the file again"
+        ) from None
+
+
+def _check_rows(rows: int, here: str) -> None:
+    if not rows:
+        raise InputError(f"{here}: the file has columns but no rows; fill or remove it")
+
+
+def _container(file: Path, here: str) -> str:
+    """ "parquet" or "csv", by the extension and checked against the first and last bytes."""
+    kind = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}.get(file.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"{here}: files ending in {quote(file.suffix)} are not read; the forms read are "
+            "Parquet (.parquet, .pq) and CSV (.csv); convert the file to one of them"
+        )
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(8)
+            size = stream.seek(0, 2)
+            stream.seek(max(0, size - 4))
+            tail = stream.read(4)
+    except OSError as error:
+        raise InputError(
+            f"{here}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
+    if not size:
+        raise InputError(f"{here}: the file is empty (0 bytes); write or copy it again")
+    found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    if kind == "csv" and found is not None:
+        raise InputError(
+            f"{here}: the extension says CSV, but the content is {found}; rename or convert it"
+        )
+    if kind == "parquet" and found != "Parquet":
+        raise InputError(
+            f"{here}: the extension says Parquet, but the content is {found or 'something else'}; "
+            "rename or convert it"
+        )
+    if kind == "parquet" and (tail != b"PAR1" or size < 12):
+        raise InputError(
+            f"{here}: the Parquet file is truncated ({size:,} bytes, no footer at the end); write "
+            "or copy it again"
+        )
+    return kind
+
+
+def _read_csv(file: Path, here: str, text: Collection[str]) -> pa.Table:
+    """A whole CSV file, types inferred from all of its rows, except for the text columns."""
+    _check_utf8(file, here)
+    ragged: list[csv.InvalidRow] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
+    # One block, so that a column's type is inferred from all rows; one thread, so that a ragged
+    # row knows its number.
+    block = min(file.stat().st_size + 1, _MAX_BLOCK_BYTES)
+    table = csv.read_csv(
+        file,
+        read_options=csv.ReadOptions(use_threads=False, block_size=block),
+        parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in text}),
+    )
+    if ragged:
+        row = ragged[0]
+        raise InputError(
+            f"{here}: {counted(len(ragged), 'ragged line')}, first line {_line(file, row):,} with "
+            f"{counted(row.actual_columns, 'value')} instead of {row.expected_columns:,}; correct "
+            "it, or quote values that contain commas"
+        )
+    return table
+
+
+def _line(file: Path, row: csv.InvalidRow) -> int:
+    """The line of a ragged row, whose number counts no blank lines nor those inside quotes."""
+    text = (row.text.splitlines() or [""])[0]
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if number >= row.number and line.rstrip("\r\n") == text:
+                return number
+    return row.number
+
+
+def _check_utf8(file: Path, here: str) -> None:
+    with file.open("rb") as stream:
+        start, rest = 0, b""
+        while block := stream.read(_READ_BYTES):
+            block = rest + block
+            try:
+                block.decode("utf-8")
+                end = len(block)
+            except UnicodeDecodeError as error:
+                end = error.start
+                if len(block) - end >= 4 or error.reason != "unexpected end of data":
+                    raise _not_utf8(here, start + end) from None
+            start, rest = start + end, block[end:]
+        if rest:
+            raise _not_utf8(here, start)
+
+
+def _not_utf8(here: str, offset: int) -> InputError:
+    return InputError(f"{here}: not UTF-8 at byte {offset:,}; save the file as UTF-8")

@@ -1,0 +1,115 @@
+"""What would make every score or the index meaningless: leaks, and one table under two names."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ecjax.errors import InputError, counted, listing, neutral, quote
+from ecjax.keys import check_known
+from ecjax.leaks import Leak, find_leaks
+from ecjax.notes import Note
+from ecjax.study import EmbeddingSource
+from ecjax.tables import EmbeddingTable, TaskTable
+
+
+def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
+    """Raises an InputError if two embeddings are the same columns of the same files."""
+    seen: dict[tuple, str] = {}
+    for name, source in sources.items():
+        key = tuple(f.resolve() for f in source.files), source.columns
+        if key in seen:
+            raise _same_table(seen[key], name, f"{where} ({source.path})", "the same file")
+        seen[key] = name
+
+
+def check_distinct(
+    matrices: Mapping[str, np.ndarray], tables: Mapping[str, EmbeddingTable], where: str
+) -> None:
+    """Raises an InputError if two embeddings are the same numbers (to float32 if one is that)."""
+    names = list(matrices)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            a, b = matrices[first], matrices[second]
+            if a.shape != b.shape:
+                continue
+            dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
+            if (a[0].astype(dtype) == b[0].astype(dtype)).all() and np.array_equal(
+                a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+            ):
+                what = f"{tables[first].where} and {tables[second].where} are equal on all "
+                raise _same_table(first, second, where, f"{what}{counted(len(a), 'common row')}")
+
+
+def _same_table(first: str, second: str, where: str, what: str) -> InputError:
+    return InputError(
+        f"{where}: embeddings {quote(first)} and {quote(second)} are one table under two names "
+        f"({what}), of which the index means nothing; remove one, or correct its path"
+    )
+
+
+def guard(
+    task: TaskTable,
+    y: np.ndarray,
+    classes: tuple[str, ...],
+    table: EmbeddingTable,
+    matrix: np.ndarray,
+    rows: np.ndarray,
+) -> tuple[Note, ...]:
+    """Refuses leaks among the features of one embedding.
+
+    Args:
+        task: The task on the common rows.
+        y: (n, t) targets or (n,) class codes of these rows.
+        classes: The class labels.
+        table: The embedding's table, all rows of it.
+        matrix: (n, p) its vectors of the common rows.
+        rows: (n,) where in the table they are.
+
+    Returns:
+        A note on the leaks that `allow_leaks` lets pass, if there are any.
+
+    Raises:
+        InputError: A column is a leak, or allow_leaks names a column that is not there.
+    """
+    for column in table.allow_leaks:
+        check_known(column, table.columns, "column in allow_leaks", table.where)
+    classified = task.kind == "classification"
+    targets = {} if classified else dict(zip(task.targets, y.T, strict=True))
+    coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
+    coordinates |= {f"{name} of the table": v[rows] for name, v in table.coordinates.items()}
+    references = {"the id": task.ids, "the row number": np.arange(len(rows))}
+    if (np.diff(rows) != 1).any():
+        references["the row number in the file"] = rows
+    references |= {f"the coordinate {name}": v for name, v in coordinates.items() if v is not None}
+    references |= {f"the target {name}": values for name, values in targets.items()}
+    leaks = find_leaks(
+        matrix,
+        table.columns,
+        references,
+        labels=y if classified else None,
+        names=(table.id_column, *task.names, *task.targets),
+        classes=classes,
+    )
+    refused = [leak for leak in leaks if leak.column not in table.allow_leaks]
+    if refused:
+        raise _leak_error(refused, table, task, len(rows))
+    if not leaks:
+        return ()
+    return (Note(task.name, table.name, "leak allowed", len(leaks), leaks[0].column),)
+
+
+def _leak_error(leaks: list[Leak], table: EmbeddingTable, task: TaskTable, n: int) -> InputError:
+    first = leaks[0]
+    how = f" (|r| = {abs(first.r):.6f} over {counted(n, 'row')})" if np.isfinite(first.r) else ""
+    columns = listing([leak.column for leak in leaks], 8)
+    way_out = "Remove them from the array"
+    if table.files:
+        way_out = (
+            'Remove them from the table, choose the features with columns = "…", or declare '
+            f"allow_leaks = [{columns}] under [embeddings.{table.name}]"
+        )
+    return InputError(
+        f"{table.where}: feature column {quote(first.column)} is {neutral(first.what)}{how} of "
+        f"task {quote(task.name)}, which would leak into every score; "
+        f"{counted(len(leaks), 'such column')}: {columns}. {way_out}"
+    )

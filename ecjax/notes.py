@@ -1,0 +1,115 @@
+"""What was noticed about a task's rows without being wrong: noted, shown, never repaired."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ecjax.errors import counted, quote
+
+EARTH_RADIUS_KM = 6371.0
+NEAR_KM = 1.0
+TASK_TABLE = "task table"
+_HASHED_COLUMNS = 16
+
+# What a note says, after its count of the things in brackets.
+_WORDS = {
+    "id absent": ("row", "left out: the id is absent from the table"),
+    "id without label": ("row", "of the table not used: the task has no such id"),
+    "missing value": ("row", "left out: the vector is null or has a missing value"),
+    "masked row": ("row", "left out: the whole vector is one fill value"),
+    "missing target": ("row", "left out: no value of a target"),
+    "constant column": ("column", "constant: weight 0"),
+    "identical vectors": ("row", "with the same vector as another row"),
+    "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
+    "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
+    "leak allowed": ("column", "that looks like a leak, allowed by allow_leaks"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """One thing noticed: `count` rows, columns or classes, the `first` of them as text.
+
+    `source` is the embedding's name or "task table"; `reason` a short fixed text.
+    """
+
+    task: str
+    source: str
+    reason: str
+    count: int
+    first: str
+
+
+def note_rows(
+    task: str, source: str, reason: str, rows: np.ndarray, ids: np.ndarray
+) -> tuple[Note, ...]:
+    """Returns a note on the marked rows (n,), or none where none is marked."""
+    marked = np.flatnonzero(rows)
+    if not len(marked):
+        return ()
+    return (Note(task, source, reason, len(marked), str(ids[marked[0]])),)
+
+
+def shared_vectors(matrix: np.ndarray) -> np.ndarray:
+    """Marks the rows (n,) of an (n, p) matrix whose vector another row has too, bit for bit."""
+    n, p = matrix.shape
+    bits = np.ascontiguousarray(matrix).view(f"u{matrix.itemsize}")
+    few = np.linspace(0, p - 1, min(p, _HASHED_COLUMNS)).astype(int)
+    odd = np.random.default_rng(0).integers(2**63, size=len(few), dtype=np.uint64) * 2 + 1
+    # A hash of few columns finds the rows that may be alike; only those are compared in full.
+    hashes = (bits[:, few].astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
+    candidates = np.flatnonzero(_repeated(hashes))
+    whole = np.array([hash(bits[row].tobytes()) for row in candidates], np.int64)
+    marked = np.zeros(n, bool)
+    marked[candidates] = _repeated(whole)
+    return marked
+
+
+def near_neighbours(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Marks the rows (n,) with another row nearer than NEAR_KM; degrees in, great circles."""
+    from scipy import spatial  # here, because importing it takes a third of a second
+
+    if len(lat) < 2:
+        return np.zeros(len(lat), bool)
+    phi, lam = np.radians(lat), np.radians(lon)
+    xyz = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
+    chord = 2 * np.sin(NEAR_KM / EARTH_RADIUS_KM / 2)
+    distances, _ = spatial.cKDTree(xyz).query(xyz, k=2, distance_upper_bound=chord)
+    return np.isfinite(distances[:, 1])  # the nearest is the row itself, or one at the same place
+
+
+def constant_columns(matrix: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the columns of (n, p) in which all rows are equal."""
+    # Most columns differ in their first rows already; only the others are looked at in full.
+    few = matrix[:8]
+    candidates = np.flatnonzero((few == few[0]).all(axis=0))
+    rest = matrix[:, candidates]
+    return candidates[(rest == rest[0]).all(axis=0)]
+
+
+def notice_vectors(
+    task: str, source: str, columns: Sequence[str], matrix: np.ndarray, ids: np.ndarray
+) -> tuple[Note, ...]:
+    """Returns notes on identical vectors and constant columns of an (n, p) matrix."""
+    notes = note_rows(task, source, "identical vectors", shared_vectors(matrix), ids)
+    constant = constant_columns(matrix)
+    if len(constant):
+        first = columns[constant[0]]
+        notes += (Note(task, source, "constant column", len(constant), first),)
+    return notes
+
+
+def in_words(note: Note) -> str:
+    """Returns a note as one line of text, safe for a terminal."""
+    noun, meaning = _WORDS.get(note.reason, ("", note.reason))
+    amount = f"{note.count:,} classes" if noun == "class" and note.count > 1 else ""
+    amount = amount or counted(note.count, noun).strip()
+    first = f" (first: {quote(note.first)})" if note.first else ""
+    source = note.source if note.source == TASK_TABLE else quote(note.source)
+    return f"{source}: {amount} {meaning}{first}"
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[inverse] > 1

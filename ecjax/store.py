@@ -1,0 +1,286 @@
+"""The one writer of results, and their reader: a directory of tables and a manifest.
+
+A directory is whole when its `manifest.json` says `"complete": true`; the manifest also carries the
+SHA-256 of every file, so that a damaged or foreign table is noticed. A write goes in three steps:
+1. everything is written and synced in a hidden directory `.writing-*` inside the directory;
+2. a manifest that says `"complete": false` replaces the old one, then each table is moved;
+3. the manifest that says `"complete": true` is moved last.
+A run killed in step 1 leaves the old results, one killed later leaves a directory that says it is
+unfinished, that cannot be read, and that a rerun of the same study may complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecjax.encode import arrow_table, csv_text, differences, plain
+from ecjax.errors import InputError
+
+MANIFEST = "manifest.json"
+PAGE = "report.html"
+TABLES = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps")
+WITHOUT_CSV = ("folds", "predictions")
+STAGING = ".writing-"
+SHOWN_DIFFERENCES = 6
+
+
+class WriteError(OSError):
+    """Results could not be written: a full disk, a lost mount, a missing permission."""
+
+
+def check_directory(directory: str | os.PathLike, fingerprint: Mapping[str, Any]) -> None:
+    """Refuses, before anything is computed, a directory that must not or cannot be written.
+
+    Leaves nothing behind. An unfinished directory of the same study is accepted, and so is one that
+    holds only files which are not ecjax's.
+
+    Args:
+        directory: where the results shall go; need not exist.
+        fingerprint: what makes the study this one (rows, tasks, embeddings, protocol, …).
+
+    Raises:
+        InputError: a file is in the way, nothing can be written there, or the directory holds the
+            results of another study, or tables without a readable manifest.
+    """
+    directory = Path(directory)
+    try:
+        if os.path.lexists(directory) and not directory.is_dir():
+            raise InputError(f"{directory}: is not a directory. Name another one with --out.")
+        _check_writable(directory)
+        if directory.is_dir():
+            _check_same_study(directory, fingerprint)
+    except OSError as error:
+        raise InputError(
+            f"{directory}: results cannot be written there ({error.strerror or error}). "
+            "Name another directory with --out."
+        ) from error
+
+
+def _check_writable(directory: Path) -> None:
+    place = directory.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    with tempfile.TemporaryFile(dir=place):
+        pass
+
+
+def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
+    if not (directory / MANIFEST).exists():
+        tables = [name for name in _own_files() if (directory / name).exists()]
+        if tables:
+            raise InputError(
+                f"{directory}: holds {', '.join(tables)} but no {MANIFEST}, so it cannot be known "
+                "which study they belong to. Name another directory with --out, or remove them."
+            )
+        return
+    before = _read_manifest(directory)["study"]
+    shown = differences(before, plain(fingerprint))
+    if not shown:
+        return
+    more = len(shown) - SHOWN_DIFFERENCES
+    raise InputError(
+        f"{directory}: holds the results of another study; it differs in "
+        + ", ".join(shown[:SHOWN_DIFFERENCES])
+        + (f", and {more} more" if more > 0 else "")
+        + ". Name another directory with --out."
+    )
+
+
+def write_results(
+    directory: str | os.PathLike, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+) -> None:
+    """Writes all tables and the manifest, replacing those of an earlier run.
+
+    Each table becomes `<name>.parquet` and, except `folds` and `predictions`, `<name>.csv`. Equal
+    frames give equal bytes. In CSV a text that a spreadsheet would take for a formula starts with
+    an apostrophe. Tables of the earlier run which are not in `tables`, and its page, are removed.
+
+    Args:
+        directory: made if it does not exist; ask `check_directory` first.
+        tables: name → frame; columns of numbers, booleans and text; NaN and None become null.
+        manifest: what `manifest.json` shall say, with the fingerprint under `study`; the keys
+            `complete` and `files` (file name → SHA-256) are added here.
+
+    Raises:
+        WriteError: the system refused to write. The message says what the directory holds now.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _staging(directory) as staging:
+            files = _stage(staging, tables, manifest)
+            _install(directory, staging, files)
+    except OSError as error:
+        raise WriteError(
+            f"{directory}: the results could not be written ({error.strerror or error}), "
+            f"{_state(directory)}. Make room or name another directory with --out, then run again",
+        ) from error
+
+
+def replace_page(directory: str | os.PathLike, text: str) -> Path:
+    """Writes `report.html` at once or not at all, and returns its path. Raises WriteError."""
+    directory = Path(directory)
+    try:
+        with _staging(directory) as staging:
+            (staging / PAGE).write_text(text, encoding="utf-8", newline="\n")
+            _sync_and_hash(staging / PAGE)
+            os.replace(staging / PAGE, directory / PAGE)
+            _sync_directory(directory)
+    except OSError as error:
+        raise WriteError(
+            f"{directory / PAGE}: cannot be written ({error.strerror or error})"
+        ) from error
+    return directory / PAGE
+
+
+def read_results(
+    directory: str | os.PathLike, names: Sequence[str] | None = None
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Reads what `write_results` wrote: (name → frame, manifest).
+
+    Args:
+        directory: a directory of results.
+        names: the tables wanted, where the run made them; None: all.
+
+    Raises:
+        InputError: there is no such directory, it holds no whole results, or a file is missing or
+            has changed since it was written.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such directory of results.")
+    if not (directory / MANIFEST).exists():
+        raise InputError(
+            f"{directory}: has no {MANIFEST}, so it holds no results of ecjax. "
+            "Name the directory that was given to --out."
+        )
+    manifest = _read_manifest(directory)
+    files = manifest.get("files")
+    if manifest.get("complete") is not True or not isinstance(files, dict):
+        raise InputError(
+            f"{directory}: its results are unfinished (a run ended while it wrote them). "
+            "Run the same evaluate command again."
+        )
+    present = [Path(file).stem for file in files if file.endswith(".parquet")]
+    wanted = [name for name in present if names is None or name in names]
+    return {n: _read_table(directory / f"{n}.parquet", files) for n in wanted}, manifest
+
+
+def _read_table(path: Path, files: Mapping[str, str]) -> pd.DataFrame:
+    way_out = "Run the same evaluate command again."
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != files.get(path.name):
+            raise InputError(f"{path}: has changed since it was written. {way_out}")
+        return pq.ParquetFile(path).read().to_pandas()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing. {way_out}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read ({error}). {way_out}") from error
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(manifest, dict) and isinstance(manifest.get("study"), dict):
+            return manifest
+        reason = "it has no table `study`"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(
+        f"{path}: is not a manifest of ecjax, or is damaged ({reason}). "
+        "Name another directory with --out, or remove this one and evaluate again."
+    )
+
+
+@contextlib.contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
+    """A hidden directory that is gone afterwards, whatever happens; removes left-over ones too."""
+    for stale in directory.glob(f"{STAGING}*"):
+        shutil.rmtree(stale, ignore_errors=True)  # leaves links and files alone
+    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=directory))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _stage(
+    staging: Path, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+) -> list[str]:
+    """Writes and syncs every file; returns the names of the tables' files."""
+    hashes = {}
+    for name, frame in tables.items():
+        path = staging / f"{name}.parquet"
+        pq.write_table(arrow_table(frame), path, compression="zstd", store_schema=False)
+        hashes[path.name] = _sync_and_hash(path)
+        if name not in WITHOUT_CSV:
+            path = staging / f"{name}.csv"
+            path.write_text(csv_text(frame), encoding="utf-8", newline="\n")
+            hashes[path.name] = _sync_and_hash(path)
+    for file, complete in (("unfinished.json", False), (MANIFEST, True)):
+        content = {**plain(manifest), "complete": complete, "files": hashes if complete else {}}
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (staging / file).write_text(text, encoding="utf-8", newline="\n")
+        _sync_and_hash(staging / file)
+    return list(hashes)
+
+
+def _install(directory: Path, staging: Path, files: Sequence[str]) -> None:
+    """Moves the staged files into place. Every step is synced before the next one starts: else a
+    power cut could keep the last manifest and lose a table that was moved before it."""
+    replaces = (directory / MANIFEST).exists()
+    os.replace(staging / "unfinished.json", directory / MANIFEST)
+    _sync_directory(directory)
+    for file in files:
+        os.replace(staging / file, directory / file)
+    if replaces:
+        for file in {*_own_files(), PAGE} - set(files):
+            (directory / file).unlink(missing_ok=True)
+    _sync_directory(directory)
+    os.replace(staging / MANIFEST, directory / MANIFEST)
+    _sync_directory(directory)
+
+
+def _state(directory: Path) -> str:
+    """What a failed write left, in words."""
+    try:
+        whole = _read_manifest(directory).get("complete") is True
+    except InputError:
+        return "and there are none there"
+    return "and those of the earlier run are untouched" if whole else "and are unfinished now"
+
+
+def _own_files() -> list[str]:
+    csv = [f"{name}.csv" for name in TABLES if name not in WITHOUT_CSV]
+    return [f"{name}.parquet" for name in TABLES] + csv
+
+
+def _sync_and_hash(path: Path) -> str:
+    with path.open("rb+") as file:  # some systems sync only what is open for writing
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_directory(directory: Path) -> None:
+    # Some network file systems cannot sync a directory; the moves themselves have succeeded.
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,289 @@
+"""Study files: TOML in, checked frozen dataclasses out.
+
+Everything that can be checked without reading a table is checked here: keys, types, names, and
+whether the files exist.
+"""
+
+import dataclasses
+import glob
+import math
+import os
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecjax import keys
+from ecjax.errors import InputError, listing, quote
+
+SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
+KINDS = ("regression", "classification")
+JOINS = ("inner", "exact")
+MAX_EMBEDDINGS = 10
+
+# Keys that later versions will read. Until then they are refused rather than ignored.
+EMBEDDING_KEYS_TO_COME = ("source", "transform", "scale", "dequantise")
+TASK_KEYS_TO_COME = ("split",)
+
+_STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep")
+_EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks")
+_TASK_KEYS = ("path", "id", "target", "kind", "lat", "lon", "group", "embeddings")
+_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingSource:
+    """Where the vectors of one embedding are.
+
+    `path` is what the study says, relative to the study file; `files` are the existing files it
+    stands for, sorted. Both are empty where every task gives a table of its own.
+    """
+
+    name: str
+    path: Path | None
+    files: tuple[Path, ...]
+    id: str = "id"
+    columns: str | None = None
+    allow_leaks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSource:
+    """Where the labels of one task are; `embeddings` are those of the study, resolved for it."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    id: str
+    target: tuple[str, ...]
+    kind: str
+    lat: str | None
+    lon: str | None
+    group: str | None
+    embeddings: dict[str, EmbeddingSource]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A study file as read: embeddings and tasks in its order, swept values as tuples."""
+
+    name: str
+    join: str
+    embeddings: dict[str, EmbeddingSource]
+    tasks: dict[str, TaskSource]
+    sweep: dict[str, tuple[float | int, ...]]
+    path: Path
+
+
+def read_study(path: str | os.PathLike) -> Study:
+    """Reads and checks a study file.
+
+    Args:
+        path: The TOML file; relative paths in it are relative to its folder.
+
+    Returns:
+        The study. No table has been opened yet, but all of them exist.
+
+    Raises:
+        InputError: The file is missing or no TOML, a key is unknown, missing or of a wrong type,
+            a name is unusable, or a table does not exist.
+    """
+    path = Path(path)
+    data = _load(path)
+    where = f"study {path}"
+    keys.check_keys(data, _STUDY_KEYS, (), where)
+    embeddings = {
+        name: _embedding(name, table, path, f"{where}: [embeddings.{name}]")
+        for name, table in keys.tables(data, "embeddings", "embedding", where).items()
+    }
+    if len(embeddings) > MAX_EMBEDDINGS:
+        raise InputError(
+            f"{where}: {len(embeddings)} embeddings, but every subset is fitted and at most "
+            f"{MAX_EMBEDDINGS} are possible; remove {len(embeddings) - MAX_EMBEDDINGS} of them"
+        )
+    tasks = {
+        name: _task(name, table, embeddings, path, f"{where}: [tasks.{name}]")
+        for name, table in keys.tables(data, "tasks", "task", where).items()
+    }
+    return Study(
+        name=keys.text(data, "name", where) or path.stem,
+        join=keys.choice(keys.text(data, "join", where) or "inner", JOINS, "join", where),
+        embeddings=embeddings,
+        tasks=tasks,
+        sweep=_sweep(data.get("sweep", {}), where),
+        path=path,
+    )
+
+
+def check_name(name: object, what: str) -> str:
+    """Returns `name` if an embedding or task may bear it.
+
+    Names become parts of subset names, file names and report headings, so path separators, "+",
+    "," and control characters are refused.
+
+    Args:
+        name: The name.
+        what: What bears it, for the message: "embedding" or "task".
+
+    Raises:
+        InputError: The name is unusable.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"{what} {name!r}: a name must be text; write {str(name)!r} instead")
+    unusable = [c for c in name if c in "/\\+," or unicodedata.category(c)[0] == "C"]
+    if unusable:
+        reason = f"it contains {quote(unusable[0])}"
+    elif not name.strip():
+        reason = "it is empty"
+    elif name.startswith("."):
+        reason = "it starts with a dot"
+    else:
+        return name
+    raise InputError(
+        f"{what} name {quote(name)} cannot be used: {reason}; rename it, for example to "
+        f"{quote(re.sub(r'[^A-Za-z0-9_-]+', '_', name).strip('_') or what)}"
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except FileNotFoundError:
+        raise InputError(f"study {path}: no such file; check the path") from None
+    except OSError as error:
+        raise InputError(f"study {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"study {path}: not UTF-8 at byte {error.start:,}; save it as UTF-8"
+        ) from None
+    except RecursionError:
+        raise InputError(f"study {path}: nested too deeply; write it flatter") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"study {path}: not valid TOML: {error}; correct that line") from None
+
+
+def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSource:
+    check_name(name, "embedding")
+    keys.check_keys(table, _EMBEDDING_KEYS, EMBEDDING_KEYS_TO_COME, where)
+    text = keys.text(table, "path", where)
+    return EmbeddingSource(
+        name=name,
+        path=None if text is None else study.parent / text,
+        files=() if text is None else _files(text, study.parent, f"{where}: path"),
+        id=keys.text(table, "id", where) or "id",
+        columns=keys.text(table, "columns", where),
+        allow_leaks=keys.texts(table, "allow_leaks", where),
+    )
+
+
+def _task(
+    name: str, table: dict, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
+) -> TaskSource:
+    check_name(name, "task")
+    keys.check_keys(table, _TASK_KEYS, TASK_KEYS_TO_COME, where)
+    text = keys.required(keys.text(table, "path", where), "path", '"labels.csv"', where)
+    target = keys.required(keys.texts(table, "target", where), "target", '["biomass_mean"]', where)
+    kind = keys.required(keys.text(table, "kind", where), "kind", '"regression"', where)
+    keys.choice(kind, KINDS, "kind", where)
+    if kind == "classification" and len(target) > 1:
+        raise InputError(
+            f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
+            "make a task of each"
+        )
+    lat, lon = keys.text(table, "lat", where), keys.text(table, "lon", where)
+    if (lat is None) != (lon is None):
+        given, other = ("lat", "lon") if lon is None else ("lon", "lat")
+        raise InputError(f"{where}: {given} is given without {other}; give both or neither")
+    return TaskSource(
+        name=name,
+        path=study.parent / text,
+        files=_files(text, study.parent, f"{where}: path"),
+        id=keys.text(table, "id", where) or "id",
+        target=target,
+        kind=kind,
+        lat=lat,
+        lon=lon,
+        group=keys.text(table, "group", where),
+        embeddings=_own_tables(table.get("embeddings", {}), embeddings, study, where),
+    )
+
+
+def _own_tables(
+    given: Any, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
+) -> dict[str, EmbeddingSource]:
+    """The study's embeddings with the keys that one task gives otherwise."""
+    if not isinstance(given, dict):
+        raise InputError(f"{where}: embeddings must be a table, not {keys.type_name(given)}")
+    for name in given:
+        keys.check_known(name, embeddings, "embedding", f"{where}: embeddings")
+    resolved = {}
+    for name, shared in embeddings.items():
+        own = given.get(name, {})
+        own = {"path": own} if isinstance(own, str) else own
+        here = f"{where}: embeddings.{name}"
+        if not isinstance(own, dict):
+            raise InputError(f"{here} must be a path or a table, not {keys.type_name(own)}")
+        changed = _embedding(name, own, study, here)
+        fields = [*own, "files"] if "path" in own else list(own)
+        source = dataclasses.replace(shared, **{f: getattr(changed, f) for f in fields})
+        if source.path is None:
+            raise InputError(
+                f"{where}: embedding {quote(name)} has an unset path; set path under "
+                f"[embeddings.{name}], or {name} in this task's embeddings"
+            )
+        resolved[name] = source
+    return resolved
+
+
+def _files(text: str, folder: Path, where: str) -> tuple[Path, ...]:
+    """The existing files that a path, folder of Parquet parts, or pattern stands for, sorted."""
+    if _REMOTE.match(text):
+        raise InputError(
+            f"{where}: {quote(text)} is remote, and only local files are read; download it first"
+        )
+    path = folder / text
+    way_out = "check it (relative paths are relative to the study file)"
+    try:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix in (".parquet", ".pq"))
+            way_out = "the folder holds no .parquet file; give a pattern or a file"
+        elif path.exists():
+            found = [path]
+        elif any(c in text for c in "*?["):
+            pattern = text if os.path.isabs(text) else os.path.join(glob.escape(str(folder)), text)
+            found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
+            way_out = "no file matches the pattern; " + way_out
+        else:
+            found = []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: {quote(text)} cannot be used as a path ({error})") from None
+    if not found:
+        raise InputError(f"{where}: no file {path}; {way_out}")
+    return tuple(found)
+
+
+def _sweep(table: Any, where: str) -> dict[str, tuple[float | int, ...]]:
+    where = f"{where}: [sweep]"
+    if not isinstance(table, dict):
+        raise InputError(f"{where} must be a table, not {keys.type_name(table)}")
+    keys.check_keys(table, SWEEPABLE, (), where)
+    return {key: _sweep_values(key, values, f"{where}: {key}") for key, values in table.items()}
+
+
+def _sweep_values(key: str, values: Any, where: str) -> tuple[float | int, ...]:
+    if not isinstance(values, list) or not values:
+        raise InputError(f"{where} must be a list of at least one number, as in {key} = [1, 2]")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{where}: {value!r} is no number; give numbers only")
+        whole, least = key in ("folds", "seed"), {"folds": 2, "seed": 0}.get(key)
+        if whole and (not isinstance(value, int) or value < least or value >= 2**32):
+            raise InputError(f"{where}: {value!r} must be a whole number of at least {least}")
+        if not whole and not (math.isfinite(value) and value > 0):
+            raise InputError(f"{where}: {value!r} must be a finite number above 0")
+    if len(set(values)) < len(values):
+        raise InputError(f"{where}: a value is given twice in {values}; remove one")
+    return tuple(values) if whole else tuple(float(v) for v in values)

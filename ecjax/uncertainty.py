@@ -1,0 +1,59 @@
+"""How sure a score or an index is: standard errors, paired tests and their adjustment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ALL_EQUAL = "all fold differences are zero"
+ONE_FOLD = "one fold only"
+
+
+def standard_error(fold: np.ndarray) -> np.ndarray:
+    """std (ddof 0) over folds / √folds, the paper's SEM; folds on the last axis."""
+    folds = fold.shape[-1]
+    if folds < 2:
+        return np.full(fold.shape[:-1], np.nan)
+    return fold.std(axis=-1) / np.sqrt(folds)
+
+
+def wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """One-sided Wilcoxon signed-rank tests that differences are above zero.
+
+    Args:
+      differences: (m, k) one test a row, folds on the last axis; rows with NaN give NaN.
+
+    Returns:
+      (m,) p-values as `scipy.stats.wilcoxon(d, alternative="greater")`, and m reasons, "" where the
+      p-value is defined or the difference is not.
+    """
+    from scipy import stats  # here, because importing it takes longer than all the rest
+
+    p_values = np.full(len(differences), np.nan)
+    reasons = [""] * len(differences)
+    plain = []
+    for i, d in enumerate(differences):
+        if np.isnan(d).any():
+            continue
+        if len(d) < 2:
+            reasons[i] = ONE_FOLD
+        elif not d.any():
+            reasons[i] = ALL_EQUAL
+        elif d.all() and len(np.unique(np.abs(d))) == len(d):
+            plain.append(i)
+        else:
+            p_values[i] = stats.wilcoxon(d, alternative="greater").pvalue
+    if plain:
+        # Rows without ties or zeros share one method, so that one call serves them all.
+        p_values[plain] = stats.wilcoxon(differences[plain], alternative="greater", axis=1).pvalue
+    return p_values, reasons
+
+
+def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
+    """Adjusted p-values of one family; NaN stays NaN and does not count."""
+    from scipy import stats
+
+    adjusted = np.full(len(p_values), np.nan)
+    known = ~np.isnan(p_values)
+    if known.any():
+        adjusted[known] = stats.false_discovery_control(p_values[known], method="bh")
+    return adjusted

@@ -1,0 +1,173 @@
+"""Study files: what they resolve to, and what is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make_tables import study, vectors, write
+
+from ecjax.errors import InputError, listing, neutral, quote
+from ecjax.study import check_name, read_study
+
+
+def refused(path, *words):
+    with pytest.raises(InputError) as caught:
+        read_study(path)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_reads_the_example_of_the_contract(tmp_path):
+    for name in ("ae/2.parquet", "ae/1.parquet", "tessera.csv", "ae_biomass.csv", "biomass.csv"):
+        write(vectors(), tmp_path / name)
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'name = "my-study"\njoin = "inner"\n'
+        '[embeddings.alphaearth]\npath = "ae/*.parquet"\nid = "id"\ncolumns = "emb_*"\n'
+        '[embeddings.tessera]\npath = "tessera.csv"\n'
+        '[tasks.biomass]\npath = "biomass.csv"\nid = "index"\ntarget = ["biomass_mean"]\n'
+        'kind = "regression"\nlat = "lat"\nlon = "lon"\ngroup = "country"\n'
+        'embeddings = { alphaearth = "ae_biomass.csv" }\n'
+        "[sweep]\nridge_lambda = [0.1, 1, 10]\n"
+    )
+    found = read_study(path)
+    assert (found.name, found.join, found.path) == ("my-study", "inner", path)
+    assert [f.name for f in found.embeddings["alphaearth"].files] == ["1.parquet", "2.parquet"]
+    assert found.embeddings["tessera"].columns is None
+    task = found.tasks["biomass"]
+    assert (task.id, task.target, task.group) == ("index", ("biomass_mean",), "country")
+    own = task.embeddings["alphaearth"]
+    assert own.files == (tmp_path / "ae_biomass.csv",) and own.columns == "emb_*"
+    assert task.embeddings["tessera"] == found.embeddings["tessera"]
+    assert list(task.embeddings) == list(found.embeddings)
+    assert found.sweep == {"ridge_lambda": (0.1, 1.0, 10.0)}
+
+
+def test_a_task_may_change_any_key_of_an_embedding(tmp_path):
+    write(vectors(), tmp_path / "own.csv")
+    keys = 'embeddings = { a = { path = "own.csv", id = "key", allow_leaks = ["emb_0"] } }'
+    path = study(tmp_path, a_keys='columns = "emb_*"', task_keys=keys)
+    own = read_study(path).tasks["t"].embeddings["a"]
+    assert (own.id, own.columns, own.allow_leaks) == ("key", "emb_*", ("emb_0",))
+    assert own.files == (tmp_path / "own.csv",) and own.name == "a"
+
+
+def test_an_embedding_needs_no_path_if_every_task_gives_one(tmp_path):
+    path = study(tmp_path, task_keys='embeddings = { a = "a.parquet" }')
+    path.write_text(path.read_text().replace('path = "a.parquet"', "", 1))
+    found = read_study(path)
+    assert found.embeddings["a"].path is None
+    assert found.tasks["t"].embeddings["a"].files == (tmp_path / "a.parquet",)
+
+
+def test_defaults_and_one_target_as_text(tmp_path):
+    found = read_study(study(tmp_path))
+    assert (found.name, found.join, found.sweep) == ("study", "inner", {})
+    task = found.tasks["t"]
+    assert (task.id, task.target, task.lat, task.group) == ("id", ("height",), None, None)
+
+
+def test_a_folder_stands_for_its_parquet_parts(tmp_path):
+    write(vectors(), tmp_path / "parts/1.parquet")
+    write(vectors(), tmp_path / "parts/0.parquet")
+    found = read_study(study(tmp_path, a="parts")).embeddings["a"].files
+    assert [f.name for f in found] == ["0.parquet", "1.parquet"]
+
+
+def test_pattern_characters_in_the_folder_of_the_study(tmp_path):
+    folder = tmp_path / "run [1]*"
+    write(vectors(), folder / "parts/0.csv")
+    assert len(read_study(study(folder, a="parts/*.csv")).embeddings["a"].files) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ridge_lambda = []", ("list of at least one number",)),
+        ("ridge_lambda = 1", ("list of at least one number",)),
+        ("ridge_lambda = [0]", ("finite number above 0",)),
+        ("ridge_lambda = [inf]", ("finite number above 0",)),
+        ('ridge_lambda = ["1"]', ("no number",)),
+        ("ridge_lambda = [true]", ("no number",)),
+        ("ridge_lambda = [1, 1.0]", ("given twice",)),
+        ("folds = [2.5]", ("whole number of at least 2",)),
+        ("folds = [1]", ("whole number of at least 2",)),
+        ("seed = [-1]", ("whole number of at least 0",)),
+        ("ridge_lamda = [1]", ('did you mean "ridge_lambda"?',)),
+    ],
+)
+def test_sweep_is_checked(tmp_path, line, words):
+    path = study(tmp_path)
+    path.write_text(path.read_text() + f"[sweep]\n{line}\n")
+    refused(path, "[sweep]", *words)
+
+
+def test_sweep_of_whole_numbers(tmp_path):
+    path = study(tmp_path)
+    path.write_text(path.read_text() + "[sweep]\nseed = [0, 42]\nfolds = [5, 20]\n")
+    assert read_study(path).sweep == {"seed": (0, 42), "folds": (5, 20)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('target = "height"', "", ('"target" is missing',)),
+        ('kind = "regression"', "", ('"kind" is missing',)),
+        ('target = "height"', 'target = ["a", "a"]', ("names one column twice",)),
+        ('path = "labels.csv"', "", ('"path" is missing',)),
+        ('kind = "regression"', 'kind = "regression"\nlat = "lat"', ("lat is given without lon",)),
+        ('target = "height"', 'target = ["a", "b"]', ("takes one target",)),
+        ("[tasks.t]", "[jobs.t]", ('unknown key "jobs"',)),
+        ('path = "b.csv"', 'path = ""', ("path must be text", "empty text")),
+        ("[embeddings.b]", '[embeddings]\nb = "b.csv"\n[embeddings.b]', ("not valid TOML",)),
+        ('path = "b.csv"', 'path = "b\\u0000.csv"', ("path",)),
+        ('path = "b.csv"', 'path = "x/*.csv"', ("no file matches the pattern",)),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(tmp_path, old, new, words):
+    path = study(tmp_path)
+    kind = "classification" if new == 'target = ["a", "b"]' else "regression"
+    text = path.read_text().replace(old, new, 1)
+    path.write_text(text.replace('kind = "regression"', f'kind = "{kind}"'))
+    refused(path, "study.toml", *words)
+
+
+@pytest.mark.parametrize("key", ["source", "transform", "scale"])
+def test_keys_to_come_are_refused_as_such(tmp_path, key):
+    refused(study(tmp_path, a_keys=f'{key} = "x"'), f'"{key}" is not there yet', "remove it")
+
+
+def test_number_of_embeddings(tmp_path):
+    path = study(tmp_path)
+    extra = "".join(f'[embeddings.e{j}]\npath = "a.parquet"\n' for j in range(9))
+    path.write_text(path.read_text() + extra)
+    refused(path, "11 embeddings", "at most 10", "remove 1")
+    path.write_text("[embeddings]\n")
+    refused(path, "no embedding", "[embeddings.NAME]")
+
+
+def test_unreadable_study_files(tmp_path):
+    refused(tmp_path / "absent.toml", "absent.toml", "no such file")
+    refused(tmp_path, "cannot be read")
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    refused(tmp_path / "latin.toml", "not UTF-8 at byte 8")
+
+
+@given(st.text(max_size=20))
+def test_names_that_pass_are_safe_anywhere(name):
+    try:
+        check_name(name, "task")
+    except InputError as error:
+        assert str(error).isprintable()
+        return
+    assert name and name not in (".", "..")
+    assert not set(name) & set("/\\+,\n\r\t\0\x1b") and not name.startswith(".")
+
+
+@given(st.text())
+def test_quoted_text_is_printable(text):
+    assert quote(text).isprintable() and neutral(text).isprintable()
+
+
+def test_listing_counts_what_it_leaves_out():
+    assert listing("abcd", 2) == '"a", "b" and 2 more'
+    assert listing("ab", 2) == '"a", "b"'
