@@ -28,14 +28,14 @@ class Program:
       lattice: subsets and order of elimination.
       classes: number of classes of each classification task.
       predictions: whether out-of-fold predictions of every row are returned.
-      folds_at_once: folds solved side by side; 1 is fastest on a CPU, all of them on a GPU.
+      at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       dtype: of the arithmetic.
     """
 
     lattice: Lattice
     classes: tuple[int, ...]
     predictions: bool
-    folds_at_once: int
+    at_once: int
     dtype: str
 
 
@@ -145,15 +145,18 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
         yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
         count = inside.sum().astype(z.dtype)
         system, rhs, mean_x, mean_y = gram.training_system(total, gram.moments(xh, yh, count))
-        weights = ridge.lattice_solve(system, rhs, penalties.ridge_lambda, program.lattice)
-        side_by_side = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
-        predicted = mean_y + gram.matmul(xh - mean_x, side_by_side).reshape(h, s, t)
+        weights = ridge.lattice_solve(
+            system, rhs, penalties.ridge_lambda, program.lattice, program.at_once
+        )
+        columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
+        predicted = mean_y + gram.matmul(xh - mean_x, columns).reshape(h, s, t)
         error = jnp.where(inside[:, None, None], yh[:, None] - predicted, 0)
         predictions = predicted if program.predictions else None
         return (error**2).sum(0), _spread(yh, inside), count, predictions
 
+    side_by_side = program.at_once if program.at_once > 1 else None
     error, spread, count, predicted = lax.map(
-        fold, held_out.reshape(r * k, h), batch_size=min(program.folds_at_once, r * k)
+        fold, held_out.reshape(r * k, h), batch_size=side_by_side
     )
     if program.predictions:
         own_units = predicted.reshape(r, k, h, s, t) * scale + y.mean(0)

@@ -18,6 +18,7 @@ from ecjax.softmax import Problem, along, centre, gradient_of, inner, logits_of,
 HISTORY = 10  # pairs kept; 20 gains nothing on real crops
 MAX_ITERATIONS = 1000
 LINE_SEARCH_TRIALS = 20
+MAX_FIRST_STEP = 10.0
 CURVATURE = 0.1  # the slope's remaining share: a near-exact search saves matrix products
 
 
@@ -42,7 +43,8 @@ def _line_search(logits, turn, quadratic, problem: Problem, active) -> Array:
 
     A step must decrease f as well as flatten its slope: from zero, slope alone diverges.
     """
-    value0, slope0, _ = along(jnp.zeros_like(problem.penalty), logits, turn, quadratic, problem)
+    zero = jnp.zeros_like(problem.penalty)
+    value0, slope0, curvature0 = along(zero, logits, turn, quadratic, problem)
     slack = 1e-12 * jnp.abs(value0)
 
     def trial(state):
@@ -57,8 +59,8 @@ def _line_search(logits, turn, quadratic, problem: Problem, active) -> Array:
         proposal = jnp.where((newton > low) & (newton < high), newton, midpoint)
         return jnp.where(done, step, proposal), low, high, done, count + 1
 
-    one = jnp.ones_like(problem.penalty)
-    start = (one, 0 * one, jnp.inf * one, ~active, 0)
+    first = -slope0 / jnp.maximum(curvature0, jnp.finfo(zero.dtype).tiny)
+    start = (jnp.minimum(first, MAX_FIRST_STEP), zero, zero + jnp.inf, ~active, 0)
     step, low, _, done, _ = lax.while_loop(
         lambda state: (~state[3]).any() & (state[4] < LINE_SEARCH_TRIALS), trial, start
     )
@@ -94,9 +96,12 @@ def _direction(state: _State, preconditioner: Array, present: Array) -> Array:
 
     q, alphas = lax.fori_loop(0, HISTORY, backward, (state.gradient, jnp.zeros_like(state.rho)))
     r = lax.dot_general(
-        preconditioner, q, (((2,), (2,)), ((0,), (1,))), precision=PRECISION
+        preconditioner,
+        q.astype(preconditioner.dtype),
+        (((2,), (2,)), ((0,), (1,))),
+        precision=PRECISION,
     )  # (c, p, b)
-    r = centre(r.transpose(2, 0, 1), present)
+    r = centre(r.transpose(2, 0, 1).astype(q.dtype), present)
     return -lax.fori_loop(0, HISTORY, forward, r)
 
 

@@ -1,9 +1,10 @@
 """Multinomial logistic regression of every subset and fold, to a stated tolerance.
 
 Method: L-BFGS preconditioned first by the ridge factor of the whole table (good far away), then by
-one Hessian block per class, Xᵀ diag(p_c(1 − p_c)) X, with p from a fit of the whole table (good near
-the solution). Whole-table quantities may shape the steps but never the starting point: a fold starts
-from zero or from fits on its own training rows, so that stopping cannot leak its held-out labels.
+one Hessian block per class, Xᵀ diag(p_c(1 − p_c)) X, with p from a fit of the whole table (good
+near the solution). Whole-table quantities may shape the steps but never the starting point: a fold
+starts from zero or from fits on its own training rows, so that stopping early cannot leak its
+held-out labels.
 
 All folds of a subset advance together: their classes are columns of one matrix product.
 Axes: s subsets, b problems (folds), c classes, n rows, p columns, the intercept's last.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -37,9 +39,12 @@ MAX_SOLVERS = 4  # compiled solver widths; each costs seconds to compile
 
 
 def _inverse(matrix: Array) -> Array:
-    """Inverse of a symmetric positive definite matrix, by its Cholesky factor."""
-    factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
-    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    """Inverse of a symmetric positive definite matrix (p, p), by its Cholesky factor."""
+    p = matrix.shape[0]
+    # What rounding may take from the smallest eigenvalue is added first; that slows, at worst.
+    floor = jnp.finfo(matrix.dtype).eps * p * jnp.diagonal(matrix).max()
+    identity = jnp.eye(p, dtype=matrix.dtype)
+    factor = jnp.linalg.cholesky(matrix + floor * identity, symmetrize_input=False)
     half = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     return matmul(half.T, half)
 
@@ -62,11 +67,10 @@ def _class_preconditioner(x: Array, probabilities: Array, penalty: Array) -> Arr
     probabilities: (c, n) of a fit of the whole table.
     """
     n = x.shape[0]
-    # A class predicted with certainty has no curvature left, and the intercept no penalty.
-    floor = jnp.finfo(x.dtype).eps
-    shift = jnp.diag(penalty * penalised(x) + floor)
+    shift = jnp.diag(penalty * penalised(x))
 
     def block(p: Array) -> Array:
+        # A class predicted with certainty has no curvature left, and the intercept no penalty.
         curvature = jnp.maximum(p * (1 - p), 1e-6) / n
         return _inverse(matmul(x.T, x * curvature[:, None]) + shift)
 
@@ -140,6 +144,24 @@ def _combine_parents(parents: Array, x: Array, problem: Problem) -> Array:
     return jnp.einsum("bi,ibcp->bcp", ab, parents, precision=PRECISION)
 
 
+def _preconditioners(x: Array, whole: Problem, parents: Array, until: Array):
+    """Both preconditioners (2, c, p, p) and the whole-table weights (c, p), in single precision.
+
+    They shape the steps and not the result, so that single precision costs nothing but steps.
+    """
+    x, whole, parents = (jax.tree.map(_single, part) for part in (x, whole, parents))
+    ridge = _ridge_preconditioner(x, whole.onehot, whole.penalty[0])
+    start = _combine_parents(parents, x, whole)
+    table = minimise(x, whole, start, ridge, _single(until))
+    probabilities, _ = probabilities_of(table.logits, whole.present)
+    blocks = _class_preconditioner(x, probabilities[0], whole.penalty[0])
+    return jnp.stack([ridge, blocks]), table.weights[0]
+
+
+def _single(values: Array) -> Array:
+    return values.astype(jnp.float32) if jnp.issubdtype(values.dtype, jnp.floating) else values
+
+
 def fit_subset(
     x: Array, folds: Problem, whole: Problem, parents: Array, tolerance: Array
 ) -> tuple[Fit, Array]:
@@ -157,16 +179,8 @@ def fit_subset(
     # The gradient is measured in one entry, the effect on held-out rows in all of them: at the bare
     # tolerance of 1e-5 the log-loss of real crops is 0.2 % from its limit, at this margin 0.03 %.
     tolerance = jnp.asarray(MARGIN * tolerance, x.dtype)
-    ridge = _ridge_preconditioner(x, whole.onehot, whole.penalty[0])
-    table = minimise(
-        x,
-        whole,
-        _combine_parents(parents[:, -1:], x, whole),
-        ridge,
-        jnp.maximum(tolerance, WHOLE_TABLE_UNTIL),
-    )
-    probabilities, _ = probabilities_of(table.logits, whole.present)
-    blocks = _class_preconditioner(x, probabilities[0], whole.penalty[0])
+    whole_until = jnp.maximum(tolerance, WHOLE_TABLE_UNTIL)
+    preconditioners, table = _preconditioners(x, whole, parents[:, -1:], whole_until)
     until = jnp.stack([jnp.maximum(tolerance, RIDGE_UNTIL), tolerance])
 
     def phase(state, setting):
@@ -176,12 +190,12 @@ def fit_subset(
 
     start = _combine_parents(parents[:, :-1], x, folds)
     none = jnp.zeros(start.shape[0], jnp.int32)
-    (weights, iterations), _ = lax.scan(phase, (start, none), (jnp.stack([ridge, blocks]), until))
+    (weights, iterations), _ = lax.scan(phase, (start, none), (preconditioners, until))
     # What is reported is recomputed from the weights, not carried through the iterations.
     logits = logits_of(x, weights)
     norm = jnp.abs(gradient_of(x, weights, logits, folds)).max((1, 2))
     logits = jnp.where(folds.present[:, :, None], logits, -jnp.inf)
-    return Fit(weights, logits, norm, iterations), table.weights[0]
+    return Fit(weights, logits, norm, iterations), table.astype(x.dtype)
 
 
 def parents_of(lattice: Lattice) -> list[tuple[int, int]]:
@@ -228,10 +242,12 @@ class SubsetFits(NamedTuple):
     Attributes:
       log_probability: (s, n, c) of each row by the fold that holds it out; −inf where the class
         was absent from that fold's training rows.
+      weights: (s, b, c, p + 1) on standardised columns, the intercept last.
       gradient_norm, iterations: (s, b).
     """
 
     log_probability: Array
+    weights: Array
     gradient_norm: Array
     iterations: Array
 
@@ -278,7 +294,7 @@ def fit_lattice(
         logits = fit.logits[fold_of_row, :, jnp.arange(n)]  # (n, c)
         normaliser = jnp.log(jnp.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
         log_probability = logits - logits.max(1, keepdims=True) - normaliser
-        return table, SubsetFits(log_probability, fit.gradient_norm, fit.iterations)
+        return table, (log_probability, fit.gradient_norm, fit.iterations)
 
     table = jnp.zeros((s + 1, b + 1, classes, p + 2), z.dtype)
     found, order = [], []
@@ -289,4 +305,7 @@ def fit_lattice(
         found.append(fits)
         order.extend(group)
     back = np.argsort(order)
-    return SubsetFits(*(jnp.concatenate(parts)[back] for parts in zip(*found, strict=True)))
+    log_probability, norm, iterations = (
+        jnp.concatenate(parts)[back] for parts in zip(*found, strict=True)
+    )
+    return SubsetFits(log_probability, table[:s, :b, :, : p + 1], norm, iterations)

@@ -87,7 +87,7 @@ class Plan:
       chunks: what each compiled call computes.
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
-      folds_at_once: ridge systems solved side by side; one by one is fastest on a CPU.
+      at_once: ridge systems solved side by side, see `engine.Program`.
       operations: floating-point operations, logistic fits at an assumed number of steps.
     """
 
@@ -95,7 +95,7 @@ class Plan:
     chunks: tuple[tuple[Piece, ...], ...]
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
-    folds_at_once: int
+    at_once: int
     operations: float
 
     def program(self, piece: Piece, predictions: bool, dtype: str) -> engine.Program:
@@ -105,7 +105,7 @@ class Plan:
             lattice=_lattice(sample, piece.subsets),
             classes=tuple(len(task.classes) for task in sample.classification),
             predictions=predictions,
-            folds_at_once=self.folds_at_once,
+            at_once=self.at_once,
             dtype=dtype,
         )
 

@@ -20,7 +20,9 @@ from ecjax.subsets import Lattice, Stage
 matmul = gram_lib.matmul
 
 
-def lattice_solve(gram: Array, rhs: Array, ridge_lambda: Array, lattice: Lattice) -> Array:
+def lattice_solve(
+    gram: Array, rhs: Array, ridge_lambda: Array, lattice: Lattice, at_once: int = 1
+) -> Array:
     """Ridge weights of all subsets of the lattice.
 
     Args:
@@ -28,62 +30,74 @@ def lattice_solve(gram: Array, rhs: Array, ridge_lambda: Array, lattice: Lattice
       rhs: (p, t).
       ridge_lambda: () penalty, on the scale of the Gram matrix.
       lattice: the subsets and their order of elimination.
+      at_once: states factored side by side. On a CPU it must be 1: there a batched factorisation
+        waits inside the thread pool that it needs, and two of them at a time wait for ever.
 
     Returns:
       (s, p, t) weights, zero in the columns that a subset leaves out.
     """
     p, t = rhs.shape
-    states = (gram + ridge_lambda * jnp.eye(p, dtype=gram.dtype))[None]
-    targets = rhs[None]
+    shifted = gram + ridge_lambda * jnp.eye(p, dtype=gram.dtype)
+    # The targets ride along as rows below the matrix: one triangular solve serves both.
+    states = jnp.concatenate([shifted, rhs.T])[None]
     factors = []
     for width, stage in zip(lattice.widths, lattice.stages, strict=True):
-        factor, states, targets = _eliminate(states, targets, width, stage)
+        factor, states = _eliminate(states, width, stage, at_once)
         factors.append(factor)
     # One more row than subsets: the padding of `Stage.members` writes there.
     weights = jnp.zeros((len(lattice.subsets) + 1, p, t), gram.dtype)
     for j in reversed(range(len(factors))):
         if lattice.stages[j].take:
             start, stop = lattice.starts[j], lattice.starts[j + 1]
-            weights = _substitute(weights, factors[j], lattice.stages[j], start, stop)
+            weights = _substitute(weights, factors[j], lattice.stages[j], start, stop, at_once)
     return weights[:-1]
 
 
-def _eliminate(states: Array, targets: Array, width: int, stage: Stage):
+def _for_each(function, arrays, at_once: int):
+    return lax.map(function, arrays, batch_size=at_once if at_once > 1 else None)
+
+
+def _eliminate(states: Array, width: int, stage: Stage, at_once: int):
     """Cholesky step on the first block of each state that takes it.
 
-    states (q, r, r) and targets (q, r, t) cover the blocks from this one on; `width` columns are
-    this block's. Returns the factor (diagonal, below, solved targets) and the later states.
+    states (q, r + t, r) cover the blocks from this one on, and the targets; `width` columns are
+    this block's. Returns the factor (diagonal, below) and the later states.
     """
     take, skip, onward = (np.array(ix, int) for ix in (stage.take, stage.skip, stage.onward))
+
+    def factor(state: Array):
+        """L, and A₂₁ L⁻ᵀ of the rows below: later blocks (r - width) and targets (t)."""
+        diagonal = jnp.linalg.cholesky(state[:width, :width], symmetrize_input=False)
+        below = lax.linalg.triangular_solve(
+            diagonal, state[width:, :width], left_side=False, lower=True, transpose_a=True
+        )
+        return diagonal, below
+
     taken = states[take]
-    diagonal = jnp.linalg.cholesky(taken[:, :width, :width], symmetrize_input=False)
-    # below (q, r - width, width) = A₂₁ L⁻ᵀ; solved (q, width, t) = L⁻¹ b
-    below = lax.linalg.triangular_solve(
-        diagonal, taken[:, width:, :width], left_side=False, lower=True, transpose_a=True
-    )
-    solved = lax.linalg.triangular_solve(
-        diagonal, targets[take, :width], left_side=True, lower=True
-    )
+    diagonal, below = _for_each(factor, taken, at_once)
+    later = states.shape[2] - width
     ahead = below[onward]
-    update = matmul(ahead, jnp.swapaxes(ahead, 1, 2))
+    update = matmul(ahead, jnp.swapaxes(ahead[:, :later], 1, 2))
     states = jnp.concatenate([states[skip, width:, width:], taken[onward, width:, width:] - update])
-    targets = jnp.concatenate(
-        [targets[skip, width:], targets[take][onward, width:] - matmul(ahead, solved[onward])]
-    )
-    return (diagonal, below, solved), states, targets
+    return (diagonal, below), states
 
 
-def _substitute(weights: Array, factor, stage: Stage, start: int, stop: int) -> Array:
+def _substitute(weights: Array, factor, stage: Stage, start: int, stop: int, at_once: int) -> Array:
     """Back substitution for one block in all subsets that hold it."""
-    diagonal, below, solved = factor
+    diagonal, below = factor
     members = np.array(stage.members, int)  # (q, g)
     q, g = members.shape
-    later = weights[members, stop:]  # (q, g, r, t)
-    t = later.shape[-1]
-    later = jnp.moveaxis(later, 1, 2).reshape(q, -1, g * t)  # (q, r, g·t)
-    right = jnp.tile(solved, (1, 1, g)) - matmul(jnp.swapaxes(below, 1, 2), later)
-    block = lax.linalg.triangular_solve(
-        diagonal, right, left_side=True, lower=True, transpose_a=True
-    )
+    t = weights.shape[-1]
+    later = jnp.moveaxis(weights[members, stop:], 1, 2).reshape(q, -1, g * t)  # (q, r, g·t)
+    split = below.shape[1] - t
+    solved = jnp.swapaxes(below[:, split:], 1, 2)  # (q, width, t) = L⁻¹ b
+    right = jnp.tile(solved, (1, 1, g)) - matmul(jnp.swapaxes(below[:, :split], 1, 2), later)
+
+    def solve(pair) -> Array:
+        return lax.linalg.triangular_solve(
+            pair[0], pair[1], left_side=True, lower=True, transpose_a=True
+        )
+
+    block = _for_each(solve, (diagonal, right), at_once)
     block = jnp.moveaxis(block.reshape(q, stop - start, g, t), 2, 1)  # (q, g, width, t)
     return weights.at[members, start:stop].set(block)

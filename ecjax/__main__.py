@@ -1,0 +1,6 @@
+"""`python -m ecjax …`."""
+
+from ecjax.cli import run
+
+if __name__ == "__main__":
+    run()
