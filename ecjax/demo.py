@@ -64,7 +64,7 @@ def run_demo(
     run = Run("demo", align_arrays(None, as_tasks(drawn)), settings, {}, progress)
     store.check_directory(out, run.fingerprint())
     result = run.evaluate(None)
-    truth = _add_truth(result.index, world, settings, progress)
+    truth = add_truth(result.index, world, settings, progress)
     manifest = result.manifest | {"study": run.fingerprint()}
     result = Result(**(result.tables | {"index": truth}), manifest=manifest)
     store.write_results(out, result.tables, manifest)
@@ -74,7 +74,10 @@ def run_demo(
     return result, READING.format(close=close, count=len(whole), folder=out)
 
 
-def _add_truth(index: pd.DataFrame, world: World, settings: Settings, progress) -> pd.DataFrame:
+def add_truth(
+    index: pd.DataFrame, world: World, settings: Settings, progress: Silent
+) -> pd.DataFrame:
+    """The `index` table with the column `eci_true`, beside `eci_pooled`."""
     rows = ROWS - ROWS // settings.folds
 
     def work():

@@ -33,8 +33,8 @@ class Progress(Silent):
     passed.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr):
-        self.stream = stream
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = stream or sys.stderr
         self._rate: float | None = None
 
     def say(self, text: str) -> None:

@@ -183,7 +183,7 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
     family = index["metric"].isin(PRIMARY.values())
     for single_target in (True, False):
         rows = index[family & (index["target"].notna() == single_target)]
-        groups = rows.groupby(swept).groups.values() if swept else [rows.index]
+        groups = [part.index for _, part in rows.groupby(swept)] if swept else [rows.index]
         for group in groups:
             p_values = index.loc[group, "p_value"].to_numpy()
             index.loc[group, "p_adjusted"] = uncertainty.benjamini_hochberg(p_values)

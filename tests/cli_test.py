@@ -1,0 +1,255 @@
+"""The command line from outside: what it prints, writes and returns."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecjax import cli
+
+N = 60
+
+
+@pytest.fixture
+def study_folder(tmp_path):
+    """A small study: two embeddings, a regression and a classification task."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(N, 5))
+    ids = np.arange(100, 100 + N)
+    for name, columns in {"alpha": slice(0, 3), "beta": slice(2, 5)}.items():
+        table = pd.DataFrame(x[:, columns]).add_prefix("emb_")
+        table.insert(0, "id", ids)
+        table.to_parquet(tmp_path / f"{name}.parquet", index=False)
+    y = x @ rng.normal(size=5) + 0.3 * rng.normal(size=N)
+    land = np.where(y > 0.5, "forest", np.where(y < -0.5, "water", "grass"))
+    pd.DataFrame({"id": ids, "height": y, "land": land}).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "study.toml").write_text(
+        """
+[embeddings.alpha]
+path = "alpha.parquet"
+[embeddings.beta]
+path = "beta.parquet"
+[tasks.height]
+path = "t.csv"
+target = "height"
+kind = "regression"
+[tasks.land]
+path = "t.csv"
+target = "land"
+kind = "classification"
+""",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def edit(folder, old, new):
+    """Changes the task table; asserts that there was something to change."""
+    text = (folder / "t.csv").read_text()
+    assert old in text
+    (folder / "t.csv").write_text(text.replace(old, new))
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def evaluate(folder, *flags):
+    return run("evaluate", folder / "study.toml", f"--out={folder / 'out'}", "--folds=4", *flags)
+
+
+def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
+    assert evaluate(study_folder, "--seeds=2", "--predictions") == cli.DONE
+    printed = capsys.readouterr()
+    assert "alpha+beta" in printed.out and "height" in printed.out
+    assert printed.err.startswith("cpu")
+    written = {path.name for path in (study_folder / "out").iterdir()}
+    names = {"scores", "folds", "index", "targets", "predictions"}
+    csv = names - {"folds", "predictions"}
+    assert written == (
+        {f"{n}.parquet" for n in names} | {f"{n}.csv" for n in csv} | {"manifest.json"}
+    )
+    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
+    assert len(scores) == 3 * (2 + 3)
+    assert scores["score"].notna().all()
+
+
+def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
+    evaluate(study_folder)
+    summary = capsys.readouterr().out.split("\nTables:")[0]
+    assert run("report", study_folder / "out") == cli.DONE
+    assert capsys.readouterr().out.split("\nPage:")[0] == summary
+    assert "<svg" in (study_folder / "out" / "report.html").read_text()
+
+
+def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monkeypatch):
+    monkeypatch.setattr("ecjax.engine.study", None)
+    assert run("validate", study_folder / "study.toml") == cli.DONE
+    printed = capsys.readouterr().out
+    assert "height" in printed and "land" in printed and "3 columns" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ([], ""),
+        (["evaluat"], "unknown command"),
+        (["plan", "x"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--precision=float32"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--fold=3"], "fold"),
+        (["evaluate", "s.toml", "--out=o", "--folds=1"], "folds"),
+        (["evaluate", "s.toml", "--out=o", "--ridge_lambda=a"], "numbers"),
+        (["evaluate", "s.toml", "--out=o", "--ridge_lambda=-1"], "above 0"),
+        (["evaluate", "s.toml"], "--out"),
+        (["evaluate", "--out=o"], "STUDY"),
+    ],
+)
+def test_misuse_exits_1_and_says_what_to_do(arguments, says, capsys):
+    assert cli.main(arguments) == cli.USAGE
+    assert says in capsys.readouterr().err
+    assert not os.path.exists("o")
+
+
+def test_required_platform_that_is_not_there(study_folder, capsys):
+    assert evaluate(study_folder, "--require_platform=tpu") == cli.USAGE
+    assert "tpu" in capsys.readouterr().err
+    assert not (study_folder / "out").exists()
+
+
+def test_bad_input_exits_2_without_traceback_and_writes_nothing(study_folder, capsys):
+    (study_folder / "beta.parquet").unlink()
+    assert evaluate(study_folder) == cli.BAD_INPUT
+    message = capsys.readouterr().err
+    assert "beta.parquet" in message and "Traceback" not in message
+    assert not (study_folder / "out").exists()
+
+
+def test_row_28_few_members_are_reported_and_unseen_log_loss_is_null(study_folder, capsys):
+    row = (study_folder / "t.csv").read_text().splitlines()[5]
+    edit(study_folder, row, row.rsplit(",", 1)[0] + ",lava")
+    assert evaluate(study_folder) == cli.UNDEFINED
+    assert "lava" in capsys.readouterr().out
+    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
+    land = scores[scores["task"] == "land"].set_index("metric")
+    assert land.loc["log_loss", "score"].isna().all()
+    assert land.loc["log_loss", "reason"].str.contains("absent from the training rows").all()
+    assert land.loc["accuracy", "score"].notna().all()
+
+
+@pytest.mark.parametrize("column, reason", [("land", "only one class"), ("height", "constant")])
+def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, reason):
+    table = pd.read_csv(study_folder / "t.csv")
+    table[column] = table[column].iloc[0]
+    table.to_csv(study_folder / "t.csv", index=False)
+    assert evaluate(study_folder) == cli.UNDEFINED
+    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
+    null = scores[scores["task"] == column]
+    assert null["score"].isna().all() and null["reason"].str.contains(reason).all()
+    assert scores.loc[scores["task"] != column, "score"].notna().all()
+    index = pd.read_parquet(study_folder / "out" / "index.parquet")
+    assert index.loc[index["task"] == column, ["eci", "eci_pooled"]].isna().all(axis=None)
+    assert index.loc[index["task"] == column, "reason"].str.contains(reason).all()
+
+
+def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
+    evaluate(study_folder)
+    before = pd.read_parquet(study_folder / "out" / "scores.parquet")
+    table = pd.read_parquet(study_folder / "alpha.parquet")
+    table["emb_3"] = 7.25
+    table.to_parquet(study_folder / "alpha.parquet", index=False)
+    out = study_folder / "out2"
+    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4")
+    assert "constant" in capsys.readouterr().out
+    after = pd.read_parquet(out / "scores.parquet")
+    pd.testing.assert_series_equal(before["score"], after["score"], rtol=1e-9)
+
+
+def test_row_35_formula_in_a_label_is_neutralised_in_csv(study_folder):
+    edit(study_folder, "grass", '"=cmd()"')
+    study = (study_folder / "study.toml").read_text()
+    (study_folder / "study.toml").write_text(study.replace("tasks.land", 'tasks."=land()"'))
+    assert evaluate(study_folder) == cli.DONE
+    assert "\n'=land()," in (study_folder / "out" / "scores.csv").read_text()
+    assert "=land()" in set(pd.read_parquet(study_folder / "out" / "scores.parquet")["task"])
+
+
+def test_row_37_hidden_target_is_refused(study_folder, capsys):
+    table = pd.read_parquet(study_folder / "beta.parquet")
+    table["emb_3"] = 3 * pd.read_csv(study_folder / "t.csv")["height"] - 1
+    table.to_parquet(study_folder / "beta.parquet", index=False)
+    assert evaluate(study_folder) == cli.BAD_INPUT
+    message = capsys.readouterr().err
+    assert "emb_3" in message and "beta.parquet" in message
+
+
+def test_row_40_another_study_in_the_directory(study_folder, capsys):
+    assert evaluate(study_folder) == cli.DONE
+    before = (study_folder / "out" / "scores.parquet").read_bytes()
+    edit(study_folder, "grass", "steppe")
+    assert evaluate(study_folder) == cli.BAD_INPUT
+    message = capsys.readouterr().err
+    assert "out" in message and "rows" in message
+    assert (study_folder / "out" / "scores.parquet").read_bytes() == before
+
+
+def test_more_seeds_extend_the_same_directory(study_folder):
+    assert evaluate(study_folder) == cli.DONE
+    assert evaluate(study_folder, "--seeds=2", "--ridge_lambda=1,10") == cli.DONE
+    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
+    assert set(scores["ridge_lambda"]) == {1.0, 10.0}
+    assert scores["seed_std"].notna().all()
+
+
+def test_shuffled_embedding_table_changes_no_byte(study_folder):
+    evaluate(study_folder)
+    names = ("scores.parquet", "folds.parquet", "index.parquet", "scores.csv")
+    before = [(study_folder / "out" / name).read_bytes() for name in names]
+    table = pd.read_parquet(study_folder / "beta.parquet").sample(frac=1, random_state=1)
+    table.to_parquet(study_folder / "beta.parquet", index=False)
+    evaluate(study_folder)
+    assert [(study_folder / "out" / name).read_bytes() for name in names] == before
+
+
+def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder):
+    rng = np.random.default_rng(0)
+    rows, width = 3000, 400
+    ids = np.arange(rows)
+    for name in ("alpha", "beta"):
+        table = pd.DataFrame(rng.normal(size=(rows, width))).add_prefix("emb_")
+        table.insert(0, "id", ids)
+        table.to_parquet(study_folder / f"{name}.parquet", index=False)
+    height, land = rng.normal(size=rows), rng.choice(list("abcdefgh"), rows)
+    pd.DataFrame({"id": ids, "height": height, "land": land}).to_csv(
+        study_folder / "t.csv", index=False
+    )
+    command = [sys.executable, "-m", "ecjax", "evaluate", str(study_folder / "study.toml")]
+    process = subprocess.Popen(
+        [*command, f"--out={study_folder / 'out'}"], stderr=subprocess.PIPE, text=True
+    )
+    assert "cpu" in process.stderr.readline()  # from here on it compiles, then computes
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == cli.INTERRUPTED
+    assert time.monotonic() - started < 2
+    assert "interrupted" in errors and "Traceback" not in errors
+    assert not (study_folder / "out").exists()
+
+
+def test_internal_errors_show_no_traceback(study_folder, capsys, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setitem(cli.COMMANDS, "report", broken)
+    assert run("report", study_folder) == cli.USAGE
+    message = capsys.readouterr().err
+    assert "broken on purpose" in message and "Traceback" not in message
