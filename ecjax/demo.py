@@ -34,8 +34,8 @@ lon = "lon"
 READING = """\
 How to read it: the index says which share of what the best single model leaves unexplained is
 closed by fusing. Above 0 and starred, the models are better together; below 0, fusing hurts.
-Here the truth is known, because the world is made up: {close} of {count} indices lie within 0.05
-of it.
+Here the truth is known, because the world is made up: {close} of {count} indices lie within
+0.05 of it.
 Next: `ecjax report {folder}` writes a page with all tables. For places of your own, edit
 {folder}/study.toml, then `ecjax evaluate {folder}/study.toml --out=my-results`."""
 

@@ -220,7 +220,7 @@ def _classification(program, z, labels, classes, held_out, penalties) -> ClassSu
 
 def _by_fold(values: Array, fold_of_row: Array, folds: int) -> Array:
     """Sums (s, n, …) over the rows of each fold: (s, k, …)."""
-    values = values.astype(jnp.result_type(values.dtype, jnp.float32))
+    values = values.astype(jnp.result_type(float))  # counts of rows must stay exact
     empty = jnp.zeros((values.shape[0], folds, *values.shape[2:]), values.dtype)
     return empty.at[:, fold_of_row].add(values)
 

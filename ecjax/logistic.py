@@ -35,7 +35,8 @@ MARGIN = 0.3  # fits stop at this share of the tolerance, see `fit_subset`
 RIDGE_UNTIL = 5e-3  # gradient norm at which the class blocks take over
 WHOLE_TABLE_UNTIL = 3e-4  # gradient norm of the fit that shapes the class blocks
 START_TRIALS = 8
-MAX_SOLVERS = 4  # compiled solver widths; each costs seconds to compile
+MAX_SOLVERS = 4  # compiled solver widths; each costs seconds to compile,
+MIN_SAVING = 128  # so that one more must save at least so many columns of padding
 
 
 def _inverse(matrix: Array) -> Array:
@@ -227,7 +228,7 @@ def solver_groups(lattice: Lattice) -> list[tuple[int, list[int]]]:
 
     while len(cuts) < MAX_SOLVERS:
         best = min(set(width_of.tolist()), key=lambda w: (columns([*cuts, w]), w))
-        if columns([*cuts, best]) == columns(cuts):
+        if columns(cuts) - columns([*cuts, best]) < MIN_SAVING:
             break
         cuts.append(best)
     cuts.sort()

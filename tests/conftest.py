@@ -1,4 +1,4 @@
-"""Options and fixtures of all tests; `python tests/conftest.py FILE` runs one file, as Bazel does."""
+"""Options and fixtures of all tests. `python tests/conftest.py FILE` runs one file, for Bazel."""
 
 import os
 import sys

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_tables import real_data, write
+from make_tables import write
 from scipy import stats
 
 from ecjax.align import align
@@ -15,8 +15,6 @@ from ecjax.errors import InputError
 from ecjax.leaks import LEAK_R, _ranks, find_leaks
 from ecjax.study import read_study
 
-REAL = real_data()
-needs_data = pytest.mark.skipif(REAL is None, reason="the paper's tables are not here")
 TASKS = {
     "crops": ("cropharvest200", "cropharvest_cleaned_global_threshold-200-sample", "label_name"),
     "biomass": ("biomass", "biomass_cleaned_centre", "biomass_mean"),
@@ -34,27 +32,26 @@ def features(n, p, seed=0, dtype=np.float32):
     return np.random.default_rng(seed).normal(size=(n, p)).astype(dtype)
 
 
-def real_study(folder, task, embedding="alphaearth", path=None, keys=""):
+def real_study(folder, data, task, embedding="alphaearth", path=None, keys=""):
     sample, labels, target = TASKS[task]
     files = {
-        "alphaearth": f"{REAL}/data/alphaearth_centre/{sample}_alphaearth_centre.csv",
-        "geoclip": f"{REAL}/data/geoclip/{sample}_geoclip.parquet",
+        "alphaearth": f"{data}/data/alphaearth_centre/{sample}_alphaearth_centre.csv",
+        "geoclip": f"{data}/data/geoclip/{sample}_geoclip.parquet",
     }
     kind = "classification" if task == "crops" else "regression"
     (folder / "study.toml").write_text(
         f'[embeddings.{embedding}]\npath = "{path or files[embedding]}"\n'
-        f'[tasks.{task}]\npath = "{REAL}/data/downstream_tasks/{labels}.csv"\nid = "index"\n'
+        f'[tasks.{task}]\npath = "{data}/data/downstream_tasks/{labels}.csv"\nid = "index"\n'
         f'target = "{target}"\nkind = "{kind}"\n{keys}\n'
     )
     return read_study(folder / "study.toml")
 
 
-@needs_data
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("embedding", ["alphaearth", "geoclip"])
-def test_the_unaltered_real_tables_pass(tmp_path, task, embedding):
+def test_the_unaltered_real_tables_pass(tmp_path, paper_data, task, embedding):
     keys = 'lat = "lat"\nlon = "lon"'
-    (aligned,) = align(real_study(tmp_path, task, embedding, keys=keys))
+    (aligned,) = align(real_study(tmp_path, paper_data, task, embedding, keys=keys))
     assert len(aligned.ids) == {"crops": 3596, "biomass": 4581}[task] + 4 * (embedding == "geoclip")
     reasons = {note.reason: note.count for note in aligned.notes}
     if (task, embedding) == ("crops", "alphaearth"):
@@ -62,14 +59,13 @@ def test_the_unaltered_real_tables_pass(tmp_path, task, embedding):
         assert reasons["near neighbours"] / len(aligned.ids) == pytest.approx(0.81, abs=0.005)
 
 
-@needs_data
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("declared", [True, False], ids=["lat lon given", "lat lon not given"])
 @pytest.mark.parametrize("what", ["id", "row", "file row", "lat", "lon", "target", "exp target"])
-def test_what_is_hidden_in_the_real_tables_is_refused(tmp_path, task, what, declared):
+def test_what_is_hidden_in_the_real_tables_is_refused(tmp_path, paper_data, task, what, declared):
     sample, labels, target = TASKS[task]
-    table = pd.read_csv(REAL / f"data/alphaearth_centre/{sample}_alphaearth_centre.csv")
-    truth = pd.read_csv(REAL / f"data/downstream_tasks/{labels}.csv")
+    table = pd.read_csv(paper_data / f"data/alphaearth_centre/{sample}_alphaearth_centre.csv")
+    truth = pd.read_csv(paper_data / f"data/downstream_tasks/{labels}.csv")
     truth["row"] = np.arange(len(truth))
     truth["id"] = truth["index"]
     if task == "crops":
@@ -83,7 +79,7 @@ def test_what_is_hidden_in_the_real_tables_is_refused(tmp_path, task, what, decl
     path = write(table.assign(emb_64=hidden), tmp_path / "ae.parquet")
     keys = 'lat = "lat"\nlon = "lon"' if declared else ""
     with pytest.raises(InputError, match=r"ae\.parquet\): feature column \"emb_64\"") as caught:
-        align(real_study(tmp_path, task, path=path, keys=keys))
+        align(real_study(tmp_path, paper_data, task, path=path, keys=keys))
     assert "1 such column" in str(caught.value)
 
 

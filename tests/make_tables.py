@@ -1,6 +1,5 @@
 """Small tables and study files for the tests."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 N = 60
-
-
-def real_data() -> Path | None:
-    """Returns the folder of the paper's released tables, or None where it is absent."""
-    beside = Path(__file__).resolve().parents[1] / "../shared/data/better_together"
-    folder = Path(os.environ.get("ECJAX_PAPER_DATA") or beside)
-    return folder if (folder / "data").is_dir() else None
 
 
 def vectors(p=4, n=N, seed=0, prefix="emb_", ids=None) -> pd.DataFrame:

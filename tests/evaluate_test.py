@@ -1,0 +1,354 @@
+"""The whole job on arrays: one call, chunks, orders, shared rows, tables and refusals."""
+
+import contextlib
+import hashlib
+import importlib
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+
+import ecjax
+from ecjax import engine
+from ecjax import plan as plan_module
+from ecjax.arrays import align_arrays
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
+N = 57
+TABLES = ("scores", "folds", "index", "targets")
+
+
+def embeddings_of(rng, widths=WIDTHS, n=N):
+    return {name: rng.normal(size=(n, width)) for name, width in widths.items()}
+
+
+def tasks_of(rng, embeddings):
+    """Two regressions (one and two targets) and a classification, on the same rows."""
+    n = len(next(iter(embeddings.values())))
+    signal = sum(x[:, 0] for x in embeddings.values())
+    cuts = np.quantile(signal, [0.33, 0.66])
+    return {
+        "height": signal + rng.normal(size=n),
+        "soil": signal[:, None] * [1, 0.3] + rng.normal(size=(n, 2)),
+        "crop": np.array(["maize", "rice", "wheat"])[
+            np.searchsorted(cuts, signal + 0.5 * rng.normal(size=n))
+        ],
+    }
+
+
+@contextlib.contextmanager
+def watched(monkeypatch):
+    """Names of the programs compiled, and the number of calls of the study program."""
+    compiled, calls = [], []
+
+    def listen(event, duration, **details):
+        if event == COMPILED:
+            compiled.append(details.get("fun_name", "?"))
+
+    def study(*arguments):
+        calls.append(1)
+        return original(*arguments)
+
+    original = engine.study
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "study", study)
+        try:
+            yield compiled, calls
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="module")
+def watched_run():
+    """A run of 15 subsets × 3 tasks, with what it compiled and called."""
+    rng = np.random.default_rng(1)
+    embeddings = embeddings_of(rng)
+    tasks = tasks_of(rng, embeddings)
+    with pytest.MonkeyPatch.context() as patch, watched(patch) as (compiled, calls):
+        result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True)
+    return embeddings, tasks, result, compiled, calls
+
+
+def test_the_whole_study_is_one_program_called_once(watched_run):
+    _, _, result, compiled, calls = watched_run
+    assert compiled == ["jit(study)"]
+    assert len(calls) == 1
+    assert len(result.scores) == 15 * (2 + 2 + 3)
+
+
+def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypatch):
+    embeddings, tasks, _, _, _ = watched_run
+    rng = np.random.default_rng(2)
+    rows = embeddings_of(rng)
+    labels = tasks_of(rng, rows)
+    changes = [
+        (embeddings, tasks, {"seed": 7}),
+        (embeddings, tasks, {"ridge_lambda": 30.0, "logistic_c": 0.1}),
+        (embeddings, tasks, {"logistic_tolerance": 1e-7}),
+        (embeddings, labels, {}),
+        (rows, labels, {"seed": 3, "ridge_lambda": 0.2, "logistic_c": 5.0}),
+    ]
+    seen = set()
+    for x, y, arguments in changes:
+        with watched(monkeypatch) as (compiled, calls):
+            found = ecjax.evaluate(x, y, folds=6, predictions=True, **arguments)
+        assert compiled == [] and len(calls) == 1, arguments
+        seen.add(tuple(found.folds["score"]) + tuple(found.folds["gradient_norm"].dropna()))
+    assert len(seen) == len(changes)
+
+
+COLUMNS = {
+    "scores": "task subset n_models dims metric score sem seed_std pooled score_low score_high "
+    "n_rows reason",
+    "folds": "task subset metric seed fold score n_train n_test gradient_norm converged",
+    "index": "task target subset metric score best_single best_single_share best_single_score eci "
+    "eci_pooled eci_low eci_high p_value p_adjusted reason",
+    "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
+    "score_high n_rows reason",
+    "predictions": "task id lat lon subset target seed fold y prediction squared_error",
+}
+
+
+def test_columns_rows_and_types_of_the_tables(watched_run):
+    embeddings, _, result, _, _ = watched_run
+    subsets = reference.all_subsets(embeddings)
+    assert list(result.tables) == ["scores", "folds", "index", "targets", "predictions"]
+    for table, columns in COLUMNS.items():
+        assert list(getattr(result, table).columns) == columns.split(), table
+    rows = {
+        "scores": 15 * 7,
+        "folds": 15 * 7 * 6,
+        "index": 11 * (7 + 2 * 2),
+        "targets": 15 * 2 * 2,
+        "predictions": 15 * N * (1 + 2 + 3),
+    }
+    assert {table: len(frame) for table, frame in result.tables.items()} == rows
+    for frame in result.tables.values():
+        for column in frame.columns.intersection(["score", "sem", "eci", "p_value", "prediction"]):
+            assert frame[column].dtype == np.float64
+        for column in frame.columns.intersection(["n_models", "dims", "n_rows", "fold", "seed"]):
+            assert frame[column].dtype == np.int64
+    assert result.folds["converged"].dtype == "boolean"
+    for _, group in result.scores.groupby(["task", "metric"]):
+        assert group["subset"].tolist() == subsets
+        assert group["dims"].tolist() == [sum(WIDTHS[m] for m in s.split("+")) for s in subsets]
+        assert group["n_models"].tolist() == [s.count("+") + 1 for s in subsets]
+    assert result.scores["task"].unique().tolist() == ["height", "soil", "crop"]
+    assert result.index["best_single"].isin(list(WIDTHS)).all()
+    regression = result.folds["task"] != "crop"
+    assert result.folds.loc[regression, ["gradient_norm", "converged"]].isna().all(axis=None)
+    assert (result.folds.loc[~regression, "gradient_norm"] <= 1e-5).all()
+    sizes = result.folds["n_test"] + result.folds["n_train"]
+    assert (sizes == N).all() and set(result.folds["n_test"]) == {9, 10}
+
+
+def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
+    _, tasks, result, _, _ = watched_run
+    pooled = result.scores.set_index(["task", "subset", "metric"])["pooled"]
+    expected_fold = np.empty(N)
+    for k, (_, held_out) in enumerate(reference.splits(N, 6, 42)):
+        expected_fold[held_out] = k
+    frame = result.predictions
+    assert (frame["fold"] == expected_fold[frame["id"]]).all()
+    assert ((frame["y"] - frame["prediction"]) ** 2 == frame["squared_error"]).all()
+    for (task, subset), rows in frame.groupby(["task", "subset"]):
+        if task == "crop":
+            wide = rows.pivot(index="id", columns="target", values="prediction")
+            truth = rows.pivot(index="id", columns="target", values="y")
+            np.testing.assert_allclose(wide.sum(axis=1), 1, atol=1e-12)
+            right = wide.to_numpy().argmax(1) == truth.to_numpy().argmax(1)
+            assert pooled[task, subset, "accuracy"] == pytest.approx(right.mean(), abs=1e-12)
+            of_truth = wide.to_numpy()[truth.to_numpy() == 1]
+            expected = -np.log(of_truth).mean()
+            assert pooled[task, subset, "log_loss"] == pytest.approx(expected, abs=1e-12)
+            continue
+        y = np.asarray(tasks[task]).reshape(N, -1)
+        sums = rows.groupby("target")["squared_error"].sum()
+        scaled = sums.to_numpy() / y.var(axis=0)
+        expected = 1 - scaled.sum() / (N * y.shape[1])
+        assert pooled[task, subset, "r2"] == pytest.approx(expected, abs=1e-12)
+        assert pooled[task, subset, "mse"] == pytest.approx(1 - expected, abs=1e-12)
+
+
+def test_tasks_that_share_arrays_give_the_same_numbers_as_alone(watched_run):
+    embeddings, tasks, result, _, _ = watched_run
+    alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6)
+    together = result.folds[result.folds["task"] == "height"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(together, alone.folds, rtol=0, atol=1e-12)
+
+
+def ridge_study():
+    rng = np.random.default_rng(4)
+    embeddings = embeddings_of(rng, {"a": 4, "b": 3, "c": 3})
+    own = embeddings_of(rng, {"a": 4, "b": 3, "c": 3}, n=41)
+    shared = tasks_of(rng, embeddings)["soil"]
+    return embeddings, {
+        "soil": shared,
+        "height": ecjax.Task(rng.normal(size=41) + own["a"][:, 0], embeddings=own),
+    }
+
+
+def pieces_of(monkeypatch, *arguments, **keywords):
+    """The result, and the pieces of each chunk."""
+    chunks = []
+    original = plan_module.make_plan
+
+    def make_plan(*given):
+        plan = original(*given)
+        chunks.extend(plan.chunks)
+        return plan
+
+    with monkeypatch.context() as patch:
+        # `ecjax.evaluate` is the function, which hides its module.
+        patch.setattr(importlib.import_module("ecjax.evaluate"), "make_plan", make_plan)
+        return ecjax.evaluate(*arguments, **keywords), chunks
+
+
+def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
+    embeddings, tasks = ridge_study()
+    arguments = {"folds": 4, "seeds": 2, "predictions": True}
+    whole, chunks = pieces_of(monkeypatch, embeddings, tasks, **arguments)
+    assert len(chunks) == 1 and len(chunks[0]) == 2
+    # The budget of one seed of about half the subsets, by the plan's own estimate.
+    samples = plan_module.group_samples(align_arrays(embeddings, tasks))
+    largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
+    need = max(plan_module._memory(sample, largest, 4, 1, True) for sample in samples)
+    cut, chunks = pieces_of(
+        monkeypatch, embeddings, tasks, max_memory_gib=1.001 * need / 2**30, **arguments
+    )
+    pieces = [piece for chunk in chunks for piece in chunk]
+    assert {piece.sample for piece in pieces} == {0, 1}
+    assert any(len(piece.seeds) == 1 for piece in pieces)
+    assert any(len(piece.subsets) < 7 for piece in pieces)
+    for table in (*TABLES, "predictions"):
+        pd.testing.assert_frame_equal(
+            getattr(whole, table), getattr(cut, table), rtol=1e-12, atol=1e-12, obj=table
+        )
+
+
+def test_a_budget_into_which_nothing_fits_is_refused():
+    embeddings, tasks = ridge_study()
+    with pytest.raises(ecjax.InputError, match="max_memory_gib"):
+        ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    """Two embeddings of one width, and a classification, at both tolerances."""
+    rng = np.random.default_rng(5)
+    embeddings = embeddings_of(rng, {"a": 4, "b": 4}, n=70)
+    tasks = {"crop": tasks_of(rng, embeddings)["crop"]}
+    runs = {
+        tolerance: ecjax.evaluate(embeddings, tasks, folds=4, logistic_tolerance=tolerance)
+        for tolerance in (1e-5, 1e-9)
+    }
+    return embeddings, tasks, runs
+
+
+def log_losses(result):
+    rows = result.scores[result.scores["metric"] == "log_loss"].copy()
+    rows["subset"] = ["+".join(sorted(s.split("+"))) for s in rows["subset"]]
+    return rows.set_index("subset")["score"].sort_index()
+
+
+BOUNDS = {1e-5: 1e-3, 1e-9: 1e-6}
+
+
+def assert_same_log_loss(found, expected, tolerance):
+    pd.testing.assert_series_equal(
+        log_losses(found), log_losses(expected), rtol=BOUNDS[tolerance], atol=0
+    )
+
+
+def test_chunks_change_no_log_loss(crops, monkeypatch):
+    embeddings, tasks, runs = crops
+    (sample,) = plan_module.group_samples(align_arrays(embeddings, tasks))
+    fused = plan_module.Piece(0, (0,), ((0, 1),))
+    budget = 1.001 * plan_module._memory(sample, fused, 4, 1, False) / 2**30
+    for tolerance in BOUNDS:
+        cut, chunks = pieces_of(
+            monkeypatch, embeddings, tasks, folds=4, logistic_tolerance=tolerance,
+            max_memory_gib=budget,
+        )  # fmt: skip
+        assert [chunk[0].subsets for chunk in chunks] == [((0,), (1,)), ((0, 1),)]
+        assert_same_log_loss(cut, runs[tolerance], tolerance)
+
+
+def test_the_order_of_embeddings_changes_no_log_loss(crops):
+    embeddings, tasks, runs = crops
+    turned = dict(reversed(embeddings.items()))
+    for tolerance in BOUNDS:
+        found = ecjax.evaluate(turned, tasks, folds=4, logistic_tolerance=tolerance)
+        assert found.scores["subset"].unique().tolist() == ["b", "a", "b+a"]
+        assert_same_log_loss(found, runs[tolerance], tolerance)
+
+
+def test_the_order_of_embeddings_changes_no_ridge_number():
+    embeddings, tasks = ridge_study()
+    turned = {name: embeddings[name] for name in "cab"}
+
+    def scores(result):
+        frame = result.folds.copy()
+        frame["subset"] = ["+".join(sorted(s.split("+"))) for s in frame["subset"]]
+        return frame.set_index(["task", "subset", "metric", "fold"])["score"].sort_index()
+
+    one = {"soil": tasks["soil"]}
+    first, second = (ecjax.evaluate(x, one, folds=4) for x in (embeddings, turned))
+    np.testing.assert_allclose(scores(first), scores(second), rtol=1e-9, atol=1e-9)
+    assert second.scores["subset"].unique().tolist() == reference.all_subsets("cab")
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ({"protocol": "strict"}, "strict"),
+        ({"split": "stratified"}, "stratified"),
+        ({"penalty": "banded"}, "banded"),
+        ({"precision": "float32"}, "float32"),
+        ({"bootstraps": 10}, "bootstraps"),
+        ({"fold": 5}, "fold"),
+        ({"folds": 1}, "folds"),
+        ({"folds": 2.5}, "folds"),
+        ({"seeds": 0}, "seeds"),
+        ({"ridge_lambda": 0}, "ridge_lambda"),
+        ({"ridge_lambda": [1, 1]}, "ridge_lambda"),
+        ({"logistic_c": -1}, "logistic_c"),
+        ({"logistic_tolerance": float("nan")}, "logistic_tolerance"),
+        ({"require_platform": "abacus"}, "abacus"),
+    ],
+)
+def test_refused_arguments(arguments, word):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ecjax.UsageError, match=word):
+        ecjax.evaluate({"a": rng.normal(size=(30, 2))}, {"y": rng.normal(size=30)}, **arguments)
+
+
+def test_no_tasks_is_refused():
+    with pytest.raises(ecjax.UsageError, match="tasks"):
+        ecjax.evaluate({"a": np.ones((30, 2))})
+
+
+def test_a_second_run_writes_the_same_bytes(tmp_path):
+    embeddings, tasks = ridge_study()
+    arguments = {"folds": 4, "seeds": 2, "predictions": True}
+
+    def bytes_of(folder):
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.iterdir())
+            if path.name != "manifest.json"
+        }
+
+    result = ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    first = bytes_of(tmp_path / "first")
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "second", **arguments)
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    assert first == bytes_of(tmp_path / "second") == bytes_of(tmp_path / "first")
+    parquet = {f"{name}.parquet" for name in result.tables}
+    assert parquet <= set(first) and "scores.csv" in first and "folds.csv" not in first
+    written = pd.read_parquet(tmp_path / "first" / "scores.parquet")
+    np.testing.assert_array_equal(written["score"], result.scores["score"])

@@ -1,0 +1,120 @@
+"""The float64 reference: one subset, one fold, one fit at a time, with scikit-learn.
+
+Nothing here is fast and nothing is shared between fits; that is the point. Columns and regression
+targets are standardised over the whole table (population deviation), as protocol `paper` says.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
+
+
+def all_subsets(names):
+    """Every non-empty set of names, by size, joined by `+` in the given order."""
+    names = list(names)
+    sets = (s for size in range(1, len(names) + 1) for s in itertools.combinations(names, size))
+    return ["+".join(s) for s in sets]
+
+
+def columns_of(embeddings, subset):
+    """(n, p) standardised columns of a subset."""
+    x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
+    return StandardScaler().fit_transform(x)
+
+
+def splits(n, folds, seed):
+    return list(KFold(folds, shuffle=True, random_state=seed).split(np.zeros(n)))
+
+
+def ridge_predictions(x, y, training, held_out, ridge_lambda):
+    """(h, t) predictions of one fold; x and y standardised."""
+    model = Ridge(alpha=ridge_lambda, solver="svd").fit(x[training], y[training])
+    return model.predict(x[held_out]).reshape(len(held_out), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeReference:
+    """One subset, one seed.
+
+    Attributes:
+      r2, mse: (k,) of each fold, all targets together.
+      target_r2: (k, t).
+      predictions: (n, t), in standard deviations.
+      y: (n, t) the standardised targets.
+      pooled: R² of all out-of-fold predictions together.
+    """
+
+    r2: np.ndarray
+    mse: np.ndarray
+    target_r2: np.ndarray
+    predictions: np.ndarray
+    y: np.ndarray
+    pooled: float
+
+
+def ridge(embeddings, subset, y, folds=20, seed=42, ridge_lambda=1.0):
+    """All folds of one subset."""
+    x = columns_of(embeddings, subset)
+    y = StandardScaler().fit_transform(np.asarray(y, float).reshape(len(x), -1))
+    predictions = np.empty_like(y)
+    r2, mse, target_r2 = [], [], []
+    for training, held_out in splits(len(x), folds, seed):
+        found = ridge_predictions(x, y, training, held_out, ridge_lambda)
+        predictions[held_out] = found
+        r2.append(r2_score(y[held_out], found, multioutput="variance_weighted"))
+        mse.append(((y[held_out] - found) ** 2).mean())
+        target_r2.append(r2_score(y[held_out], found, multioutput="raw_values"))
+    pooled = r2_score(y, predictions, multioutput="variance_weighted")
+    return RidgeReference(*map(np.array, (r2, mse, target_r2)), predictions, y, pooled)
+
+
+def logistic_probabilities(x, labels, classes, training, held_out, logistic_c):
+    """(h, c) probabilities of one fold; a class absent from the training rows has 0."""
+    model = LogisticRegression(C=logistic_c, tol=1e-12, max_iter=1000, solver="newton-cholesky")
+    model.fit(x[training], labels[training])
+    probabilities = np.zeros((len(held_out), len(classes)))
+    places = [list(classes).index(c) for c in model.classes_]
+    probabilities[:, places] = model.predict_proba(x[held_out])
+    return probabilities
+
+
+def logistic(embeddings, subset, labels, folds=20, seed=42, logistic_c=1.0):
+    """(n, c) out-of-fold probabilities of one subset, classes sorted."""
+    x = columns_of(embeddings, subset)
+    classes = np.unique(labels)
+    probabilities = np.empty((len(x), len(classes)))
+    for training, held_out in splits(len(x), folds, seed):
+        probabilities[held_out] = logistic_probabilities(
+            x, labels, classes, training, held_out, logistic_c
+        )
+    return probabilities
+
+
+def gradient_norm(weights, x, labels, logistic_c):
+    """‖∇(mean log-loss + ‖W‖²/(2·C·n))‖∞ at softmax weights (c, p + 1), the intercept last.
+
+    Two classes: in scikit-learn's one vector w = W₁ − W₀.
+    """
+    n, classes = len(x), np.unique(labels)
+    design = np.column_stack([x, np.ones(n)])
+    if len(classes) == 2:
+        w = weights[1] - weights[0]
+        residual = 1 / (1 + np.exp(-design @ w)) - (labels == classes[1])
+        gradient = residual @ design / n + np.append(w[:-1], 0) / (logistic_c * n)
+        return np.abs(gradient).max()
+    logits = design @ weights.T
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    residual = powers / powers.sum(1, keepdims=True) - (labels[:, None] == classes)
+    penalty = np.column_stack([weights[:, :-1], np.zeros(len(weights))]) / (logistic_c * n)
+    return np.abs(residual.T @ design / n + penalty).max()
+
+
+def index(fused, members, perfect=1.0):
+    """The complementarity index from scores of a set and of its members."""
+    best = max(members) if perfect == 1 else min(members)
+    return (fused - best) / (perfect - best)
