@@ -63,17 +63,16 @@ def log_losses(probabilities, labels, folds, seed=42):
     return np.array([loss[held_out].mean() for _, held_out in splits])
 
 
-def assert_matches(embeddings, labels, folds, logistic_c=1.0):
-    result = evaluate(embeddings, labels, folds, logistic_c=logistic_c)
-    assert (result.folds["gradient_norm"] <= TIGHT).all() and result.folds["converged"].all()
+def assert_matches(embeddings, labels, folds, logistic_c=1.0, tolerance=TIGHT):
+    arguments = {"logistic_c": logistic_c, "logistic_tolerance": tolerance}
+    result = evaluate(embeddings, labels, folds, **arguments)
+    assert (result.folds["gradient_norm"] <= tolerance).all() and result.folds["converged"].all()
     ties = 0
     for subset in reference.all_subsets(embeddings):
         expected = reference.logistic(embeddings, subset, labels, folds, logistic_c=logistic_c)
         found = probabilities_of(result, subset)
         np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
-        # Of single rows; a weaker penalty curves the objective less.
-        bound = 2e-6 * max(1, logistic_c / 10)
-        np.testing.assert_allclose(found, expected, atol=bound, rtol=0)
+        np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)  # single rows
         losses = log_losses(expected, labels, folds)
         known = np.isfinite(losses)
         score = fold_scores(result, subset, "log_loss")
@@ -87,7 +86,9 @@ def assert_matches(embeddings, labels, folds, logistic_c=1.0):
             for _, held_out in reference.splits(len(labels), folds, 42)
         ]
         if not tied.any():
-            np.testing.assert_allclose(fold_scores(result, subset, "accuracy"), right, atol=1e-12)
+            np.testing.assert_allclose(
+                fold_scores(result, subset, "accuracy"), right, rtol=0, atol=1e-12
+            )
         ties += int(tied.sum())
     assert ties <= 2, "so many ties that nothing was compared"
     return result
@@ -97,7 +98,10 @@ def assert_matches(embeddings, labels, folds, logistic_c=1.0):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_fold_equals_scikit_learn(shape, logistic_c):
     embeddings, labels, folds = study_of(shape, seed=1)
-    assert_matches(embeddings, labels, folds, logistic_c)
+    # With more columns than rows only λ = 1/(C·m) curves most directions: at C = 100 a gradient of
+    # 1e-9 leaves rows up to 1e-5 off, scikit-learn's lbfgs as much as ecjax. Both meet at the end.
+    flat = logistic_c == 100 and sum(SHAPES[shape][0]) > SHAPES[shape][1]
+    assert_matches(embeddings, labels, folds, logistic_c, tolerance=1e-11 if flat else TIGHT)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -151,7 +151,9 @@ def test_no_lapack_call_of_the_cpu_program_is_batched():
         ids=np.arange(n), embeddings=blocks, lat=None, lon=None, group=None, sample=0, notes=()
     )
     tasks = (
-        AlignedTask("u", "regression", targets=("u",), y=rng.normal(size=(n, 1)), classes=(), **common),
+        AlignedTask(
+            "u", "regression", targets=("u",), y=rng.normal(size=(n, 1)), classes=(), **common
+        ),
         AlignedTask(
             "w", "classification", targets=("w",), y=rng.integers(0, 3, n).astype(np.int32),
             classes=("x", "y", "z"), **common,
