@@ -29,6 +29,8 @@ class Program:
       classes: number of classes of each classification task.
       predictions: whether out-of-fold predictions of every row are returned.
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
+      fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
+        should fit, all folds on a GPU.
       dtype: of the arithmetic.
     """
 
@@ -36,6 +38,7 @@ class Program:
     classes: tuple[int, ...]
     predictions: bool
     at_once: int
+    fits_at_once: int
     dtype: str
 
 
@@ -185,37 +188,41 @@ def _spread(y: Array, inside: Array) -> Array:
 
 def _classification(program, z, labels, classes, held_out, penalties) -> ClassSums:
     n = z.shape[0]
-    k = held_out.shape[1]
+    fits = logistic.fit_lattice(
+        z,
+        labels,
+        classes,
+        held_out,
+        penalties.logistic_c,
+        penalties.logistic_tolerance,
+        program.lattice,
+        program.fits_at_once,
+    )
     onehot = labels[:, None] == jnp.arange(classes)
 
-    def seed(rows: Array) -> ClassSums:
-        """rows (k, h) → sums of all subsets and folds for one seed."""
+    def seed(arguments) -> tuple[Array, Array, Array]:
+        """Hits (s, k, c), log-loss (s, k) and counts (k, c) of one seed."""
+        rows, log_probability = arguments  # (k, h) and (s, n, c)
+        k = len(rows)
         fold = jnp.arange(k, dtype=jnp.int32)[:, None]
-        training = jnp.ones((k, n), bool).at[fold, rows].set(False, mode="drop")
         fold_of_row = jnp.zeros(n, jnp.int32).at[rows].set(fold, mode="drop")
-        fits = logistic.fit_lattice(
-            z,
-            labels,
-            classes,
-            training,
-            fold_of_row,
-            penalties.logistic_c,
-            penalties.logistic_tolerance,
-            program.lattice,
-        )
-        log_probability = fits.log_probability  # (s, n, c)
         hit = log_probability.argmax(2) == labels
         loss = -jnp.take_along_axis(log_probability, labels[None, :, None], axis=2)[..., 0]
-        return ClassSums(
-            hits=_by_fold(hit[:, :, None] & onehot, fold_of_row, k),
-            log_loss=_by_fold(loss, fold_of_row, k),
-            count=_by_fold(onehot[None], fold_of_row, k)[0],
-            gradient_norm=fits.gradient_norm,
-            iterations=fits.iterations,
-            probabilities=jnp.exp(log_probability) if program.predictions else None,
+        return (
+            _by_fold(hit[:, :, None] & onehot, fold_of_row, k),
+            _by_fold(loss, fold_of_row, k),
+            _by_fold(onehot[None], fold_of_row, k)[0],
         )
 
-    return lax.map(seed, held_out)
+    hits, log_loss, count = lax.map(seed, (held_out, fits.log_probability))
+    return ClassSums(
+        hits=hits,
+        log_loss=log_loss,
+        count=count,
+        gradient_norm=fits.gradient_norm,
+        iterations=fits.iterations,
+        probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
+    )
 
 
 def _by_fold(values: Array, fold_of_row: Array, folds: int) -> Array:

@@ -6,8 +6,12 @@ near the solution). Whole-table quantities may shape the steps but never the sta
 starts from zero or from fits on its own training rows, so that stopping early cannot leak its
 held-out labels.
 
-All folds of a subset advance together: their classes are columns of one matrix product.
-Axes: s subsets, b problems (folds), c classes, n rows, p columns, the intercept's last.
+Steps are taken in single precision as far as that carries; then the gradient is measured in double
+precision, and where it is above the tolerance the fit goes on in double precision.
+
+The classes of several folds are columns of one matrix product.
+Axes: s subsets, r seeds, k folds, b problems (folds of all seeds), c classes, n rows, h held-out
+rows, p columns, the intercept's last.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ import numpy as np
 from jax import Array, lax
 
 from ecjax.gram import PRECISION, matmul
-from ecjax.lbfgs import Fit, minimise
+from ecjax.lbfgs import Memory, Preconditioner, State, begin, minimise
 from ecjax.softmax import (
     Problem,
-    gradient_of,
+    cast,
+    centre,
+    forward,
     logits_of,
     make_problem,
     penalised,
@@ -31,11 +37,17 @@ from ecjax.softmax import (
 )
 from ecjax.subsets import Lattice
 
-MARGIN = 0.3  # fits stop at this share of the tolerance, see `fit_subset`
-RIDGE_UNTIL = 5e-3  # gradient norm at which the class blocks take over
+# The gradient is measured in one entry, the effect on held-out rows in all of them: at the bare
+# tolerance of 1e-5 the log-loss of real crops is 0.2 % from its limit, at this share 0.03 %.
+MARGIN = 0.3
+SINGLE_UNTIL = 2e-7  # gradient norm that single precision reaches
+RIDGE_UNTIL = 2e-2  # gradient norm at which the class blocks take over
 WHOLE_TABLE_UNTIL = 3e-4  # gradient norm of the fit that shapes the class blocks
+LEAST_CURVATURE = 1e-4  # of a row in a class block: rows that are certain now may not stay so
+STRAGGLERS = 5  # a batch stops when one in so many of its problems is unfinished
 START_TRIALS = 8
-MAX_SOLVERS = 4  # compiled solver widths; each costs seconds to compile,
+START_GAIN = 1e-3  # relative decrease below which the search for a start ends
+MAX_SOLVERS = 3  # compiled solver widths; each costs seconds to compile,
 MIN_SAVING = 128  # so that one more must save at least so many columns of padding
 
 
@@ -50,32 +62,40 @@ def _inverse(matrix: Array) -> Array:
     return matmul(half.T, half)
 
 
-def _ridge_preconditioner(x: Array, onehot: Array, penalty: Array) -> Array:
-    """(c, p, p) inverse Hessians at zero, π(1 − π)·XᵀX/n + λI, all from one factor.
+def _ridge_preconditioner(x: Array, onehot: Array, penalty: Array) -> Preconditioner:
+    """Inverse Hessians at zero, π(1 − π)·XᵀX/n + λI, all from one factor.
 
     The classes share the average curvature in λ/π(1 − π) and keep their own in the scale.
     """
-    n = x.shape[0]
+    n = x.shape[1]
     share = jnp.clip(onehot.mean(1), 1.0 / n, 1.0 - 1.0 / n)
     curvature = share * (1 - share)
     shift = penalty / curvature.mean() * penalised(x)
-    return _inverse(matmul(x.T, x) / n + jnp.diag(shift))[None] / curvature[:, None, None]
+    return Preconditioner(_inverse(matmul(x, x.T) / n + jnp.diag(shift))[None], 1 / curvature)
 
 
-def _class_preconditioner(x: Array, probabilities: Array, penalty: Array) -> Array:
-    """(c, p, p) inverses of the Hessian's diagonal blocks, Xᵀ diag(p_c(1 − p_c)) X/n + λI.
+def _class_preconditioner(x: Array, probabilities: Array, penalty: Array) -> Preconditioner:
+    """Inverses of the Hessian's diagonal blocks, Xᵀ diag(p_c(1 − p_c)) X/n + λI.
 
     probabilities: (c, n) of a fit of the whole table.
     """
-    n = x.shape[0]
+    n = x.shape[1]
     shift = jnp.diag(penalty * penalised(x))
 
     def block(p: Array) -> Array:
-        # A class predicted with certainty has no curvature left, and the intercept no penalty.
-        curvature = jnp.maximum(p * (1 - p), 1e-6) / n
-        return _inverse(matmul(x.T, x * curvature[:, None]) + shift)
+        curvature = jnp.maximum(p * (1 - p), LEAST_CURVATURE) / n
+        return _inverse(matmul(x * curvature, x.T) + shift)
 
-    return lax.map(block, probabilities)
+    return Preconditioner(lax.map(block, probabilities), jnp.ones(len(probabilities), x.dtype))
+
+
+class _Search(NamedTuple):
+    mixture: Array  # (b, 2)
+    value: Array
+    step: Array
+    length: Array
+    running: Array
+    count: Array
 
 
 def _combine_parents(parents: Array, x: Array, problem: Problem) -> Array:
@@ -87,116 +107,192 @@ def _combine_parents(parents: Array, x: Array, problem: Problem) -> Array:
     Returns:
       (b, c, p) start, never worse than zero.
     """
-    mask = penalised(x)
-    flat = (parents * mask).reshape(2, *parents.shape[1:2], -1)
+    b = parents.shape[1]
+    flat = (parents * penalised(x)).reshape(2, b, -1)
     norms = jnp.einsum("ibk,jbk->bij", flat, flat, precision=PRECISION)
     logits = jnp.stack([logits_of(x, parents[0]), logits_of(x, parents[1])])  # (2, b, c, n)
 
-    def evaluate(ab: Array):  # ab (b, 2)
-        mixed = jnp.einsum("bi,ibcn->bcn", ab, logits, precision=PRECISION)
-        prob, normaliser = probabilities_of(mixed, problem.present)
-        loss = normaliser - (mixed * problem.onehot).sum(1)
-        pull = jnp.einsum("bij,bj->bi", norms, ab, precision=PRECISION)
-        value = (problem.weights * loss).sum(1)
-        value = value + 0.5 * problem.penalty * (pull * ab).sum(1)
-        residual = (prob - problem.onehot) * problem.weights[:, None]
-        slope = jnp.einsum("bcn,ibcn->bi", residual, logits, precision=PRECISION)
+    def evaluate(mixture: Array):
+        mixed = mixture[:, 0, None, None] * logits[0] + mixture[:, 1, None, None] * logits[1]
+        loss, residuals = forward(mixed, problem)
+        pull = jnp.einsum("bij,bj->bi", norms, mixture, precision=PRECISION)
+        value = loss + 0.5 * problem.penalty * (pull * mixture).sum(1)
+        slope = jnp.einsum("bcn,ibcn->bi", residuals, logits, precision=PRECISION)
         slope = slope + problem.penalty[:, None] * pull
-        mean = (prob * logits).sum(2)  # (2, b, n)
-        rows = [
-            [
-                (problem.weights * ((prob * logits[i] * logits[j]).sum(1) - mean[i] * mean[j])).sum(
-                    1
-                )
-                for j in range(2)
-            ]
-            for i in range(2)
-        ]
-        hessian = jnp.stack([jnp.stack(r, 1) for r in rows], 1)
-        return value, slope, hessian + problem.penalty[:, None, None] * norms
+        share = residuals + problem.onehot * problem.weights[:, None]  # weighted probabilities
+        weighted = share * logits  # (2, b, c, n)
+        second = jnp.einsum("ibcn,jbcn->bij", weighted, logits, precision=PRECISION)
+        means = weighted.sum(2)
+        safe = jnp.where(problem.weights > 0, problem.weights, 1.0)
+        second = second - jnp.einsum("ibn,jbn->bij", means, means / safe, precision=PRECISION)
+        return value, slope, second + problem.penalty[:, None, None] * norms
 
     def newton(slope: Array, hessian: Array) -> Array:
         a, d = hessian[:, 0, 0] + 1e-12, hessian[:, 1, 1] + 1e-12
         off = hessian[:, 0, 1]
-        determinant = jnp.maximum(a * d - off * off, 1e-12 * a * d)
-        return (
-            -jnp.stack(
-                [d * slope[:, 0] - off * slope[:, 1], a * slope[:, 1] - off * slope[:, 0]], 1
-            )
-            / determinant[:, None]
+        determinant = jnp.maximum(a * d - off * off, 1e-6 * a * d)
+        first = d * slope[:, 0] - off * slope[:, 1]
+        second = a * slope[:, 1] - off * slope[:, 0]
+        return -jnp.stack([first, second], 1) / determinant[:, None]
+
+    def trial(s: _Search) -> _Search:
+        proposal = s.mixture + s.length[:, None] * s.step
+        value, slope, hessian = evaluate(proposal)
+        better = value < s.value
+        running = s.running & ~(better & (s.value - value < START_GAIN * jnp.abs(value)))
+        return _Search(
+            jnp.where(better[:, None], proposal, s.mixture),
+            jnp.where(better, value, s.value),
+            jnp.where(better[:, None], newton(slope, hessian), s.step),
+            jnp.where(better, 1.0, 0.25 * s.length).astype(x.dtype),
+            running,
+            s.count + 1,
         )
 
-    def trial(_, state):
-        ab, value, step, length = state
-        proposal = ab + length[:, None] * step
-        new_value, slope, hessian = evaluate(proposal)
-        better = new_value < value
-        return (
-            jnp.where(better[:, None], proposal, ab),
-            jnp.where(better, new_value, value),
-            jnp.where(better[:, None], newton(slope, hessian), step),
-            jnp.where(better, 1.0, 0.25 * length),
-        )
-
-    zero = jnp.zeros((parents.shape[1], 2), x.dtype)
+    zero = jnp.zeros((b, 2), x.dtype)
     value, slope, hessian = evaluate(zero)
-    state = (zero, value, newton(slope, hessian), jnp.ones_like(value))
-    ab, *_ = lax.fori_loop(0, START_TRIALS, trial, state)
-    return jnp.einsum("bi,ibcp->bcp", ab, parents, precision=PRECISION)
+    some = (parents != 0).any((0, 2, 3))
+    start = _Search(zero, value, newton(slope, hessian), jnp.ones(b, x.dtype), some, 0)
+    found = lax.while_loop(
+        lambda s: s.running.any() & (s.count < START_TRIALS), trial, start
+    ).mixture.T
+    return found[0, :, None, None] * parents[0] + found[1, :, None, None] * parents[1]
 
 
 def _preconditioners(x: Array, whole: Problem, parents: Array, until: Array):
-    """Both preconditioners (2, c, p, p) and the whole-table weights (c, p), in single precision.
+    """Both preconditioners and the whole-table weights (c, p), in single precision.
 
     They shape the steps and not the result, so that single precision costs nothing but steps.
     """
-    x, whole, parents = (jax.tree.map(_single, part) for part in (x, whole, parents))
     ridge = _ridge_preconditioner(x, whole.onehot, whole.penalty[0])
-    start = _combine_parents(parents, x, whole)
-    table = minimise(x, whole, start, ridge, _single(until))
-    probabilities, _ = probabilities_of(table.logits, whole.present)
-    blocks = _class_preconditioner(x, probabilities[0], whole.penalty[0])
-    return jnp.stack([ridge, blocks]), table.weights[0]
+    start = begin(x, whole, _combine_parents(parents, x, whole), ridge)
+    table = minimise(x, whole, start, ridge, until)
+    probabilities = probabilities_of(table.logits, whole.present)[0]
+    blocks = _class_preconditioner(x, probabilities, whole.penalty[0])
+    return (ridge, blocks), table.weights[0]
 
 
-def _single(values: Array) -> Array:
-    return values.astype(jnp.float32) if jnp.issubdtype(values.dtype, jnp.floating) else values
+class Fits(NamedTuple):
+    """Fits of one subset to b problems.
+
+    Attributes:
+      weights: (b, c, p) coefficients, the intercept last; zero for absent classes.
+      held_out: (b, c, h) logits of the held-out rows; −inf for absent classes.
+      gradient_norm: (b,) largest absolute entry of the gradient, in the table's precision.
+      stalled: (b,) whether a fit stopped because it found no further decrease.
+      iterations: (b,) pairs of matrix products taken.
+      memory: of L-BFGS.
+    """
+
+    weights: Array
+    held_out: Array
+    gradient_norm: Array
+    stalled: Array
+    iterations: Array
+    memory: Memory
 
 
-def fit_subset(
-    x: Array, folds: Problem, whole: Problem, parents: Array, tolerance: Array
-) -> tuple[Fit, Array]:
-    """Fits one subset on all folds.
+class _Batch(NamedTuple):
+    """What a few problems of one subset are made of, beside its columns.
+
+    Attributes:
+      weights, present, penalty: as in `softmax.Problem`.
+      parents: (b, 2, c, p) fits of the same folds to start from.
+      rows: (b, h) held-out rows, n for none.
+    """
+
+    weights: Array
+    present: Array
+    penalty: Array
+    parents: Array
+    rows: Array
+
+
+def _approach(x: Array, problem: Problem, parents: Array, preconditioners, until: Array):
+    """Fits in single precision, up to a few stragglers: weights, iterations and memory.
 
     Args:
-      x: (n, p) the subset's standardised columns and a last column of ones; padding columns of
+      x: (p, n) the subset's standardised columns and a last column of ones; padding columns of
         zeros are harmless.
-      folds: the b folds; whole: the same rows as one problem, used for preconditioning only.
-      parents: (2, b + 1, c, p) fits to start from, those of the whole table last.
-
-    Returns:
-      The folds' fits, and the whole-table weights (c, p).
+      parents: (2, b, c, p).
+      preconditioners, until: for the way there and for the end, and the gradient norms reached.
     """
-    # The gradient is measured in one entry, the effect on held-out rows in all of them: at the bare
-    # tolerance of 1e-5 the log-loss of real crops is 0.2 % from its limit, at this margin 0.03 %.
-    tolerance = jnp.asarray(MARGIN * tolerance, x.dtype)
-    whole_until = jnp.maximum(tolerance, WHOLE_TABLE_UNTIL)
-    preconditioners, table = _preconditioners(x, whole, parents[:, -1:], whole_until)
-    until = jnp.stack([jnp.maximum(tolerance, RIDGE_UNTIL), tolerance])
+    b = parents.shape[1]
+    weights, iterations = _combine_parents(parents, x, problem), jnp.zeros(b, jnp.int32)
+    for preconditioner, gradient_norm in zip(preconditioners, (until[0], until[1]), strict=True):
+        state = begin(x, problem, weights, preconditioner)
+        state = minimise(x, problem, state, preconditioner, gradient_norm, b // STRAGGLERS)
+        weights, iterations = state.weights, iterations + state.iterations
+    return weights, iterations, state.memory.oldest_first(state.count)
 
-    def phase(state, setting):
-        weights, iterations = state
-        fit = minimise(x, folds, weights, *setting)
-        return (fit.weights, iterations + fit.iterations), None
 
-    start = _combine_parents(parents[:, :-1], x, folds)
-    none = jnp.zeros(start.shape[0], jnp.int32)
-    (weights, iterations), _ = lax.scan(phase, (start, none), (preconditioners, until))
-    # What is reported is recomputed from the weights, not carried through the iterations.
-    logits = logits_of(x, weights)
-    norm = jnp.abs(gradient_of(x, weights, logits, folds)).max((1, 2))
-    logits = jnp.where(folds.present[:, :, None], logits, -jnp.inf)
-    return Fit(weights, logits, norm, iterations), table.astype(x.dtype)
+def _held_out(state: State, problem: Problem, rows: Array) -> Array:
+    """(b, c, h) logits of held-out rows."""
+    rows = jnp.minimum(rows, state.logits.shape[2] - 1)
+    logits = jnp.take_along_axis(state.logits, rows[:, None], axis=2)
+    return jnp.where(problem.present[:, :, None], logits, -jnp.inf)
+
+
+def fit_problems(
+    x: Array,
+    onehot: Array,
+    batch: _Batch,
+    preconditioners: tuple[Preconditioner, Preconditioner],
+    tolerance: Array,
+    at_once: int,
+) -> Fits:
+    """Fits one subset to b problems, `at_once` of them side by side (b is a multiple of it).
+
+    A batch runs until most of its problems are done. Then all are measured in the table's
+    precision, and those above the tolerance go on there, a few at a time.
+
+    Args:
+      x: (p, n) as in `_approach`; onehot: (c, n); tolerance: () on the gradient norm.
+    """
+    x_single, onehot_single = x.astype(jnp.float32), onehot.astype(jnp.float32)
+    until = jnp.maximum(tolerance, jnp.asarray([RIDGE_UNTIL, SINGLE_UNTIL])).astype(jnp.float32)
+
+    def first(part: _Batch) -> Fits:
+        single = cast(part, jnp.float32)
+        problem = Problem(onehot_single, *single[:3])
+        weights, iterations, memory = _approach(
+            x_single, problem, single.parents.swapaxes(0, 1), preconditioners, until
+        )
+        problem = Problem(onehot, *part[:3])
+        # What is reported is measured anew from the weights. They are centred first: no step would
+        # mend what rounding put into the mean over classes.
+        weights = centre(weights.astype(x.dtype), part.present)
+        state = begin(x, problem, weights, preconditioners[1])
+        held_out = _held_out(state, problem, part.rows)
+        return Fits(state.weights, held_out, state.gradient_norm, state.stalled, iterations, memory)
+
+    b = len(batch.rows)
+    parts = jax.tree.map(lambda a: a.reshape(b // at_once, at_once, *a.shape[1:]), batch)
+    fits = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), lax.map(first, parts))
+
+    def above(fits: Fits) -> Array:
+        return (fits.gradient_norm > tolerance) & ~fits.stalled
+
+    def go_on(fits: Fits) -> Fits:
+        chosen = jnp.argsort(~above(fits), stable=True)[: max(1, at_once // 2)]
+        part, before = (jax.tree.map(lambda a: a[chosen], tree) for tree in (batch, fits))
+        problem = Problem(onehot, *part[:3])
+        state = begin(x, problem, before.weights, preconditioners[1])
+        state = state._replace(memory=cast(before.memory, x.dtype), stalled=before.stalled)
+        state = minimise(x, problem, state, preconditioners[1], tolerance)
+        # A fit that has used up its iterations is not tried again.
+        stalled = state.stalled | (state.gradient_norm > tolerance)
+        after = Fits(
+            state.weights,
+            _held_out(state, problem, part.rows),
+            state.gradient_norm,
+            stalled,
+            before.iterations + state.iterations,
+            before.memory,
+        )
+        return jax.tree.map(lambda all_, some: all_.at[chosen].set(some), fits, after)
+
+    return lax.while_loop(lambda fits: above(fits).any(), go_on, fits)
 
 
 def parents_of(lattice: Lattice) -> list[tuple[int, int]]:
@@ -237,14 +333,14 @@ def solver_groups(lattice: Lattice) -> list[tuple[int, list[int]]]:
     return [(w, [int(i) for i in order if group_of[i] == g]) for g, w in enumerate(cuts)]
 
 
-class SubsetFits(NamedTuple):
+class LatticeFits(NamedTuple):
     """Out-of-fold results of all subsets.
 
     Attributes:
-      log_probability: (s, n, c) of each row by the fold that holds it out; −inf where the class
+      log_probability: (r, s, n, c) of each row by the fold that holds it out; −inf where the class
         was absent from that fold's training rows.
-      weights: (s, b, c, p + 1) on standardised columns, the intercept last.
-      gradient_norm, iterations: (s, b).
+      weights: (r, s, k, c, p + 1) on standardised columns, the intercept last.
+      gradient_norm, iterations: (r, s, k).
     """
 
     log_probability: Array
@@ -263,50 +359,73 @@ def fit_lattice(
     z: Array,
     labels: Array,
     classes: int,
-    training: Array,
-    fold_of_row: Array,
+    held_out: Array,
     logistic_c: Array,
     tolerance: Array,
     lattice: Lattice,
-) -> SubsetFits:
+    at_once: int,
+) -> LatticeFits:
     """Fits all subsets on all folds.
 
     Args:
       z: (n, p) standardised columns in lattice order.
       labels: (n,) class codes.
-      training: (b, n) which rows train each fold.
-      fold_of_row: (n,) the fold that holds out each row.
+      held_out: (r, k, h) rows that each fold leaves out; n stands for none.
+      at_once: folds fitted side by side.
     """
     n, p = z.shape
-    b, s = training.shape[0], len(lattice.subsets)
-    one = jnp.ones((n, 1), z.dtype)
-    x = jnp.concatenate([z, one, 0 * one], axis=1)
+    r, k, h = held_out.shape
+    s = len(lattice.subsets)
+    one = jnp.ones((1, n), z.dtype)
+    x = jnp.concatenate([z.T, one, 0 * one])
+    batches = -(-k // at_once)
+    at_once = -(-k // batches)
+    idle = batches * at_once - k  # places that no fold fills: problems without training rows
+    rows = jnp.pad(held_out, ((0, 0), (0, idle), (0, 0)), constant_values=n).reshape(-1, h)
+    b = len(rows)
+    training = jnp.ones((b, n), bool).at[jnp.arange(b)[:, None], rows].set(False, mode="drop")
+    training = training & jnp.tile(jnp.arange(k + idle) < k, r)[:, None]
     folds = make_problem(labels, classes, training, logistic_c, z.dtype)
     whole = make_problem(labels, classes, jnp.ones((1, n), bool), logistic_c, z.dtype)
     parents = parents_of(lattice)
 
-    def fit_one(table, subset):
+    def fit_one(tables, subset):
+        of_folds, of_whole = tables  # (s + 1, b, c, p + 2) and (s + 1, c, p + 2)
         position, columns, origin = subset
-        fit, whole_weights = fit_subset(
-            x[:, columns], folds, whole, table[origin][..., columns], tolerance
-        )
-        row = jnp.concatenate([fit.weights, whole_weights[None]])
-        table = table.at[position].set(table[position].at[..., columns].set(row))
-        logits = fit.logits[fold_of_row, :, jnp.arange(n)]  # (n, c)
-        normaliser = jnp.log(jnp.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
-        log_probability = logits - logits.max(1, keepdims=True) - normaliser
-        return table, (log_probability, fit.gradient_norm, fit.iterations)
+        own = x[columns]
+        single = (cast(a, jnp.float32) for a in (own, whole, of_whole[origin][:, None, :, columns]))
+        until = jnp.maximum(MARGIN * tolerance, WHOLE_TABLE_UNTIL).astype(jnp.float32)
+        preconditioners, shape = _preconditioners(*single, until)
+        start = of_folds[origin][..., columns].swapaxes(0, 1)
+        batch = _Batch(folds.weights, folds.present, folds.penalty, start, rows)
+        fits = fit_problems(own, folds.onehot, batch, preconditioners, MARGIN * tolerance, at_once)
+        of_folds = of_folds.at[position].set(of_folds[position].at[..., columns].set(fits.weights))
+        of_whole = of_whole.at[position].set(of_whole[position].at[..., columns].set(shape))
+        log_probability = jax.nn.log_softmax(fits.held_out, axis=1)
+        return (of_folds, of_whole), (log_probability, fits.gradient_norm, fits.iterations)
 
-    table = jnp.zeros((s + 1, b + 1, classes, p + 2), z.dtype)
+    tables = (
+        jnp.zeros((s + 1, b, classes, p + 2), z.dtype),
+        jnp.zeros((s + 1, classes, p + 2), jnp.float32),
+    )
     found, order = [], []
     for width, group in solver_groups(lattice):
         columns = np.array([_padded_columns(lattice, i, width, p) for i in group])
         origins = np.array([parents[i] for i in group])
-        table, fits = lax.scan(fit_one, table, (np.array(group), columns, origins))
+        tables, fits = lax.scan(fit_one, tables, (np.array(group), columns, origins))
         found.append(fits)
         order.extend(group)
     back = np.argsort(order)
+
+    def by_seed(a: Array) -> Array:
+        """(s, b, …) → (r, s, k, …)."""
+        return a.reshape(s, r, k + idle, *a.shape[2:])[:, :, :k].swapaxes(0, 1)
+
     log_probability, norm, iterations = (
-        jnp.concatenate(parts)[back] for parts in zip(*found, strict=True)
+        by_seed(jnp.concatenate(parts)[back]) for parts in zip(*found, strict=True)
     )
-    return SubsetFits(log_probability, table[:s, :b, :, : p + 1], norm, iterations)
+    seed = jnp.arange(r)[:, None, None]
+    by_row = jnp.zeros((r, n, s, classes), z.dtype)
+    by_row = by_row.at[seed, held_out].set(log_probability.transpose(0, 2, 4, 1, 3), mode="drop")
+    weights = by_seed(tables[0][:s, ..., : p + 1])
+    return LatticeFits(by_row.swapaxes(1, 2), weights, norm, iterations)

@@ -87,7 +87,7 @@ class Plan:
       chunks: what each compiled call computes.
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
-      at_once: ridge systems solved side by side, see `engine.Program`.
+      at_once, fits_at_once: what is solved side by side, see `engine.Program`.
       operations: floating-point operations, logistic fits at an assumed number of steps.
     """
 
@@ -96,6 +96,7 @@ class Plan:
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
     at_once: int
+    fits_at_once: int
     operations: float
 
     def program(self, piece: Piece, predictions: bool, dtype: str) -> engine.Program:
@@ -106,6 +107,7 @@ class Plan:
             classes=tuple(len(task.classes) for task in sample.classification),
             predictions=predictions,
             at_once=self.at_once,
+            fits_at_once=self.fits_at_once,
             dtype=dtype,
         )
 
@@ -155,7 +157,7 @@ def make_plan(tasks: Sequence[AlignedTask], settings: Settings, device: jax.Devi
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     budget = memory_budget(settings, device)
-    at_once = 1 if device.platform == "cpu" else settings.folds
+    at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
 
     def bytes_of(piece: Piece) -> float:
         sample = samples[piece.sample]
@@ -168,7 +170,7 @@ def make_plan(tasks: Sequence[AlignedTask], settings: Settings, device: jax.Devi
             (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
         )
     operations = sum(_operations(samples[p.sample], p, settings.folds) for p in whole)
-    return Plan(samples, chunks, assigned, wanted, at_once, operations)
+    return Plan(samples, chunks, assigned, wanted, at_once, fits_at_once, operations)
 
 
 def memory_budget(settings: Settings, device: jax.Device) -> float:

@@ -6,6 +6,7 @@ Each shape compiles for seconds, so few shapes carry many contents.
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -13,7 +14,7 @@ from ridge_test import wild
 
 import ecjax
 from ecjax import logistic
-from ecjax.softmax import make_problem
+from ecjax.softmax import cast, make_problem
 
 TIGHT = 1e-9
 NAMES = np.array(list("klmnop"))
@@ -170,10 +171,10 @@ B, N, P, C = 4, 40, 5, 3  # folds, rows, columns, classes of the unit tests
 
 
 def problems(logistic_c=1.0):
-    """Columns with the ones last, labels, training rows of four folds; fold 3 lacks class 2."""
+    """Columns (p, n), ones last, labels, training rows of four folds; fold 3 lacks class 2."""
     rng = np.random.default_rng(8)
     z = reference.StandardScaler().fit_transform(rng.normal(size=(N, P)))
-    x = np.column_stack([z, np.ones(N)])
+    x = np.column_stack([z, np.ones(N)]).T
     labels = (z[:, 0] + 0.5 * rng.normal(size=N) > 0).astype(np.int32)
     labels[rng.permutation(N)[:10]] = 2
     training = rng.random((B, N)) < 0.8
@@ -185,26 +186,35 @@ def problems(logistic_c=1.0):
 
 @functools.cache
 def compiled_fit():
-    return jax.jit(logistic.fit_subset)
+    """Fits of the four folds from parents (2, B, C, P + 1), two folds side by side."""
+
+    def fit(x, folds, whole, parents, tolerance):
+        single = cast((x, whole, parents[:, :1]), np.float32)
+        preconditioners, _ = logistic._preconditioners(*single, np.float32(1e-4))
+        rows = jnp.full((B, 1), N)
+        batch = logistic._Batch(*folds[1:], parents.swapaxes(0, 1), rows)
+        return logistic.fit_problems(x, folds.onehot, batch, preconditioners, tolerance, 2)
+
+    return jax.jit(fit)
 
 
 def test_the_gradient_norm_is_true_and_the_start_does_not_matter():
     rng = np.random.default_rng(9)
     with jax.enable_x64(True):
         x, labels, training, folds, whole = problems()
-        nothing = np.zeros((2, B + 1, C, P + 1))
-        from_zero, _ = compiled_fit()(x, folds, whole, nothing, TIGHT)
+        nothing = np.zeros((2, B, C, P + 1))
+        from_zero = compiled_fit()(x, folds, whole, nothing, TIGHT)
         parents = rng.normal(size=nothing.shape)
         parents -= parents.mean(2, keepdims=True)
         parents[:, 3, 2] = 0  # a fit has no weights of an absent class
         parents[:, 3, :2] -= parents[:, 3, :2].mean(1, keepdims=True)
-        from_parents, _ = compiled_fit()(x, folds, whole, parents, TIGHT)
+        from_parents = compiled_fit()(x, folds, whole, parents, TIGHT)
     for fit in (from_zero, from_parents):
         weights, norm = np.asarray(fit.weights), np.asarray(fit.gradient_norm)
         assert (norm <= TIGHT).all()
         for b, rows in enumerate(training):
             present = np.unique(labels[rows])
-            true = reference.gradient_norm(weights[b, present], x[rows, :-1], labels[rows], 1.0)
+            true = reference.gradient_norm(weights[b, present], x[:-1, rows].T, labels[rows], 1.0)
             np.testing.assert_allclose(norm[b], true, rtol=1e-3, atol=1e-14)
     assert (np.asarray(from_zero.weights)[3, 2] == 0).all()
     # The objective's curvature is at least λ = 1/(C·m) in the coefficients: 1e-9 becomes 1e-7.
@@ -215,11 +225,11 @@ def test_the_reported_norm_is_of_the_weights_even_where_the_fit_was_cut_short():
     """A tolerance that stops early leaves a norm far from zero, which must be the weights' own."""
     with jax.enable_x64(True):
         x, labels, training, folds, whole = problems()
-        loose, _ = compiled_fit()(x, folds, whole, np.zeros((2, B + 1, C, P + 1)), 1e-2)
+        loose = compiled_fit()(x, folds, whole, np.zeros((2, B, C, P + 1)), 1e-2)
     for b, rows in enumerate(training):
         present = np.unique(labels[rows])
         weights = np.asarray(loose.weights)[b, present]
-        true = reference.gradient_norm(weights, x[rows, :-1], labels[rows], 1.0)
+        true = reference.gradient_norm(weights, x[:-1, rows].T, labels[rows], 1.0)
         np.testing.assert_allclose(loose.gradient_norm[b], true, rtol=1e-9)
     assert np.asarray(loose.gradient_norm).max() > 1e-5
 
@@ -227,7 +237,7 @@ def test_the_reported_norm_is_of_the_weights_even_where_the_fit_was_cut_short():
 def objective(weights, x, folds):
     """(b,) in NumPy."""
     present, onehot = np.asarray(folds.present), np.asarray(folds.onehot)
-    logits = np.where(present[:, :, None], weights @ x.T, -np.inf)
+    logits = np.where(present[:, :, None], weights @ x, -np.inf)
     top = logits.max(1)
     normaliser = np.log(np.exp(logits - top[:, None]).sum(1)) + top
     loss = normaliser - np.where(onehot > 0, logits, 0).sum(1)
