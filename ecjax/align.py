@@ -207,8 +207,10 @@ def _place(
     unused = ~np.isin(np.arange(len(table.ids)), place[present])
     if not present.any():
         raise InputError(
-            f"{table.where}: no id in common with {task.where} (there {quote(task.ids[0])}, here "
-            f"{quote(table.ids[0])}); compare the id columns of both"
+            f"{table.where}: no id in common with {task.where}: none of the "
+            f"{counted(len(table.ids), 'id')} here (column {quote(table.id_column)}, first "
+            f"{quote(table.ids[0])}) is among the {len(task.ids):,} there (first "
+            f"{quote(task.ids[0])}); compare the id columns of both"
         )
     if join == "exact" and (unused.any() or not present.all()):
         absent, surplus = task.ids[~present], table.ids[unused]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ from ecjax import store
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Result, Run
 from ecjax.progress import Progress, Silent
+from ecjax.scores import PRIMARY
 from ecjax.settings import Settings
 from ecjax.truth import true_index
+from ecjax.uncertainty import ratio_standard_error
 from ecjax.world import MODELS, SAMPLES, Places, World, as_tasks, make_world
 
 ROWS = 2_000
 TRUTH_OPERATIONS = 1e12  # for the progress bar
+CLOSE = 0.05  # of an index: what counts as near, and as no gain
 STUDY = """\
 # The biomass part of the demo, as a study of its own. Run it with
 #   ecjax evaluate {folder}/study.toml --out=my-results
@@ -48,30 +52,106 @@ def draw_samples(world: World, seed: int) -> dict[str, Places]:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """A made-up world, what was drawn from it, and the evaluation of its tasks."""
+
+    world: World
+    drawn: dict[str, Places]
+    run: Run
+
+    def evaluate(self) -> Result:
+        """The tables, without the truth."""
+        return self.run.evaluate(None)
+
+    def with_truth(self, result: Result) -> Result:
+        """The tables, with `eci_true` in `index`."""
+        index = add_truth(result.index, self.world, self.run.settings, self.run.progress)
+        return Result(**(result.tables | {"index": index}), manifest=result.manifest)
+
+
+def make_demo(settings: Settings, progress: Silent | Progress) -> Demo:
+    """Draws the tables; `seed` of the settings makes the world as well as the folds."""
+    world = make_world(settings.seed)
+    drawn = draw_samples(world, settings.seed)
+    run = Run("demo", align_arrays(None, as_tasks(drawn)), settings, {}, progress)
+    return Demo(world, drawn, run)
+
+
 def run_demo(
     out: str | Path, settings: Settings, progress: Silent | Progress
 ) -> tuple[Result, str]:
     """Evaluates the made-up tasks, finds the truth and writes DIR.
 
-    Args:
-      settings: `seed` makes the world as well as the folds.
-
     Returns:
       The result, whose `index` has the column `eci_true`, and what to read out of it.
     """
-    world = make_world(settings.seed)
-    drawn = draw_samples(world, settings.seed)
-    run = Run("demo", align_arrays(None, as_tasks(drawn)), settings, {}, progress)
-    store.check_directory(out, run.fingerprint())
-    result = run.evaluate(None)
-    truth = add_truth(result.index, world, settings, progress)
-    manifest = result.manifest | {"study": run.fingerprint()}
-    result = Result(**(result.tables | {"index": truth}), manifest=manifest)
+    demo = make_demo(settings, progress)
+    fingerprint = demo.run.fingerprint()
+    store.check_directory(out, fingerprint)
+    result = demo.with_truth(demo.evaluate())
+    manifest = result.manifest | {"study": fingerprint}
+    result = Result(**result.tables, manifest=manifest)
     store.write_results(out, result.tables, manifest)
-    write_study(Path(out), drawn["biomass"])
-    whole = truth[truth["target"].isna() & truth["metric"].isin(["r2", "accuracy"])]
-    close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() < 0.05).sum())
+    write_study(Path(out), demo.drawn["biomass"])
+    whole = whole_tasks(result.index)
+    close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() <= CLOSE).sum())
     return result, READING.format(close=close, count=len(whole), folder=out)
+
+
+def whole_tasks(index: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `index` that are of all targets together, in the primary metric."""
+    return index[index["target"].isna() & index["metric"].isin(PRIMARY.values())]
+
+
+def compare_with_truth(result: Result) -> pd.DataFrame:
+    """How far the found indices of whole tasks are from the true ones, in standard errors.
+
+    Args:
+      result: with predictions and with `eci_true`.
+
+    Returns:
+      `task, subset, eci_pooled, eci_true`; the `standard_error` of `eci_pooled`, which is
+      (1 − eci_pooled)·s_m of `ratio_standard_error` against the best single; whether the two lie
+      `within` 0.05 or 3 standard errors of each other; whether the truth is `clear`, beyond ±0.05
+      by more than 3 standard errors; and whether the two have the `same_sign`.
+    """
+    found = whole_tasks(result.index)[["task", "subset", "eci_pooled", "eci_true"]]
+    errors = {
+        task: row_errors(rows, classes=task == "crops")
+        for task, rows in result.predictions.groupby("task")
+    }
+    columns = result.scores.drop_duplicates("subset").set_index("subset")["dims"]
+    ratio_errors = []
+    for row in found.itertuples():
+        of_set = errors[row.task]
+        best = min(row.subset.split("+"), key=lambda member: of_set[member].mean())
+        rows = of_set[row.subset].to_numpy(), of_set[best].to_numpy()
+        ratio_errors.append(ratio_standard_error(*rows, columns[row.subset]))
+    standard_error = (1 - found["eci_pooled"]) * ratio_errors
+    distance = (found["eci_pooled"] - found["eci_true"]).abs()
+    return found.assign(
+        standard_error=standard_error,
+        within=distance <= np.maximum(CLOSE, 3 * standard_error),
+        clear=found["eci_true"].abs() - CLOSE > 3 * standard_error,
+        same_sign=np.sign(found["eci_pooled"]) == np.sign(found["eci_true"]),
+    )
+
+
+def row_errors(predictions: pd.DataFrame, classes: bool) -> pd.DataFrame:
+    """Errors of each row (n, subsets) from one task's predictions, averaged over seeds.
+
+    Squared errors averaged over targets, each divided by its target's variance; for classes, 1
+    where the most probable class is not the true one.
+    """
+    keys = ["subset", "seed", "id"]
+    wide = predictions.pivot(index=keys, columns="target", values=["y", "prediction"])
+    y, prediction = wide["y"], wide["prediction"]
+    if classes:
+        errors = (y.to_numpy().argmax(1) != prediction.to_numpy().argmax(1)).astype(float)
+    else:
+        errors = ((prediction - y) ** 2 / y.var(ddof=0)).mean(axis=1).to_numpy()
+    return pd.Series(errors, wide.index).groupby(["id", "subset"]).mean().unstack("subset")
 
 
 def add_truth(

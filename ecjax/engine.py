@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from ecjax import gram, logistic, ridge
 from ecjax.subsets import Lattice
+from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,51 +62,6 @@ class Penalties(NamedTuple):
     ridge_lambda: Array
     logistic_c: Array
     logistic_tolerance: Array
-
-
-class RegressionSums(NamedTuple):
-    """Sums over held-out rows, of targets divided by the table's standard deviation.
-
-    Attributes:
-      squared_error: (r, s, k, t).
-      spread: (r, k, t) squared deviations of the held-out targets from their mean; exactly 0 where
-        they are constant.
-      pooled_spread: (t,) the same for the whole table.
-      count: (r, k) rows.
-      scale: (t,) the table's standard deviations.
-      predictions: (r, s, n, t) in the targets' own units, or None.
-    """
-
-    squared_error: Array
-    spread: Array
-    pooled_spread: Array
-    count: Array
-    scale: Array
-    predictions: Array | None
-
-
-class ClassSums(NamedTuple):
-    """Sums over held-out rows.
-
-    Attributes:
-      hits: (r, s, k, c) rows of each class that were predicted rightly.
-      log_loss: (r, s, k) sum of −log probability of the true class; inf where it was absent.
-      count: (r, k, c) rows of each class.
-      gradient_norm, iterations: (r, s, k) of the fits.
-      probabilities: (r, s, n, c), or None.
-    """
-
-    hits: Array
-    log_loss: Array
-    count: Array
-    gradient_norm: Array
-    iterations: Array
-    probabilities: Array | None
-
-
-class SampleSums(NamedTuple):
-    regression: RegressionSums | None
-    classification: tuple[ClassSums, ...]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -230,30 +185,3 @@ def _by_fold(values: Array, fold_of_row: Array, folds: int) -> Array:
     values = values.astype(jnp.result_type(float))  # counts of rows must stay exact
     empty = jnp.zeros((values.shape[0], folds, *values.shape[2:]), values.dtype)
     return empty.at[:, fold_of_row].add(values)
-
-
-def join(parts: list[SampleSums], axis: int, order: list[int] | None = None) -> SampleSums:
-    """Concatenates the sums of one sample's pieces, as NumPy arrays.
-
-    Args:
-      parts: pieces that differ in seeds (axis 0) or in subsets (axis 1).
-      order: for subsets, the positions to take from the concatenated ones.
-    """
-    shared = {"spread", "pooled_spread", "count", "scale"} if axis else {"pooled_spread", "scale"}
-
-    def together(group):
-        fields = {}
-        for name in group[0]._fields:
-            values = [getattr(part, name) for part in group]
-            if values[0] is None or name in shared:
-                fields[name] = values[0]
-            else:
-                joined = np.concatenate(values, axis=axis)
-                fields[name] = joined if order is None else joined.take(order, axis=axis)
-        return group[0]._replace(**fields)
-
-    regression = None
-    if parts[0].regression is not None:
-        regression = together([part.regression for part in parts])
-    classes = zip(*(part.classification for part in parts), strict=True)
-    return SampleSums(regression, tuple(together(list(group)) for group in classes))

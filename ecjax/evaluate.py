@@ -27,6 +27,7 @@ from ecjax.progress import Progress, Silent
 from ecjax.results import TaskResult, build_frames
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.study import Study
+from ecjax.sums import SampleSums, join
 
 PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
@@ -206,7 +207,7 @@ def compute(
         *(np.float64(v) for v in (settings.ridge_lambda[0], settings.logistic_c[0])),
         np.float64(settings.logistic_tolerance),
     )
-    parts: list[list[tuple[Piece, engine.SampleSums]]] = [[] for _ in plan.samples]
+    parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
     share = plan.operations / len(plan.chunks)
     for number, chunk in enumerate(plan.chunks, start=1):
         label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
@@ -226,7 +227,7 @@ def compute(
     ]
 
 
-def _task_results(plan: Plan, i: int, sums: engine.SampleSums, settings: Settings):
+def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
     sample = plan.samples[i]
     fold_of_row = plan.folds[i].fold_of_row()
     of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
@@ -243,9 +244,7 @@ def _task_results(plan: Plan, i: int, sums: engine.SampleSums, settings: Setting
         )
 
 
-def _join(
-    parts: list[tuple[Piece, engine.SampleSums]], wanted: tuple[tuple[int, ...], ...]
-) -> engine.SampleSums:
+def _join(parts: list[tuple[Piece, SampleSums]], wanted: tuple[tuple[int, ...], ...]) -> SampleSums:
     """Puts the pieces of a sample together again: subsets on axis 1, then seeds on axis 0."""
     if len(parts) == 1:
         return parts[0][1]
@@ -256,8 +255,8 @@ def _join(
     for group in by_seeds.values():
         order = [subset for subsets in group for subset in subsets]
         back = [order.index(subset) for subset in wanted]
-        rows.append(engine.join(list(group.values()), axis=1, order=back))
-    return engine.join(rows, axis=0)
+        rows.append(join(list(group.values()), axis=1, order=back))
+    return join(rows, axis=0)
 
 
 def find_device(required: str) -> jax.Device:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ecjax import complementarity, uncertainty
 from ecjax.align import AlignedTask
-from ecjax.engine import ClassSums, RegressionSums
 from ecjax.scores import PRIMARY, Scores, class_scores, regression_scores
 from ecjax.subsets import name as subset_name
+from ecjax.sums import ClassSums, RegressionSums
 
 Frames = dict[str, pd.DataFrame]
 

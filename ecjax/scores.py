@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from ecjax.engine import ClassSums, RegressionSums
+from ecjax.sums import ClassSums, RegressionSums
 
 METRICS = {
     "regression": ("r2", "mse"),

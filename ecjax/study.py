@@ -117,7 +117,7 @@ def read_study(path: str | os.PathLike) -> Study:
     )
 
 
-def check_name(name: object, what: str) -> str:
+def check_name(name: object, what: str, where: str = "") -> str:
     """Returns `name` if an embedding or task may bear it.
 
     Names become parts of subset names, file names and report headings, so path separators, "+",
@@ -126,12 +126,14 @@ def check_name(name: object, what: str) -> str:
     Args:
         name: The name.
         what: What bears it, for the message: "embedding" or "task".
+        where: What the message starts with, if it stands in a file.
 
     Raises:
         InputError: The name is unusable.
     """
+    what_there = f"{where}: {what}" if where else what
     if not isinstance(name, str):
-        raise InputError(f"{what} {name!r}: a name must be text; write {str(name)!r} instead")
+        raise InputError(f"{what_there} {name!r}: a name must be text; write {str(name)!r} instead")
     unusable = [c for c in name if c in "/\\+," or unicodedata.category(c)[0] == "C"]
     if unusable:
         reason = f"it contains {quote(unusable[0])}"
@@ -142,7 +144,7 @@ def check_name(name: object, what: str) -> str:
     else:
         return name
     raise InputError(
-        f"{what} name {quote(name)} cannot be used: {reason}; rename it, for example to "
+        f"{what_there} name {quote(name)} cannot be used: {reason}; rename it, for example to "
         f"{quote(re.sub(r'[^A-Za-z0-9_-]+', '_', name).strip('_') or what)}"
     )
 
@@ -166,7 +168,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSource:
-    check_name(name, "embedding")
+    check_name(name, "embedding", f"study {study}")
     keys.check_keys(table, _EMBEDDING_KEYS, EMBEDDING_KEYS_TO_COME, where)
     text = keys.text(table, "path", where)
     return EmbeddingSource(
@@ -182,7 +184,7 @@ def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSour
 def _task(
     name: str, table: dict, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
 ) -> TaskSource:
-    check_name(name, "task")
+    check_name(name, "task", f"study {study}")
     keys.check_keys(table, _TASK_KEYS, TASK_KEYS_TO_COME, where)
     text = keys.required(keys.text(table, "path", where), "path", '"labels.csv"', where)
     target = keys.required(keys.texts(table, "target", where), "target", '["biomass_mean"]', where)

@@ -71,7 +71,7 @@ def coordinate(
         read = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(np.float64)
         bad = np.flatnonzero(np.isnan(read)) if np.isnan(read).any() else np.arange(len(read))
         raise InputError(
-            f"{where}: column {quote(name)} has {counted(len(bad), 'value')} that are no numbers, "
+            f"{where}: column {quote(name)} has {counted(len(bad), 'value')} not read as a number, "
             f"first {quote(values.iloc[bad[0]])} at id {quote(ids[bad[0]])}; give decimal degrees, "
             "or leave out lat and lon"
         )
@@ -133,7 +133,7 @@ def _from_objects(values: pd.Series, ids: np.ndarray, where: str) -> np.ndarray:
         bad = np.flatnonzero(given & unread) if (given & unread).any() else bad
     if len(bad):
         raise InputError(
-            f"{where} has {counted(len(bad), 'value')} that are no numbers, first "
+            f"{where} has {counted(len(bad), 'value')} not read as a number, first "
             f"{quote(objects[bad[0]])} at id {quote(ids[bad[0]])}, in a regression task; correct "
             'them, or use kind = "classification"'
         )

@@ -136,7 +136,8 @@ def test_row_28_few_members_are_reported_and_unseen_log_loss_is_null(study_folde
     row = (study_folder / "t.csv").read_text().splitlines()[5]
     edit(study_folder, row, row.rsplit(",", 1)[0] + ",lava")
     assert evaluate(study_folder) == cli.UNDEFINED
-    assert "lava" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "few members: 1, first lava" in " ".join(printed.split())
     scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
     land = scores[scores["task"] == "land"].set_index("metric")
     assert land.loc["log_loss", "score"].isna().all()
@@ -167,9 +168,18 @@ def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, caps
     table.to_parquet(study_folder / "alpha.parquet", index=False)
     out = study_folder / "out2"
     run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4")
-    assert "constant" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "alpha" in printed and "constant column: 1, first emb_3" in " ".join(printed.split())
     after = pd.read_parquet(out / "scores.parquet")
     pd.testing.assert_series_equal(before["score"], after["score"], rtol=1e-9)
+
+
+def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):
+    command = ("evaluate", study_folder / "study.toml", f"--out={study_folder / 'out'}")
+    assert run(*command, "--folds=31") == cli.BAD_INPUT
+    message = capsys.readouterr().err
+    assert 'task "height": 60 rows for --folds=31' in message and "use --folds=30" in message
+    assert not (study_folder / "out").exists()
 
 
 def test_row_35_formula_in_a_label_is_neutralised_in_csv(study_folder):
@@ -187,7 +197,8 @@ def test_row_37_hidden_target_is_refused(study_folder, capsys):
     table.to_parquet(study_folder / "beta.parquet", index=False)
     assert evaluate(study_folder) == cli.BAD_INPUT
     message = capsys.readouterr().err
-    assert "emb_3" in message and "beta.parquet" in message
+    assert 'column "emb_3"' in message and "beta.parquet" in message and "allow_leaks" in message
+    assert not (study_folder / "out").exists()
 
 
 def test_row_40_another_study_in_the_directory(study_folder, capsys):
@@ -196,7 +207,8 @@ def test_row_40_another_study_in_the_directory(study_folder, capsys):
     edit(study_folder, "grass", "steppe")
     assert evaluate(study_folder) == cli.BAD_INPUT
     message = capsys.readouterr().err
-    assert "out" in message and "rows" in message
+    assert str(study_folder / "out") in message and "differs in rows.land" in message
+    assert "Name another directory with --out" in message
     assert (study_folder / "out" / "scores.parquet").read_bytes() == before
 
 
@@ -218,9 +230,19 @@ def test_shuffled_embedding_table_changes_no_byte(study_folder):
     assert [(study_folder / "out" / name).read_bytes() for name in names] == before
 
 
-def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder):
+@pytest.fixture
+def interruptible():
+    """Children hear SIGINT even where the shell has this process ignore it, as for `pytest &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("stage", ["cpu, float64", "Finished XLA compilation of jit(study)"])
+def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder, stage, interruptible):
+    """While the study program is traced and compiled, and while it runs."""
     rng = np.random.default_rng(0)
-    rows, width = 3000, 400
+    rows, width = 3000, 200
     ids = np.arange(rows)
     for name in ("alpha", "beta"):
         table = pd.DataFrame(rng.normal(size=(rows, width))).add_prefix("emb_")
@@ -230,15 +252,20 @@ def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder):
     pd.DataFrame({"id": ids, "height": height, "land": land}).to_csv(
         study_folder / "t.csv", index=False
     )
-    command = [sys.executable, "-m", "ecjax", "evaluate", str(study_folder / "study.toml")]
+    command = [sys.executable, "-m", "ecjax", "evaluate", study_folder / "study.toml"]
     process = subprocess.Popen(
-        [*command, f"--out={study_folder / 'out'}"], stderr=subprocess.PIPE, text=True
+        # Seeds enough for a minute of computing, so that it ends because it is told to.
+        [*command, f"--out={study_folder / 'out'}", "--seeds=40"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_LOG_COMPILES": "1"},
     )
-    assert "cpu" in process.stderr.readline()  # from here on it compiles, then computes
-    time.sleep(6)
+    for line in process.stderr:
+        if stage in line:
+            break
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
     assert time.monotonic() - started < 2
     assert "interrupted" in errors and "Traceback" not in errors

@@ -1,70 +1,37 @@
 """The demo: one compiled call for 15 subsets × 6 tasks, and the planted truth is found."""
 
-import logging
-
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from watch import watched
 
 import ecjax
-from ecjax import demo, engine, world
-from ecjax.arrays import align_arrays
-from ecjax.evaluate import Run
+from ecjax import demo, world
 from ecjax.progress import Silent
 from ecjax.settings import Settings
 
 SEED = 42
 
 
-class CompiledNames(logging.Handler):
-    """Names of the programs that JAX compiles, from its own log."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def emit(self, record):
-        text = record.getMessage()
-        if text.startswith("Finished XLA compilation of "):
-            self.names.append(text.split()[4])
-
-
 @pytest.fixture(scope="module")
 def demo_run():
-    """The demo's evaluation, the programs compiled in it, and the calls of the study program."""
-    made = world.make_world(SEED)
-    drawn = demo.draw_samples(made, SEED)
-    run = Run("demo", align_arrays(None, world.as_tasks(drawn)), Settings(), {}, Silent())
-    calls = []
-    study = engine.study
-
-    def counted(*arguments):
-        calls.append(arguments)
-        return study(*arguments)
-
-    jax.clear_caches()  # so that every program that runs must first be compiled, and seen
-    handler = CompiledNames()
-    logger = logging.getLogger("jax")
-    engine.study = counted
-    logger.addHandler(handler)
-    try:
-        with jax.log_compiles():
-            result = run.evaluate(None)
-    finally:
-        engine.study = study
-        logger.removeHandler(handler)
-    return made, result, handler.names, calls
+    """The demo, its tables, and what was compiled and executed for them."""
+    made = demo.make_demo(Settings(seed=SEED, predictions=True), Silent())
+    jax.clear_caches()  # so that every program that runs is seen
+    with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
+        result = made.evaluate()
+    return made, result, seen
 
 
-def test_one_program_is_compiled_and_called_once(demo_run):
-    _, _, compiled, calls = demo_run
-    assert compiled == ["jit(study)"]
-    assert len(calls) == 1
+def test_one_program_is_compiled_and_executed_once(demo_run):
+    _, _, seen = demo_run
+    assert seen.compiled == ["jit(study)"]
+    assert seen.executed == ["jit(study)"]  # and nothing else, however trivial
 
 
 def test_all_subsets_and_tasks_with_the_papers_shapes(demo_run):
-    _, result, _, _ = demo_run
+    _, result, _ = demo_run
     assert result.manifest["embeddings"] == {
         "alphaearth": 64, "tessera": 128, "geoclip": 512, "satclip": 256
     }  # fmt: skip
@@ -82,17 +49,26 @@ def test_all_subsets_and_tasks_with_the_papers_shapes(demo_run):
 
 
 def test_the_planted_truth_is_found(demo_run):
-    made, result, _, _ = demo_run
-    index = demo.add_truth(result.index, made, Settings(), Silent())
-    whole = index[index["target"].isna() & index["metric"].isin(["r2", "accuracy"])]
-    assert len(whole) == 66
-    # Looser than the standard errors of single indices would ask for: a wrong truth or a wrong
-    # index is off by tenths.
-    far = whole[(whole["eci_pooled"] - whole["eci_true"]).abs() > 0.1]
-    assert len(far) <= 6, far[["task", "subset", "eci_pooled", "eci_true"]]
-    clear = whole[whole["eci_true"].abs() > 0.15]
-    assert len(clear) >= 20
-    assert (np.sign(clear["eci_pooled"]) == np.sign(clear["eci_true"])).all()
+    made, result, _ = demo_run
+    found = demo.compare_with_truth(made.with_truth(result))
+    assert len(found) == 66
+    assert (found["standard_error"] > 0).all() and found["standard_error"].median() < 0.05
+    far = found[~found["within"]]
+    assert len(far) <= 6, far
+    clear = found[found["clear"]]
+    assert len(clear) >= 20 and clear["same_sign"].all()
+
+
+def test_errors_of_rows_are_those_of_the_pooled_scores(demo_run):
+    made, result, _ = demo_run
+    pooled = result.scores.set_index(["task", "subset", "metric"])["pooled"]
+    for task, metric in {"crops": "accuracy", "bioclimatic": "r2", "biomass": "r2"}.items():
+        predictions = result.predictions[result.predictions["task"] == task]
+        errors = demo.row_errors(predictions, classes=task == "crops")
+        assert errors.shape == (demo.ROWS, 15)
+        for subset in errors:
+            expected = 1 - pooled[task, subset, metric]
+            assert errors[subset].mean() == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_written_study_runs_as_it_is(tmp_path):

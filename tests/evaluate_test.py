@@ -1,6 +1,5 @@
 """The whole job on arrays: one call, chunks, orders, shared rows, tables and refusals."""
 
-import contextlib
 import hashlib
 import importlib
 
@@ -9,13 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from watch import watched
 
 import ecjax
-from ecjax import engine
 from ecjax import plan as plan_module
 from ecjax.arrays import align_arrays
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
 N = 57
 TABLES = ("scores", "folds", "index", "targets")
@@ -39,49 +37,27 @@ def tasks_of(rng, embeddings):
     }
 
 
-@contextlib.contextmanager
-def watched(monkeypatch):
-    """Names of the programs compiled, and the number of calls of the study program."""
-    compiled, calls = [], []
-
-    def listen(event, duration, **details):
-        if event == COMPILED:
-            compiled.append(details.get("fun_name", "?"))
-
-    def study(*arguments):
-        calls.append(1)
-        return original(*arguments)
-
-    original = engine.study
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "study", study)
-        try:
-            yield compiled, calls
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
-
-
 @pytest.fixture(scope="module")
 def watched_run():
     """A run of 15 subsets × 3 tasks, with what it compiled and called."""
     rng = np.random.default_rng(1)
     embeddings = embeddings_of(rng)
     tasks = tasks_of(rng, embeddings)
-    with pytest.MonkeyPatch.context() as patch, watched(patch) as (compiled, calls):
+    jax.clear_caches()  # so that every program that runs is seen
+    with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
         result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True)
-    return embeddings, tasks, result, compiled, calls
+    return embeddings, tasks, result, seen
 
 
-def test_the_whole_study_is_one_program_called_once(watched_run):
-    _, _, result, compiled, calls = watched_run
-    assert compiled == ["jit(study)"]
-    assert len(calls) == 1
+def test_the_whole_study_is_one_program_executed_once(watched_run):
+    _, _, result, seen = watched_run
+    assert seen.compiled == ["jit(study)"]
+    assert seen.executed == ["jit(study)"]
     assert len(result.scores) == 15 * (2 + 2 + 3)
 
 
 def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypatch):
-    embeddings, tasks, _, _, _ = watched_run
+    embeddings, tasks, _, _ = watched_run
     rng = np.random.default_rng(2)
     rows = embeddings_of(rng)
     labels = tasks_of(rng, rows)
@@ -92,13 +68,14 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
         (embeddings, labels, {}),
         (rows, labels, {"seed": 3, "ridge_lambda": 0.2, "logistic_c": 5.0}),
     ]
-    seen = set()
+    scores = set()
     for x, y, arguments in changes:
-        with watched(monkeypatch) as (compiled, calls):
+        with watched(monkeypatch) as seen:
             found = ecjax.evaluate(x, y, folds=6, predictions=True, **arguments)
-        assert compiled == [] and len(calls) == 1, arguments
-        seen.add(tuple(found.folds["score"]) + tuple(found.folds["gradient_norm"].dropna()))
-    assert len(seen) == len(changes)
+        assert seen.compiled == [], arguments
+        assert seen.executed == ["jit(study)"], arguments
+        scores.add(tuple(found.folds["score"]) + tuple(found.folds["gradient_norm"].dropna()))
+    assert len(scores) == len(changes)
 
 
 COLUMNS = {
@@ -114,7 +91,7 @@ COLUMNS = {
 
 
 def test_columns_rows_and_types_of_the_tables(watched_run):
-    embeddings, _, result, _, _ = watched_run
+    embeddings, _, result, _ = watched_run
     subsets = reference.all_subsets(embeddings)
     assert list(result.tables) == ["scores", "folds", "index", "targets", "predictions"]
     for table, columns in COLUMNS.items():
@@ -147,7 +124,7 @@ def test_columns_rows_and_types_of_the_tables(watched_run):
 
 
 def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
-    _, tasks, result, _, _ = watched_run
+    _, tasks, result, _ = watched_run
     pooled = result.scores.set_index(["task", "subset", "metric"])["pooled"]
     expected_fold = np.empty(N)
     for k, (_, held_out) in enumerate(reference.splits(N, 6, 42)):
@@ -175,7 +152,7 @@ def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
 
 
 def test_tasks_that_share_arrays_give_the_same_numbers_as_alone(watched_run):
-    embeddings, tasks, result, _, _ = watched_run
+    embeddings, tasks, result, _ = watched_run
     alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6)
     together = result.folds[result.folds["task"] == "height"].reset_index(drop=True)
     pd.testing.assert_frame_equal(together, alone.folds, rtol=0, atol=1e-12)

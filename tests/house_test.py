@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys study columns files values tables leaks notes guard align arrays settings "
-    "folds subsets gram softmax lbfgs ridge logistic engine plan "
+    "folds subsets sums gram softmax lbfgs ridge logistic engine plan "
     "scores uncertainty complementarity results encode store digest report picture page_style page "
     "progress evaluate world truth demo __init__ cli __main__"
 ).split()
 SOLVERS = "subsets gram softmax lbfgs ridge logistic".split()
-STATISTICS = ["uncertainty"]
+STATISTICS = "scores uncertainty complementarity".split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
 
@@ -259,6 +259,7 @@ def test_an_import_from_below_is_found(module, line, fault):
         ("ridge", "import pandas as pd", "ridge: comes with pandas"),
         ("softmax", "from ecjax.tables import read_task", "logistic: comes with tables"),
         ("uncertainty", "from ecjax import ridge", "uncertainty: comes with ridge"),
+        ("scores", "from ecjax.engine import Program", "scores: comes with engine"),
     ],
 )
 def test_a_solver_that_knows_too_much_is_found(module, line, fault):

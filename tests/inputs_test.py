@@ -143,7 +143,13 @@ def test_row_12_null_id(tmp_path, name):
     frame = vectors().astype({"id": "Int64"})
     frame.loc[[4, 9], "id"] = pd.NA
     write(frame, tmp_path / name)
-    refused(study(tmp_path, a=name), name, 'id column "id" has 2 null ids', "first in row 5")
+    refused(
+        study(tmp_path, a=name),
+        name,
+        'id column "id" has 2 null ids',
+        "first in row 5",
+        "give each",
+    )
 
 
 def test_row_13_duplicate_id(tmp_path):
@@ -157,7 +163,7 @@ def test_row_13_duplicate_id(tmp_path):
 def test_row_13_duplicate_id_across_parts(tmp_path):
     write(vectors().iloc[:31], tmp_path / "parts/1.csv")
     write(vectors().iloc[30:], tmp_path / "parts/2.csv")
-    refused(study(tmp_path, a="parts/*.csv"), "parts/*.csv", '1 duplicate id ("130")')
+    refused(study(tmp_path, a="parts/*.csv"), "parts/*.csv", '1 duplicate id ("130")', "keep one")
 
 
 def test_row_14_id_types_differ(tmp_path):
@@ -202,7 +208,15 @@ def test_row_16_order_of_ids_changes_nothing(tmp_path):
 
 def test_row_17_no_id_in_common(tmp_path):
     write(vectors(ids=np.arange(N) + 5000), tmp_path / "a.parquet")
-    refused(study(tmp_path), "a.parquet", "no id in common", "labels.csv", '"100"', '"5000"')
+    words = (
+        "60 ids",
+        'column "id"',
+        'first "5000"',
+        "labels.csv",
+        '"100"',
+        "compare the id columns",
+    )
+    refused(study(tmp_path), "a.parquet", "no id in common", *words)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
@@ -353,7 +367,7 @@ def test_row_26_string_target_in_regression(tmp_path):
     frame = labels().astype({"height": object})
     frame.loc[[3, 7], "height"] = "tall"
     write(frame, tmp_path / "labels.csv")
-    words = ('"height"', "2 values that are no numbers", '"tall"', 'id "103"', "classification")
+    words = ('"height"', "2 values not read as a number", '"tall"', 'id "103"', "classification")
     refused(study(tmp_path), "labels.csv", *words)
     with pytest.raises(InputError, match=r'task "t" \(array\): target "t" has 60 values'):
         align_arrays({"a": np.eye(N)}, {"t": Task(labels()["crop"], kind="regression")})
@@ -420,7 +434,7 @@ def test_row_34_unusable_name(tmp_path, what, name):
     path = study(tmp_path)
     old = "[embeddings.a]" if what == "embedding" else "[tasks.t]"
     path.write_text(path.read_text().replace(old, f'{old.split(".")[0]}."{name}"]'))
-    message = refused(path, f"{what} name", "cannot be used", "rename it")
+    message = refused(path, "study.toml", f"{what} name", "cannot be used", "rename it")
     assert message.isprintable()
 
 

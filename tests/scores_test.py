@@ -8,8 +8,8 @@ import reference
 from sklearn import metrics
 
 import ecjax
-from ecjax.engine import ClassSums, RegressionSums
 from ecjax.scores import class_scores, regression_scores
+from ecjax.sums import ClassSums, RegressionSums
 
 R, S, K = 2, 3, 4  # seeds, subsets, folds
 FOLDS = np.arange(22) % K
