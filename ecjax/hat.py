@@ -13,9 +13,10 @@ further seed needs only the diagonal blocks H_TT.
 H is built over the lattice of `subsets.Lattice`. The Cholesky factor L of a subset is its prefix's
 plus one block row, hence XL⁻ᵀ is the prefix's with some columns more, U, and H = H_prefix + UUᵀ.
 
-It holds only where columns are scaled once for the whole table. Digits are lost where I − H_TT is
-nearly singular, about log₁₀ 1/(1 − largest eigenvalue of H_TT) of them: with a small penalty where
-the columns come near the number of rows. `plan` sends such subsets to `ridge`.
+It holds only where columns are scaled once for the whole table. Where a leverage nears 1 (as many
+columns as rows, or a column that one row alone carries, and a small penalty), I − H_TT is nearly
+singular, and about log₁₀ 1/(1 − leverage) digits are lost. Fitting the training rows loses as many,
+because their matrix is then as nearly singular: neither route is the more exact one.
 
 Axes: n rows, h held-out rows of a fold, p columns, t targets, s subsets, q states of a stage.
 """
@@ -32,6 +33,7 @@ from ecjax import gram as gram_lib
 from ecjax.subsets import Lattice, Stage
 
 matmul = gram_lib.matmul
+SIDE_BY_SIDE = 16  # systems solved in one stretch of the program; more only make it longer
 
 
 class HatFactors(NamedTuple):
@@ -73,7 +75,7 @@ def factor(
         u = growth[j]
         return residuals - matmul(u, matmul(jnp.swapaxes(u, 1, 2), scaled))
 
-    return HatFactors(tuple(growth), _walk(scaled[None], fit, lattice))
+    return HatFactors(tuple(growth), _in_order(_walk(scaled[None], fit, lattice), lattice))
 
 
 def fold_residuals(
@@ -99,11 +101,15 @@ def fold_residuals(
         u = held_out(factors.growth[j])  # (q, h, width)
         return left - matmul(u, jnp.swapaxes(u, 1, 2))
 
-    identity = jnp.eye(len(rows), dtype=factors.residuals.dtype)
-    left = identity - (inside[:, None] & inside) / jnp.asarray(n, identity.dtype)
-    left = _walk(left[None], shrink, lattice)  # (s, h, h), I − H_TT
-    residuals = _for_each(_solve, (left, held_out(factors.residuals)), at_once)
-    return jnp.moveaxis(residuals, 0, 1)
+    residuals = held_out(factors.residuals)
+    identity = jnp.eye(len(rows), dtype=residuals.dtype)
+    nothing = identity - (inside[:, None] & inside) / jnp.asarray(n, identity.dtype)
+    left = _walk(nothing[None], shrink, lattice)  # (q, h, h) of each block, I − H_TT
+    solved = [
+        _solve_each(systems, residuals[np.array(ending.subsets, int)], at_once)
+        for systems, ending in zip(left, _endings(lattice), strict=True)
+    ]
+    return jnp.moveaxis(_in_order(solved, lattice), 0, 1)
 
 
 def _for_each(function, arrays, at_once: int):
@@ -133,41 +139,83 @@ def _eliminate(states: Array, width: int, stage: Stage, at_once: int):
     return below[:, later:], states
 
 
+def _solve_each(systems: Array, right: Array, at_once: int) -> Array:
+    """A⁻¹e of each A (h, h), symmetric and positive definite, and e (h, t).
+
+    On a CPU a loop would leave all cores but one idle; calls that stand side by side in one program
+    are shared out.
+    """
+    q = len(systems)
+    if at_once > 1:
+        return _for_each(_solve, (systems, right), at_once)
+    if q <= SIDE_BY_SIDE:
+        return jnp.stack([_solve(pair) for pair in zip(systems, right, strict=True)])
+    groups = -(-q // SIDE_BY_SIDE)
+    order = np.arange(groups * SIDE_BY_SIDE) % q  # the last group is filled with the first ones
+    grouped = [a[order].reshape(groups, SIDE_BY_SIDE, *a.shape[1:]) for a in (systems, right)]
+    solved = lax.map(lambda group: _solve_each(*group, at_once), tuple(grouped))
+    return solved.reshape(-1, *right.shape[1:])[:q]
+
+
 def _solve(system: tuple[Array, Array]) -> Array:
-    """A⁻¹e of A (h, h), symmetric and positive definite, and e (h, t)."""
     a, e = system
     root = jnp.linalg.cholesky(a, symmetrize_input=False)
     half = lax.linalg.triangular_solve(root, e, left_side=True, lower=True)
     return lax.linalg.triangular_solve(root, half, left_side=True, lower=True, transpose_a=True)
 
 
-def _walk(first: Array, step, lattice: Lattice) -> Array:
-    """Carries an array of every state through the lattice; returns that of every subset.
+def _walk(first: Array, step, lattice: Lattice) -> list[Array]:
+    """Carries an array of every state through the lattice.
 
     Args:
       first: (1, …) of the empty set.
       step: (block, (q, …) of the states that take it) → the same with the block.
 
     Returns:
-      (s, …).
+      For each block, the arrays of the subsets that end with it, as `_endings` lists them.
     """
-    states, finished, order = first, [], []
+    states, finished = first, []
+    for j, (stage, ending) in enumerate(zip(lattice.stages, _endings(lattice), strict=True)):
+        taken = step(j, _pick(states, stage.take))
+        finished.append(_pick(taken, ending.positions))
+        states = jnp.concatenate([_pick(states, stage.skip), _pick(taken, stage.onward)])
+    return finished
+
+
+def _pick(array: Array, positions) -> Array:
+    """array[positions], and no copy where that is all of it."""
+    if tuple(positions) == tuple(range(len(array))):
+        return array
+    return array[np.array(positions, int)]
+
+
+class Ending(NamedTuple):
+    """Subsets whose last block is a stage's.
+
+    Attributes:
+      positions: among the states that take the block.
+      subsets: in the lattice's list.
+    """
+
+    positions: tuple[int, ...]
+    subsets: tuple[int, ...]
+
+
+def _endings(lattice: Lattice) -> list[Ending]:
+    """Of each block."""
+    endings = []
     for j, stage in enumerate(lattice.stages):
-        take, skip, onward = (np.array(ix, int) for ix in (stage.take, stage.skip, stage.onward))
-        taken = step(j, states[take])
-        ending, of_subset = _ending(lattice, j)
-        finished.append(taken[ending])
-        order.extend(of_subset)
-        states = jnp.concatenate([states[skip], taken[onward]])
-    return jnp.concatenate(finished)[np.argsort(order)]
+        found = [
+            (position, subset)
+            for position, members in enumerate(stage.members)
+            for subset in members
+            if subset < len(lattice.subsets) and lattice.subsets[subset][-1] == j
+        ]
+        endings.append(Ending(*zip(*found, strict=True)) if found else Ending((), ()))
+    return endings
 
 
-def _ending(lattice: Lattice, j: int) -> tuple[np.ndarray, list[int]]:
-    """Positions, among the states that take block j, of those that are a subset then; and which."""
-    found = [
-        (position, subset)
-        for position, members in enumerate(lattice.stages[j].members)
-        for subset in members
-        if subset < len(lattice.subsets) and lattice.subsets[subset][-1] == j
-    ]
-    return np.array([position for position, _ in found], int), [subset for _, subset in found]
+def _in_order(finished: list[Array], lattice: Lattice) -> Array:
+    """Arrays of all subsets, listed by their last block, in the lattice's order: (s, …)."""
+    order = [subset for ending in _endings(lattice) for subset in ending.subsets]
+    return _pick(jnp.concatenate(finished), np.argsort(order))
