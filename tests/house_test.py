@@ -18,7 +18,7 @@ ORDER = (
     "errors keys study columns files values tables leaks notes guard align arrays settings "
     "folds subsets gram softmax lbfgs ridge hat logistic engine plan "
     "scores uncertainty complementarity results encode store digest report picture page_style page "
-    "progress evaluate world truth demo __init__ cli __main__"
+    "progress blas evaluate world truth demo __init__ cli __main__"
 ).split()
 SOLVERS = "subsets gram softmax lbfgs ridge hat logistic".split()
 STATISTICS = ["uncertainty"]
