@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import engine, report, store
+from ecjax import blas, engine, report, store
 from ecjax.align import AlignedTask, align, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.errors import UsageError
@@ -215,7 +215,7 @@ def compute(
         data = tuple(plan.data(piece) for piece in chunk)
 
         def call(programs=programs, data=data):
-            with jax.enable_x64(True), jax.default_device(device):
+            with blas.one_thread(), jax.enable_x64(True), jax.default_device(device):
                 return jax.device_get(engine.study(programs, data, penalties))
 
         for piece, sums in zip(chunk, progress.run(call, label, share), strict=True):
