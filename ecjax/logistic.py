@@ -47,7 +47,6 @@ LEAST_CURVATURE = 1e-4  # of a row in a class block: rows that are certain now m
 STRAGGLERS = 5  # a batch stops when one in so many of its problems is unfinished
 START_TRIALS = 8
 START_GAIN = 1e-3  # relative decrease below which the search for a start ends
-SIDE_BY_SIDE = 3  # class blocks inverted side by side
 MAX_SOLVERS = 3  # compiled solver widths; each costs seconds to compile,
 MIN_SAVING = 128  # so that one more must save at least so many columns of padding
 
@@ -87,12 +86,7 @@ def _class_preconditioner(x: Array, probabilities: Array, penalty: Array) -> Pre
         curvature = jnp.maximum(p * (1 - p), LEAST_CURVATURE) / n
         return _inverse(matmul(x * curvature, x.T) + shift)
 
-    # Classes go through in groups of calls that do not depend on each other, so that the cores of a
-    # CPU share them.
-    c, n = probabilities.shape
-    groups = jnp.pad(probabilities, ((0, -c % SIDE_BY_SIDE), (0, 0))).reshape(-1, SIDE_BY_SIDE, n)
-    inverses = lax.map(lambda group: jnp.stack([block(p) for p in group]), groups)
-    return Preconditioner(inverses.reshape(-1, *shift.shape)[:c], jnp.ones(c, x.dtype))
+    return Preconditioner(lax.map(block, probabilities), jnp.ones(len(probabilities), x.dtype))
 
 
 class _Search(NamedTuple):
