@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, logistic, ridge
-from ecjax.subsets import Lattice
+from ecjax import gram, hat, logistic, ridge
+from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
 
@@ -26,6 +27,8 @@ class Program:
 
     Attributes:
       lattice: subsets and order of elimination.
+      gram, hat: the subsets whose ridge fits come from the moments of each fold's training rows,
+        and those whose residuals come from the whole table's hat matrix; together all of them.
       classes: number of classes of each classification task.
       predictions: whether out-of-fold predictions of every row are returned.
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
@@ -35,6 +38,8 @@ class Program:
     """
 
     lattice: Lattice
+    gram: Part | None
+    hat: Part | None
     classes: tuple[int, ...]
     predictions: bool
     at_once: int
@@ -94,23 +99,23 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
     s = len(program.lattice.subsets)
     r, k, h = held_out.shape
     scaled, scale = gram.standardise(y)
-    total = gram.moments(z, scaled, jnp.asarray(n, z.dtype))
+    routes, members = [], []
+    for part, route in ((program.gram, _gram_route), (program.hat, _hat_route)):
+        if part is not None:
+            columns = program.lattice.columns(part.blocks)
+            own = z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
+            routes.append(route(part.lattice, program.at_once, own, scaled, penalties.ridge_lambda))
+            members.extend(part.members)
+    back = np.argsort(members)
 
     def fold(rows: Array):
         """rows (h,) → squared errors (s, t), spread (t,), count and predictions (h, s, t)."""
         inside = rows < n
-        xh = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
         yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
-        count = inside.sum().astype(z.dtype)
-        system, rhs, mean_x, mean_y = gram.training_system(total, gram.moments(xh, yh, count))
-        weights = ridge.lattice_solve(
-            system, rhs, penalties.ridge_lambda, program.lattice, program.at_once
-        )
-        columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
-        predicted = mean_y + gram.matmul(xh - mean_x, columns).reshape(h, s, t)
-        error = jnp.where(inside[:, None, None], yh[:, None] - predicted, 0)
-        predictions = predicted if program.predictions else None
-        return (error**2).sum(0), _spread(yh, inside), count, predictions
+        residuals = jnp.concatenate([route(rows, inside) for route in routes], axis=1)[:, back]
+        error = jnp.where(inside[:, None, None], residuals, 0)
+        predictions = yh[:, None] - residuals if program.predictions else None
+        return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(z.dtype), predictions
 
     side_by_side = program.at_once if program.at_once > 1 else None
     error, spread, count, predicted = lax.map(
@@ -129,6 +134,31 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
         scale,
         predicted,
     )
+
+
+def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
+    """Fits to the training rows: (rows (h,), inside (h,)) → held-out residuals (h, s, t)."""
+    n, t = scaled.shape
+    total = gram.moments(z, scaled, jnp.asarray(n, z.dtype))
+    s = len(lattice.subsets)
+
+    def residuals(rows: Array, inside: Array) -> Array:
+        xh = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
+        yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
+        held_out = gram.moments(xh, yh, inside.sum().astype(z.dtype))
+        system, rhs, mean_x, mean_y = gram.training_system(total, held_out)
+        weights = ridge.lattice_solve(system, rhs, ridge_lambda, lattice, at_once)
+        columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
+        predicted = mean_y + gram.matmul(xh - mean_x, columns).reshape(-1, s, t)
+        return yh[:, None] - predicted
+
+    return residuals
+
+
+def _hat_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
+    """The same from the fits to the whole table."""
+    factors = hat.factor(z, scaled, ridge_lambda, lattice, at_once)
+    return lambda rows, inside: hat.fold_residuals(factors, rows, inside, lattice, at_once)
 
 
 def _spread(y: Array, inside: Array) -> Array:

@@ -197,12 +197,20 @@ class Run:
 
 
 def compute(
-    tasks: Sequence[AlignedTask], settings: Settings, device: jax.Device, progress: Silent
+    tasks: Sequence[AlignedTask],
+    settings: Settings,
+    device: jax.Device,
+    progress: Silent,
+    route: str = "cheaper",
 ) -> list[TaskResult]:
-    """Evaluates tasks under one setting; one compiled call per memory chunk."""
+    """Evaluates tasks under one setting; one compiled call per memory chunk.
+
+    Args:
+      route: of ridge regression, as `plan.make_plan` takes it.
+    """
     if not tasks:
         return []
-    plan = make_plan(tasks, settings, device)
+    plan = make_plan(tasks, settings, device, route)
     penalties = engine.Penalties(
         *(np.float64(v) for v in (settings.ridge_lambda[0], settings.logistic_c[0])),
         np.float64(settings.logistic_tolerance),

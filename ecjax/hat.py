@@ -108,6 +108,7 @@ def fold_residuals(
     solved = [
         _solve_each(systems, residuals[np.array(ending.subsets, int)], at_once)
         for systems, ending in zip(left, _endings(lattice), strict=True)
+        if ending.subsets
     ]
     return jnp.moveaxis(_in_order(solved, lattice), 0, 1)
 

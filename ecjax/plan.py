@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import numpy as np
 
-from ecjax import engine, folds, subsets
+from ecjax import cost, engine, folds, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
 from ecjax.settings import Settings
@@ -21,6 +21,7 @@ from ecjax.settings import Settings
 GIB = 2**30
 FLOAT = 8  # bytes
 DEFAULT_SHARE = 0.7
+LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Sample:
     def order(self) -> tuple[int, ...]:
         """Lattice order of the embeddings."""
         return subsets.lattice_order([x.shape[1] for x in self.blocks], self.names)
+
+    @property
+    def regression_targets(self) -> int:
+        return sum(len(task.targets) for task in self.regression)
 
     def columns(self, task: AlignedTask) -> tuple[int, ...]:
         """Columns of the sample's regression targets that are this task's."""
@@ -87,6 +92,7 @@ class Plan:
       chunks: what each compiled call computes.
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
+      hat: those of them that take the hat route of ridge regression, whatever the chunk.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
       operations: floating-point operations, logistic fits at an assumed number of steps.
     """
@@ -95,6 +101,7 @@ class Plan:
     chunks: tuple[tuple[Piece, ...], ...]
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
+    hat: tuple[frozenset[tuple[int, ...]], ...]
     at_once: int
     fits_at_once: int
     operations: float
@@ -102,8 +109,12 @@ class Plan:
     def program(self, piece: Piece, predictions: bool, dtype: str) -> engine.Program:
         """The static part of a piece."""
         sample = self.samples[piece.sample]
+        lattice = _lattice(sample, piece.subsets)
+        gram, hat = _parts(lattice, piece, self.hat[piece.sample])
         return engine.Program(
-            lattice=_lattice(sample, piece.subsets),
+            lattice=lattice,
+            gram=gram,
+            hat=hat,
             classes=tuple(len(task.classes) for task in sample.classification),
             predictions=predictions,
             at_once=self.at_once,
@@ -138,8 +149,13 @@ def group_samples(tasks: Iterable[AlignedTask]) -> tuple[Sample, ...]:
     )
 
 
-def make_plan(tasks: Sequence[AlignedTask], settings: Settings, device: jax.Device) -> Plan:
+def make_plan(
+    tasks: Sequence[AlignedTask], settings: Settings, device: jax.Device, route: str = "cheaper"
+) -> Plan:
     """Plans one setting.
+
+    Args:
+      route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
 
     Raises:
       InputError: too few rows for the folds, unknown subsets, or a memory budget that not even one
@@ -158,10 +174,16 @@ def make_plan(tasks: Sequence[AlignedTask], settings: Settings, device: jax.Devi
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     budget = memory_budget(settings, device)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
+    hat = tuple(
+        _hat_subsets(sample, sets, settings, route)
+        for sample, sets in zip(samples, wanted, strict=True)
+    )
 
     def bytes_of(piece: Piece) -> float:
         sample = samples[piece.sample]
-        return _memory(sample, piece, settings.folds, at_once, settings.predictions)
+        return _memory(
+            sample, piece, hat[piece.sample], settings.folds, at_once, settings.predictions
+        )
 
     if sum(bytes_of(piece) for piece in whole) <= budget:
         chunks = (whole,)
@@ -169,8 +191,10 @@ def make_plan(tasks: Sequence[AlignedTask], settings: Settings, device: jax.Devi
         chunks = tuple(
             (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
         )
-    operations = sum(_operations(samples[p.sample], p, settings.folds) for p in whole)
-    return Plan(samples, chunks, assigned, wanted, at_once, fits_at_once, operations)
+    operations = sum(
+        _operations(samples[p.sample], p, hat[p.sample], settings.folds) for p in whole
+    )
+    return Plan(samples, chunks, assigned, wanted, hat, at_once, fits_at_once, operations)
 
 
 def memory_budget(settings: Settings, device: jax.Device) -> float:
@@ -190,22 +214,46 @@ def _lattice(sample: Sample, wanted: Sequence[tuple[int, ...]]) -> subsets.Latti
     return subsets.build_lattice(widths, [tuple(sorted(rank[i] for i in s)) for s in wanted])
 
 
+def _parts(lattice: subsets.Lattice, piece: Piece, hat: frozenset):
+    """The piece's subsets for the Gram route and for the hat route."""
+    routes = [
+        [i for i, s in enumerate(piece.subsets) if (s in hat) == yes] for yes in (False, True)
+    ]
+    return tuple(subsets.part_of(lattice, members) for members in routes)
+
+
+def _hat_subsets(
+    sample: Sample, wanted, settings: Settings, route: str
+) -> frozenset[tuple[int, ...]]:
+    """The subsets that take the hat route; decided for the whole run, so that chunks agree."""
+    t = sample.regression_targets
+    if route == "gram" or not t:
+        return frozenset()
+    lattice = _lattice(sample, wanted)
+    if route == "cheaper":
+        _, members = cost.share_out(lattice, sample.rows, t, settings.folds, settings.seeds)
+    else:
+        members = range(len(wanted))
+    return frozenset(wanted[i] for i in members)
+
+
 def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
-    """Halves a piece by seeds, then by subsets, until each part fits."""
-    if bytes_of(piece) <= budget:
+    """Halves a piece by seeds where that saves memory, then by subsets, until each part fits."""
+    size = bytes_of(piece)
+    if size <= budget:
         return [piece]
-    for field in ("seeds", "subsets"):
+
+    def halves(field: str) -> list[Piece]:
         items = getattr(piece, field)
-        if len(items) > 1:
-            middle = (len(items) + 1) // 2
-            halves = (items[:middle], items[middle:])
-            return [
-                part
-                for half in halves
-                for part in _split(
-                    dataclasses.replace(piece, **{field: half}), samples, bytes_of, budget
-                )
-            ]
+        middle = (len(items) + 1) // 2
+        parts = [half for half in (items[:middle], items[middle:]) if half]
+        return [dataclasses.replace(piece, **{field: half}) for half in parts]
+
+    by_seeds, by_subsets = halves("seeds"), halves("subsets")
+    useful = bytes_of(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
+    parts = by_seeds if len(by_seeds) > 1 and useful else by_subsets
+    if len(parts) > 1:
+        return [part for half in parts for part in _split(half, samples, bytes_of, budget)]
     sample = samples[piece.sample]
     name = subsets.name(piece.subsets[0], sample.names)
     raise InputError(
@@ -215,13 +263,15 @@ def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
     )
 
 
-def _memory(sample: Sample, piece: Piece, k: int, at_once: int, predictions: bool) -> float:
+def _memory(
+    sample: Sample, piece: Piece, hat: frozenset, k: int, at_once: int, predictions: bool
+) -> float:
     """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate."""
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
     widths = [x.shape[1] for x in sample.blocks]
     p = sum(widths)
     widest = max(sum(widths[i] for i in subset) for subset in piece.subsets)
-    t = sum(len(task.targets) for task in sample.regression)
+    t = sample.regression_targets
     inputs = sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
     working = 3 * n * p * FLOAT
     outputs = 0.0
@@ -229,6 +279,9 @@ def _memory(sample: Sample, piece: Piece, k: int, at_once: int, predictions: boo
         h = -(-n // k)
         fold = h * p + 8 * p * p + 3 * s * p * t + 3 * h * s * t
         working += fold * at_once * FLOAT
+        _, part = _parts(_lattice(sample, piece.subsets), piece, hat)
+        if part is not None:
+            working += _hat_memory(part, n, t, k, at_once)
         outputs += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
     for task in sample.classification:
         c = len(task.classes)
@@ -240,21 +293,31 @@ def _memory(sample: Sample, piece: Piece, k: int, at_once: int, predictions: boo
     return inputs + working + outputs
 
 
+def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) -> float:
+    """Bytes of the hat route's factors, of their elimination and of one round of folds."""
+    lattice, h = part.lattice, -(-n // k)
+    taken = [len(stage.take) for stage in lattice.stages]
+    growth = sum(q * width for q, width in zip(taken, lattice.widths, strict=True))
+    later = [lattice.starts[-1] - start for start in lattice.starts[:-1]]
+    states = max(q * r * (n + r) for q, r in zip(taken, later, strict=True))
+    s = len(lattice.subsets)
+    fold = 4 * s * h * h + h * growth + 3 * s * h * t
+    return (n * growth + 3 * states + 3 * s * n * t + fold * at_once) * FLOAT
+
+
 LOGISTIC_STEPS = 60  # pairs of matrix products that a fit is assumed to take
 
 
-def _operations(sample: Sample, piece: Piece, k: int) -> float:
+def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int) -> float:
     """Floating-point operations of a piece."""
     n, r = sample.rows, len(piece.seeds)
     widths = [x.shape[1] for x in sample.blocks]
-    p = sum(widths)
     of_subset = np.array([sum(widths[i] for i in subset) for subset in piece.subsets], float)
-    t = sum(len(task.targets) for task in sample.regression)
+    t = sample.regression_targets
     operations = 0.0
     if t:
-        gram = 2 * n * p * p * (1 + r)
-        factors = r * k * (of_subset**3).sum() / 3
-        operations += gram + factors + 2 * r * n * of_subset.sum() * t
+        parts = _parts(_lattice(sample, piece.subsets), piece, hat)
+        operations += cost.ridge_cost(*parts, n, t, k, r).operations
     for task in sample.classification:
         c = len(task.classes)
         steps = 4 * n * k * c * of_subset * LOGISTIC_STEPS * 2  # as much again beside the products

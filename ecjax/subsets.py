@@ -143,3 +143,32 @@ def build_lattice(widths: Sequence[int], subsets: Sequence[Sequence[int]]) -> La
         stages.append(Stage(tuple(take), tuple(skip), tuple(onward), members))
         states = [states[i] for i in skip] + [taken[i] for i in onward]
     return Lattice(tuple(widths), subsets, tuple(stages))
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of a lattice's subsets, and a lattice of their own over the blocks that they hold.
+
+    Attributes:
+      lattice: theirs.
+      blocks: positions of its blocks in the whole lattice.
+      members: positions of its subsets in the whole lattice's list.
+    """
+
+    lattice: Lattice
+    blocks: tuple[int, ...]
+    members: tuple[int, ...]
+
+
+def part_of(lattice: Lattice, members: Sequence[int]) -> Part | None:
+    """The part of the subsets at these positions; None if there are none."""
+    if not members:
+        return None
+    held = [lattice.subsets[i] for i in members]
+    blocks = tuple(sorted({block for subset in held for block in subset}))
+    rank = {block: i for i, block in enumerate(blocks)}
+    own = build_lattice(
+        [lattice.widths[block] for block in blocks],
+        [tuple(rank[block] for block in subset) for subset in held],
+    )
+    return Part(own, blocks, tuple(members))

@@ -13,6 +13,7 @@ from watch import watched
 import ecjax
 from ecjax import plan as plan_module
 from ecjax.arrays import align_arrays
+from ecjax.settings import Settings
 
 WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
 N = 57
@@ -191,9 +192,14 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
     whole, chunks = pieces_of(monkeypatch, embeddings, tasks, **arguments)
     assert len(chunks) == 1 and len(chunks[0]) == 2
     # The budget of one seed of about half the subsets, by the plan's own estimate.
-    samples = plan_module.group_samples(align_arrays(embeddings, tasks))
+    plan = plan_module.make_plan(
+        align_arrays(embeddings, tasks), Settings(**arguments), jax.devices("cpu")[0]
+    )
     largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
-    need = max(plan_module._memory(sample, largest, 4, 1, True) for sample in samples)
+    need = max(
+        plan_module._memory(sample, largest, hat, 4, 1, True)
+        for sample, hat in zip(plan.samples, plan.hat, strict=True)
+    )
     cut, chunks = pieces_of(
         monkeypatch, embeddings, tasks, max_memory_gib=1.001 * need / 2**30, **arguments
     )
@@ -245,7 +251,7 @@ def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
     (sample,) = plan_module.group_samples(align_arrays(embeddings, tasks))
     fused = plan_module.Piece(0, (0,), ((0, 1),))
-    budget = 1.001 * plan_module._memory(sample, fused, 4, 1, False) / 2**30
+    budget = 1.001 * plan_module._memory(sample, fused, frozenset(), 4, 1, False) / 2**30
     for tolerance in BOUNDS:
         cut, chunks = pieces_of(
             monkeypatch, embeddings, tasks, folds=4, logistic_tolerance=tolerance,

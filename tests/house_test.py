@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys study columns files values tables leaks notes guard align arrays settings "
-    "folds subsets sums gram softmax lbfgs ridge hat logistic engine plan "
+    "folds subsets sums gram softmax lbfgs ridge hat logistic engine cost plan "
     "scores uncertainty complementarity results encode store digest report picture page_style page "
     "progress blas evaluate world truth demo __init__ cli __main__"
 ).split()

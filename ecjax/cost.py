@@ -1,0 +1,182 @@
+"""What ridge regression costs by either route, and which subsets should take which.
+
+The Gram route (`ridge`) solves every fold of every seed anew. The hat route (`hat`) factors the
+whole table once; a further fold then costs its own rows squared, whatever the columns. Axes: n
+rows, h held-out rows of a fold, p columns, t targets, k folds, s subsets, q states of a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ecjax.subsets import Lattice, Part, part_of
+
+MOST_CUTS = 16
+
+
+class Step(NamedTuple):
+    """Equal operations on small matrices.
+
+    Attributes:
+      kind: "product" of (m, k) and (k, n); "cholesky" of (n, n); "solve" of a triangle (n, n) for m
+        right-hand sides.
+      count: how many.
+    """
+
+    kind: str
+    count: int
+    m: int
+    n: int
+    k: int
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations."""
+        each = {
+            "product": 2.0 * self.m * self.n * self.k,
+            "cholesky": self.n**3 / 3,
+            "solve": 1.0 * self.n**2 * self.m,
+        }
+        return self.count * each[self.kind]
+
+    @property
+    def written(self) -> float:
+        """Numbers written."""
+        return 1.0 * self.count * self.m * self.n
+
+
+def product(count: int, m: int, n: int, k: int) -> Step:
+    return Step("product", count, m, n, k)
+
+
+def cholesky(count: int, n: int) -> Step:
+    return Step("cholesky", count, n, n, 0)
+
+
+def solve(count: int, n: int, m: int) -> Step:
+    return Step("solve", count, m, n, 0)
+
+
+def gram_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
+    """Moments of the whole table."""
+    p = sum(lattice.widths)
+    return [product(1, p, p, n), product(1, p, t, n)]
+
+
+def gram_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
+    """Moments of the held-out rows, all subsets' weights, predictions."""
+    p = sum(lattice.widths)
+    steps = [product(1, p, p, h), product(1, p, t, h), *_elimination(lattice, t)]
+    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
+        if stage.take:
+            q, columns = len(stage.take), len(stage.members[0]) * t
+            steps += [product(q, width, columns, p - stop), solve(q, width, columns)]
+    return [*steps, product(1, h, len(lattice.subsets) * t, p)]
+
+
+def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
+    """The hat matrices' factors, and the fits to the whole table."""
+    p = sum(lattice.widths)
+    steps = [product(1, p, p, n), *_elimination(lattice, n)]
+    for width, stage in zip(lattice.widths, lattice.stages, strict=True):
+        q = len(stage.take)
+        steps += [product(q, width, t, n), product(q, n, t, width)]
+    return steps
+
+
+def hat_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
+    """Diagonal blocks of the hat matrices, and their systems."""
+    steps = [
+        product(len(stage.take), h, h, width)
+        for width, stage in zip(lattice.widths, lattice.stages, strict=True)
+    ]
+    s = len(lattice.subsets)
+    return [*steps, cholesky(s, h), solve(2 * s, h, t)]
+
+
+def _elimination(lattice: Lattice, rows: int) -> list[Step]:
+    """One elimination over the lattice, with rows that ride along below the matrix."""
+    steps = []
+    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
+        later = lattice.starts[-1] - stop
+        q = len(stage.take)
+        steps += [
+            cholesky(q, width),
+            solve(q, width, later + rows),
+            product(len(stage.onward), later + rows, later, width),
+        ]
+    return steps
+
+
+class Rates(NamedTuple):
+    """Seconds for each operation of a product, operation of a factorisation or triangular solve,
+    number written, and call."""
+
+    product: float
+    factor: float
+    written: float
+    call: float
+
+
+# Fitted to both routes' times on 2 cores of a 2.x GHz Xeon, float64, JAX 0.10, one BLAS thread.
+GRAM = Rates(1e-11, 4e-11, 2e-9, 1e-5)
+HAT = Rates(1e-11, 2e-11, 2e-9, 1e-5)
+
+
+def features(steps: Iterable[Step]) -> np.ndarray:
+    """(4,) sums that `Rates` multiply."""
+    sums = np.zeros(4)
+    for step in steps:
+        sums[0 if step.kind == "product" else 1] += step.operations
+        sums[2:] += step.written, step.count
+    return sums
+
+
+class Cost(NamedTuple):
+    """Operations and estimated seconds of one sample's ridge fits, all folds and seeds."""
+
+    operations: float
+    seconds: float
+
+
+def ridge_cost(gram: Part | None, hat: Part | None, n: int, t: int, folds: int, seeds: int) -> Cost:
+    """Of subsets that are shared out between the routes."""
+    h = -(-n // folds)
+    cost = np.zeros(2)
+    for part, rates, setup, fold in (
+        (gram, GRAM, gram_setup, gram_fold),
+        (hat, HAT, hat_setup, hat_fold),
+    ):
+        if part is not None:
+            once, each = features(setup(part.lattice, n, t)), features(fold(part.lattice, h, t))
+            sums = once + folds * seeds * each
+            cost += sums[:2].sum(), sums @ np.array(rates)
+    return Cost(*cost.tolist())
+
+
+def share_out(
+    lattice: Lattice, n: int, t: int, folds: int, seeds: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Positions of the subsets for the Gram route and for the hat route.
+
+    The narrower subsets go to the Gram route and the wider ones to the hat route; of all cuts
+    between them, the one of least estimated time is taken.
+    """
+    widths = [len(lattice.columns(subset)) for subset in lattice.subsets]
+    cuts = np.unique([0, *widths])
+    if len(cuts) > MOST_CUTS:
+        cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).round().astype(int)]
+
+    def shares(cut):
+        narrow = tuple(i for i, width in enumerate(widths) if width <= cut)
+        wide = tuple(i for i, width in enumerate(widths) if width > cut)
+        return narrow, wide
+
+    def seconds(cut) -> float:
+        parts = (part_of(lattice, share) for share in shares(cut))
+        return ridge_cost(*parts, n, t, folds, seeds).seconds
+
+    return shares(min(cuts, key=seconds))
