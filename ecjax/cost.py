@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ecjax import gram as gram_lib
 from ecjax.subsets import Lattice, Part, part_of
 
 MOST_CUTS = 16
@@ -60,16 +61,23 @@ def solve(count: int, n: int, m: int) -> Step:
     return Step("solve", count, m, n, 0)
 
 
-def gram_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
-    """Moments of the whole table."""
+def _moments(lattice: Lattice, n: int, t: int) -> list[Step]:
+    """The lower triangle of the Gram matrix of n rows, in panels, and the targets' products."""
     p = sum(lattice.widths)
-    return [product(1, p, p, n), product(1, p, t, n)]
+    stops = [min(start + gram_lib.PANEL, p) for start in range(0, p, gram_lib.PANEL)]
+    panels = [
+        product(1, stop - start, stop, n) for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+    return [*panels, product(1, p, t, n)]
 
 
-def gram_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
-    """Moments of the held-out rows, all subsets' weights, predictions."""
+def gram_fold(lattice: Lattice, h: int, t: int, kept: bool) -> list[Step]:
+    """Moments of the held-out rows, all subsets' weights, predictions.
+
+    kept: whether moments that served the total are kept for the fold.
+    """
     p = sum(lattice.widths)
-    steps = [product(1, p, p, h), product(1, p, t, h), *_elimination(lattice, t)]
+    steps = _moments(lattice, h, t) * (1 if kept else 2) + _elimination(lattice, t)
     for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
         if stage.take:
             q, columns = len(stage.take), len(stage.members[0]) * t
@@ -79,8 +87,7 @@ def gram_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
 
 def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
     """The hat matrices' factors, and the fits to the whole table."""
-    p = sum(lattice.widths)
-    steps = [product(1, p, p, n), *_elimination(lattice, n)]
+    steps = _moments(lattice, n, 0) + _elimination(lattice, n)
     for width, stage in zip(lattice.widths, lattice.stages, strict=True):
         q = len(stage.take)
         steps += [product(q, width, t, n), product(q, n, t, width)]
@@ -146,14 +153,14 @@ def ridge_cost(gram: Part | None, hat: Part | None, n: int, t: int, folds: int, 
     """Of subsets that are shared out between the routes."""
     h = -(-n // folds)
     cost = np.zeros(2)
-    for part, rates, setup, fold in (
-        (gram, GRAM, gram_setup, gram_fold),
-        (hat, HAT, hat_setup, hat_fold),
-    ):
-        if part is not None:
-            once, each = features(setup(part.lattice, n, t)), features(fold(part.lattice, h, t))
-            sums = once + folds * seeds * each
-            cost += sums[:2].sum(), sums @ np.array(rates)
+    if gram is not None:
+        kept = gram_lib.keeps_moments(sum(gram.lattice.widths), folds, n)
+        sums = folds * seeds * features(gram_fold(gram.lattice, h, t, kept))
+        cost += sums[:2].sum(), sums @ np.array(GRAM)
+    if hat is not None:
+        sums = features(hat_setup(hat.lattice, n, t))
+        sums += folds * seeds * features(hat_fold(hat.lattice, h, t))
+        cost += sums[:2].sum(), sums @ np.array(HAT)
     return Cost(*cost.tolist())
 
 

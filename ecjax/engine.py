@@ -108,19 +108,25 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
             members.extend(part.members)
     back = np.argsort(members)
 
-    def fold(rows: Array):
-        """rows (h,) → squared errors (s, t), spread (t,), count and predictions (h, s, t)."""
-        inside = rows < n
-        yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
-        residuals = jnp.concatenate([route(rows, inside) for route in routes], axis=1)[:, back]
-        error = jnp.where(inside[:, None, None], residuals, 0)
-        predictions = yh[:, None] - residuals if program.predictions else None
-        return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(z.dtype), predictions
-
     side_by_side = program.at_once if program.at_once > 1 else None
-    error, spread, count, predicted = lax.map(
-        fold, held_out.reshape(r * k, h), batch_size=side_by_side
-    )
+
+    def seed(folds: Array):
+        """folds (k, h) → those of each fold, stacked."""
+        solvers = [route(folds) for route in routes]
+
+        def fold(i: Array):
+            """Squared errors (s, t), spread (t,), count and predictions (h, s, t)."""
+            rows = folds[i]
+            inside = rows < n
+            yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
+            residuals = jnp.concatenate([solve(i) for solve in solvers], axis=1)[:, back]
+            error = jnp.where(inside[:, None, None], residuals, 0)
+            predictions = yh[:, None] - residuals if program.predictions else None
+            return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(z.dtype), predictions
+
+        return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+
+    error, spread, count, predicted = lax.map(seed, held_out)
     if program.predictions:
         own_units = predicted.reshape(r, k, h, s, t) * scale + y.mean(0)
         empty = jnp.zeros((r, n, s, t), z.dtype)
@@ -137,28 +143,43 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
 
 
 def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
-    """Fits to the training rows: (rows (h,), inside (h,)) → held-out residuals (h, s, t)."""
+    """Fits to the training rows: folds (k, h) of a seed → (fold → held-out residuals (h, s, t))."""
     n, t = scaled.shape
-    total = gram.moments(z, scaled, jnp.asarray(n, z.dtype))
     s = len(lattice.subsets)
 
-    def residuals(rows: Array, inside: Array) -> Array:
-        xh = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
-        yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
-        held_out = gram.moments(xh, yh, inside.sum().astype(z.dtype))
-        system, rhs, mean_x, mean_y = gram.training_system(total, held_out)
-        weights = ridge.lattice_solve(system, rhs, ridge_lambda, lattice, at_once)
-        columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
-        predicted = mean_y + gram.matmul(xh - mean_x, columns).reshape(-1, s, t)
-        return yh[:, None] - predicted
+    def held_out(rows: Array) -> tuple[Array, Array]:
+        x = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
+        return x, jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
 
-    return residuals
+    def seed(folds: Array):
+        def moments(fold: Array) -> gram.Moments:
+            count = (folds[fold] < n).sum().astype(z.dtype)
+            return gram.moments(*held_out(folds[fold]), count)
+
+        total, moments_of = gram.over_folds(moments, len(folds), n)
+
+        def residuals(fold: Array) -> Array:
+            x, y = held_out(folds[fold])
+            system, rhs, mean_x, mean_y = gram.training_system(total, moments_of(fold))
+            weights = ridge.lattice_solve(system, rhs, ridge_lambda, lattice, at_once)
+            columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
+            predicted = mean_y + gram.matmul(x - mean_x, columns).reshape(-1, s, t)
+            return y[:, None] - predicted
+
+        return residuals
+
+    return seed
 
 
 def _hat_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
     """The same from the fits to the whole table."""
+    n = len(z)
     factors = hat.factor(z, scaled, ridge_lambda, lattice, at_once)
-    return lambda rows, inside: hat.fold_residuals(factors, rows, inside, lattice, at_once)
+
+    def seed(folds: Array):
+        return lambda i: hat.fold_residuals(factors, folds[i], folds[i] < n, lattice, at_once)
+
+    return seed
 
 
 def _spread(y: Array, inside: Array) -> Array:

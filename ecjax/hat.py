@@ -62,7 +62,7 @@ def factor(
       at_once: states factored side by side; must be 1 on a CPU, see `ridge.lattice_solve`.
     """
     p = z.shape[1]
-    shifted = matmul(z.T, z) + ridge_lambda * jnp.eye(p, dtype=z.dtype)
+    shifted = gram_lib.lower_gram(z) + ridge_lambda * jnp.eye(p, dtype=z.dtype)
     # The rows ride along below the matrix: the step that turns a block row of the matrix into one
     # of L turns the rows' columns into those of U.
     states = jnp.concatenate([shifted, z])[None]

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, subsets
+from ecjax import cost, engine, folds, lbfgs, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
+from ecjax.gram import keeps_moments
 from ecjax.settings import Settings
 
 GIB = 2**30
@@ -181,8 +182,9 @@ def make_plan(
 
     def bytes_of(piece: Piece) -> float:
         sample = samples[piece.sample]
+        beside = (at_once, fits_at_once)
         return _memory(
-            sample, piece, hat[piece.sample], settings.folds, at_once, settings.predictions
+            sample, piece, hat[piece.sample], settings.folds, beside, settings.predictions
         )
 
     if sum(bytes_of(piece) for piece in whole) <= budget:
@@ -264,9 +266,18 @@ def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
 
 
 def _memory(
-    sample: Sample, piece: Piece, hat: frozenset, k: int, at_once: int, predictions: bool
+    sample: Sample,
+    piece: Piece,
+    hat: frozenset,
+    k: int,
+    beside: tuple[int, int],
+    predictions: bool,
 ) -> float:
-    """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate."""
+    """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
+
+    beside: ridge systems and logistic fits side by side.
+    """
+    at_once, fits_at_once = beside
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
     widths = [x.shape[1] for x in sample.blocks]
     p = sum(widths)
@@ -277,6 +288,8 @@ def _memory(
     outputs = 0.0
     if t:
         h = -(-n // k)
+        kept = k * p * p if keeps_moments(p, k, n) else 0
+        working += kept * FLOAT
         fold = h * p + 8 * p * p + 3 * s * p * t + 3 * h * s * t
         working += fold * at_once * FLOAT
         _, part = _parts(_lattice(sample, piece.subsets), piece, hat)
@@ -285,10 +298,11 @@ def _memory(
         outputs += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
     for task in sample.classification:
         c = len(task.classes)
-        rows = 9 * k * c * n  # logits, direction, residuals and temporaries
-        weights = 26 * k * c * widest + 2 * (s + 1) * (k + 1) * c * (p + 2)
-        blocks = 5 * c * widest * widest
-        working += (rows + weights + blocks + 2 * n * widest + 2 * s * n * c) * FLOAT
+        b = r * (k + fits_at_once)
+        fits = b * c * (2 * (s + 1) * (p + 2) + (lbfgs.HISTORY + 4) * widest) + b * n
+        batch = fits_at_once * c * (12 * n + 30 * widest)
+        blocks = 3 * c * widest * widest
+        working += (fits + batch + blocks + 3 * n * widest + 2 * r * s * n * c) * FLOAT
         outputs += (r * s * n * c if predictions else 0) * FLOAT
     return inputs + working + outputs
 
