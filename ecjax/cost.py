@@ -69,21 +69,34 @@ def gram_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
 def gram_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
     """Moments of the held-out rows, all subsets' weights, predictions."""
     p = sum(lattice.widths)
-    steps = [product(1, p, p, h), product(1, p, t, h), *_elimination(lattice, t)]
-    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
-        if stage.take:
-            q, columns = len(stage.take), len(stage.members[0]) * t
-            steps += [product(q, width, columns, p - stop), solve(q, width, columns)]
+    steps = [product(1, p, p, h), product(1, p, t, h)]
+    for width, stop, stage in _blocks(lattice):
+        later, q = p - stop, len(stage.take)
+        columns = len(stage.members[0]) * t
+        steps += [
+            cholesky(q, width),
+            solve(q, width, later + t),
+            product(len(stage.onward), later + t, later, width),
+            product(q, width, columns, later),
+            solve(q, width, columns),
+        ]
     return [*steps, product(1, h, len(lattice.subsets) * t, p)]
 
 
 def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
     """The hat matrices' factors, and the fits to the whole table."""
     p = sum(lattice.widths)
-    steps = [product(1, p, p, n), *_elimination(lattice, n)]
-    for width, stage in zip(lattice.widths, lattice.stages, strict=True):
-        q = len(stage.take)
-        steps += [product(q, width, t, n), product(q, n, t, width)]
+    steps = [product(1, p, p, n)]
+    for width, stop, stage in _blocks(lattice):
+        later, q = p - stop, len(stage.take)
+        steps += [
+            cholesky(q, width),
+            solve(q, width, width),
+            product(q, later + n, width, width),
+            product(len(stage.onward), later + n, later, width),
+            product(q, width, t, n),
+            product(q, n, t, width),
+        ]
     return steps
 
 
@@ -97,18 +110,9 @@ def hat_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
     return [*steps, cholesky(s, h), solve(2 * s, h, t)]
 
 
-def _elimination(lattice: Lattice, rows: int) -> list[Step]:
-    """One elimination over the lattice, with rows that ride along below the matrix."""
-    steps = []
-    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
-        later = lattice.starts[-1] - stop
-        q = len(stage.take)
-        steps += [
-            cholesky(q, width),
-            solve(q, width, later + rows),
-            product(len(stage.onward), later + rows, later, width),
-        ]
-    return steps
+def _blocks(lattice: Lattice):
+    """Width, the column after the last, and stage of each block."""
+    return zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True)
 
 
 class Rates(NamedTuple):
