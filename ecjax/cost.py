@@ -77,20 +77,34 @@ def gram_fold(lattice: Lattice, h: int, t: int, kept: bool) -> list[Step]:
     kept: whether moments that served the total are kept for the fold.
     """
     p = sum(lattice.widths)
-    steps = _moments(lattice, h, t) * (1 if kept else 2) + _elimination(lattice, t)
-    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
-        if stage.take:
-            q, columns = len(stage.take), len(stage.members[0]) * t
-            steps += [product(q, width, columns, p - stop), solve(q, width, columns)]
+    steps = _moments(lattice, h, t) * (1 if kept else 2)
+    for width, stop, stage in _blocks(lattice):
+        later, q = p - stop, len(stage.take)
+        columns = len(stage.members[0]) * t
+        steps += [
+            cholesky(q, width),
+            solve(q, width, later + t),
+            product(len(stage.onward), later + t, later, width),
+            product(q, width, columns, later),
+            solve(q, width, columns),
+        ]
     return [*steps, product(1, h, len(lattice.subsets) * t, p)]
 
 
 def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
     """The hat matrices' factors, and the fits to the whole table."""
-    steps = _moments(lattice, n, 0) + _elimination(lattice, n)
-    for width, stage in zip(lattice.widths, lattice.stages, strict=True):
-        q = len(stage.take)
-        steps += [product(q, width, t, n), product(q, n, t, width)]
+    p = sum(lattice.widths)
+    steps = _moments(lattice, n, 0)
+    for width, stop, stage in _blocks(lattice):
+        later, q = p - stop, len(stage.take)
+        steps += [
+            cholesky(q, width),
+            solve(q, width, width),
+            product(q, later + n, width, width),
+            product(len(stage.onward), later + n, later, width),
+            product(q, width, t, n),
+            product(q, n, t, width),
+        ]
     return steps
 
 
@@ -104,18 +118,9 @@ def hat_fold(lattice: Lattice, h: int, t: int) -> list[Step]:
     return [*steps, cholesky(s, h), solve(2 * s, h, t)]
 
 
-def _elimination(lattice: Lattice, rows: int) -> list[Step]:
-    """One elimination over the lattice, with rows that ride along below the matrix."""
-    steps = []
-    for width, stop, stage in zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True):
-        later = lattice.starts[-1] - stop
-        q = len(stage.take)
-        steps += [
-            cholesky(q, width),
-            solve(q, width, later + rows),
-            product(len(stage.onward), later + rows, later, width),
-        ]
-    return steps
+def _blocks(lattice: Lattice):
+    """Width, the column after the last, and stage of each block."""
+    return zip(lattice.widths, lattice.starts[1:], lattice.stages, strict=True)
 
 
 class Rates(NamedTuple):

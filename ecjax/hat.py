@@ -123,20 +123,21 @@ def _eliminate(states: Array, width: int, stage: Stage, at_once: int):
     states (q, r + n, r): the remaining blocks' matrix and, below, the rows' remaining columns.
     Returns the taken states' U (q, n, width) and the later states.
     """
-    take, skip, onward = (np.array(ix, int) for ix in (stage.take, stage.skip, stage.onward))
 
-    def factor_one(state: Array) -> Array:
-        diagonal = jnp.linalg.cholesky(state[:width, :width], symmetrize_input=False)
-        return lax.linalg.triangular_solve(
-            diagonal, state[width:, :width], left_side=False, lower=True, transpose_a=True
-        )
+    def inverse_root(matrix: Array) -> Array:
+        root = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+        identity = jnp.eye(width, dtype=matrix.dtype)
+        return lax.linalg.triangular_solve(root, identity, left_side=True, lower=True)
 
-    taken = states[take]
-    below = _for_each(factor_one, taken, at_once)
+    taken = _pick(states, stage.take)
+    # An inverse and a product, because the rows are many and products run on all cores.
+    inverse = _for_each(inverse_root, taken[:, :width, :width], at_once)
+    below = matmul(taken[:, width:, :width], jnp.swapaxes(inverse, 1, 2))
     later = states.shape[2] - width
-    ahead = below[onward]
+    ahead = _pick(below, stage.onward)
     update = matmul(ahead, jnp.swapaxes(ahead[:, :later], 1, 2))
-    states = jnp.concatenate([states[skip, width:, width:], taken[onward, width:, width:] - update])
+    passed = _pick(states, stage.skip)[:, width:, width:]
+    states = jnp.concatenate([passed, _pick(taken, stage.onward)[:, width:, width:] - update])
     return below[:, later:], states
 
 
