@@ -65,7 +65,7 @@ class Record:
         """Stores the rows of a step and writes all three files."""
         self.steps[step] = {"machine": machine, "rows": rows}
         self.stem.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.steps, indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(self.steps, indent=1, ensure_ascii=False)
         self.stem.with_suffix(".json").write_text(text + "\n", "utf-8")
         self.stem.with_suffix(".md").write_text(self.markdown(), "utf-8")
         self.picture(self.stem.with_suffix(".png"))

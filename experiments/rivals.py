@@ -56,8 +56,7 @@ def ridge_as_called(samples: Sequence[Sample], folds: Sequence[int]) -> Scores:
     for sample in samples:
         splits = [sample.folds[fold] for fold in folds]
         for task, y in sample.targets_by_task.items():
-            for subset, columns in sample.subsets.items():
-                x = sample.table[:, columns]
+            for subset, x in sample.tables.items():
                 found = cross_val_score(Ridge(RIDGE_LAMBDA), x, y, cv=splits, scoring=scorer)
                 scores |= {(task, subset, f): v for f, v in zip(folds, found, strict=True)}
     return scores
@@ -133,15 +132,15 @@ def ridge_tuned(
     """
     jobs, keys = [], []
     for sample in samples:
-        table = pool.share(sample.table)
         groups = [tuple(sample.tasks)] if merged else [(task,) for task in sample.tasks]
         for group in groups:
             targets = tuple(pool.share(sample.targets_by_task[task]) for task in group)
-            for subset, columns in sample.subsets.items():
+            for subset, x in sample.tables.items():
+                table = pool.share(x)
                 for fold in folds:
-                    jobs.append((_ridge_fold, table, columns, targets, *sample.folds[fold], solver))
+                    jobs.append((_ridge_fold, table, targets, *sample.folds[fold], solver))
                     keys.append([(task, subset, fold) for task in group])
-    order = sorted(range(len(jobs)), key=lambda i: -len(jobs[i][2]) * len(jobs[i][1]))
+    order = sorted(range(len(jobs)), key=lambda i: -jobs[i][1].size)
     found = pool.run([jobs[i] for i in order])
     return {
         key: score
@@ -150,12 +149,12 @@ def ridge_tuned(
     }
 
 
-def _ridge_fold(table, columns, targets, train, test, solver: str) -> list[float]:
+def _ridge_fold(x, targets, train, test, solver: str) -> list[float]:
     """R² of each task's targets in one fold, all fitted together."""
     y = np.concatenate(targets, axis=1)
     model = Ridge(RIDGE_LAMBDA, solver=solver, copy_X=False)
-    model.fit(table[np.ix_(train, columns)], y[train])
-    predicted = model.predict(table[np.ix_(test, columns)]).reshape(len(test), -1)
+    model.fit(x[train], y[train])
+    predicted = model.predict(x[test]).reshape(len(test), -1)
     stops = np.cumsum([part.shape[1] for part in targets])[:-1]
     parts = zip(np.split(y[test], stops, axis=1), np.split(predicted, stops, axis=1), strict=True)
     return [weighted_r2(truth, found) for truth, found in parts]
@@ -188,12 +187,12 @@ def ridge_himalaya(samples: Sequence[Sample], folds: Sequence[int]) -> Scores:
     for sample in samples:
         y = np.concatenate(list(sample.targets_by_task.values()), axis=1)
         stops = np.cumsum([part.shape[1] for part in sample.targets_by_task.values()])[:-1]
-        for subset, columns in sample.subsets.items():
+        for subset, x in sample.tables.items():
             for fold in folds:
                 train, test = sample.folds[fold]
                 model = himalaya.ridge.Ridge(RIDGE_LAMBDA, fit_intercept=True, solver="svd")
-                model.fit(sample.table[np.ix_(train, columns)], y[train])
-                predicted = model.predict(sample.table[np.ix_(test, columns)])
+                model.fit(x[train], y[train])
+                predicted = model.predict(x[test])
                 parts = zip(
                     sample.tasks,
                     np.split(y[test], stops, axis=1),
@@ -349,7 +348,6 @@ class ClassFit(NamedTuple):
 
 def fit_lbfgs(
     table: np.ndarray,
-    columns: np.ndarray,
     labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
@@ -361,7 +359,7 @@ def fit_lbfgs(
     Its `tol` is compared with the same gradient as ecjax's tolerance: the returned `gradient_norm`,
     recomputed from the coefficients, shows it.
     """
-    x, y = table[np.ix_(train, columns)], labels[train]
+    x, y = table[train], labels[train]
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the default's 100 iterations do not converge
         model = LogisticRegression(C=LOGISTIC_C, **settings)
@@ -369,7 +367,7 @@ def fit_lbfgs(
         model.fit(x, y)
         seconds = time.perf_counter() - started
     codes = np.searchsorted(model.classes_, labels[test])
-    log_probability = model.predict_log_proba(table[np.ix_(test, columns)])
+    log_probability = model.predict_log_proba(table[test])
     loss = -log_probability[np.arange(len(test)), codes].mean()
     norm = gradient_norm(x, y, model.classes_, model.coef_, model.intercept_)
     return ClassFit(seconds, int(model.n_iter_[0]), norm, float(loss))
@@ -386,10 +384,9 @@ def gradient_norm(x, labels, classes, coefficients, intercepts) -> float:
 
 def lbfgs_jobs(sample: Sample, folds: Sequence[int], settings, pool: Workers) -> list[tuple]:
     """Jobs of `fit_lbfgs` for every subset and these folds, widest first, folds together."""
-    table = pool.share(sample.table)
     labels = next(iter(sample.tasks.values()))
     return [
-        (fit_lbfgs, table, columns, labels, *sample.folds[fold], settings)
-        for columns in sorted(sample.subsets.values(), key=len, reverse=True)
+        (fit_lbfgs, pool.share(x), labels, *sample.folds[fold], settings)
+        for x in sorted(sample.tables.values(), key=np.size, reverse=True)
         for fold in folds
     ]

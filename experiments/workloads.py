@@ -53,18 +53,26 @@ class Sample:
         return sum(y.shape[1] for y in self.tasks.values())
 
     @functools.cached_property
+    def table(self) -> np.ndarray:
+        """(n, p) standardised columns of all embeddings, float64."""
+        return standardise(np.concatenate(list(self.embeddings.values()), axis=1))
+
+    @functools.cached_property
     def subsets(self) -> dict[str, np.ndarray]:
         """Every subset as ecjax names it → its columns of `table`."""
         names = list(self.embeddings)
         starts = np.cumsum([0, *(x.shape[1] for x in self.embeddings.values())])
-        found = subsets.requested(names, (), 0)
+        found = subsets.requested(names)
         columns = [np.concatenate([np.arange(starts[i], starts[i + 1]) for i in s]) for s in found]
         return {subsets.name(s, names): c for s, c in zip(found, columns, strict=True)}
 
     @functools.cached_property
-    def table(self) -> np.ndarray:
-        """(n, p) standardised columns of all embeddings, float64."""
-        return standardise(np.concatenate(list(self.embeddings.values()), axis=1))
+    def tables(self) -> dict[str, np.ndarray]:
+        """Every subset → its own contiguous copy of its columns, cut before any clock runs."""
+        return {
+            name: np.ascontiguousarray(self.table[:, columns])
+            for name, columns in self.subsets.items()
+        }
 
     @functools.cached_property
     def targets_by_task(self) -> dict[str, np.ndarray]:
