@@ -26,7 +26,7 @@ import jax
 import promises
 import record
 from absl import app, flags
-from measuring import Rows, Setup, machine, say
+from measuring import Rows, Setup, machine, say, watched
 
 PARTS = flags.DEFINE_list("parts", list(record.PARTS), "Parts to measure.")
 ONLY = flags.DEFINE_list("only", [], "Steps to measure; empty: all that need not be named.")
@@ -95,10 +95,12 @@ def main(argv: Sequence[str]) -> None:
     kept = record.Record(Path(OUT.value) if OUT.value else HERE / name, list(STEPS))
     for step in wanted():
         say(step)
-        rows = STEPS[step](setup)
+        rows, others = watched(functools.partial(STEPS[step], setup))
         for row in rows:
             say(record.line(row))
-        kept.keep(step, rows, machine())
+        if others > record.DISTURBED:
+            say(f"{step}: other processes took {others:.0%} of the CPU time; measure it again")
+        kept.keep(step, rows, machine() | {"others": others})
     say(f"wrote {kept.stem}.md, .png and .json")
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from jax import lax
 from threadpoolctl import threadpool_info
 
@@ -97,6 +98,34 @@ def clock(work: Callable[[int], Any], repeats: int, limit_s: float = 60.0) -> Ti
         if sum(seconds) + seconds[-1] > limit_s:
             break
     return Timing(seconds, results)
+
+
+def watched(work: Callable[[], Any]) -> tuple[Any, float]:
+    """A result, and the share of the machine's CPU time that other processes took meanwhile.
+
+    It must be next to nothing: beside another busy process, threads that wait for each other can
+    become ten times slower.
+    """
+    started = time.perf_counter()
+    everyone, own = _cpu_seconds()
+    result = work()
+    everyone_after, own_after = _cpu_seconds()
+    foreign = (everyone_after - everyone) - (own_after - own)
+    seconds = time.perf_counter() - started
+    return result, max(0.0, foreign / (seconds * (os.cpu_count() or 1)))
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """CPU time of all processes, and of this one with its children, so far."""
+    whole = psutil.cpu_times()
+    process = psutil.Process()
+    own = process.cpu_times()
+    spent = own.user + own.system + own.children_user + own.children_system
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            spent += sum(child.cpu_times()[:2])
+    idle = whole.idle + getattr(whole, "iowait", 0.0)
+    return sum(whole) - idle - getattr(whole, "guest", 0.0), spent
 
 
 RATES: dict[str, float] = {}  # "numpy float64" → FLOP/s, of the full size, as far as measured

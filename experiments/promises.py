@@ -268,7 +268,7 @@ def plan(setup: Setup, kind: str) -> Rows:
                 "estimate (s)": estimate,
                 "measured (s)": seconds,
                 "estimate ÷ measured": estimate / seconds,
-                f"within {limit} ×": 1 / limit <= estimate / seconds <= limit,
+                f"within {limit} ×": bool(1 / limit <= estimate / seconds <= limit),
             }
         )
     return rows

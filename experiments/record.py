@@ -48,6 +48,7 @@ Largest resident memory of a fresh process that holds the data and runs the stud
 ## Cold start
 Fresh process, 15 subsets × 6 tasks shaped as the demo's (2,000 rows a sample).""",
 }
+DISTURBED = 0.05  # share of the CPU time that makes figures doubtful
 INK, ACCENT, GREY = "#22313f", "#1f77b4", "#9aa5b1"
 
 
@@ -97,10 +98,19 @@ class Record:
         """One line for each machine that steps ran on; GEMM rates as a range over the runs."""
         lines = []
         seen: dict[str, list[dict]] = {}
+        disturbed = []
         for name in self.steps:
             facts = dict(self.steps[name]["machine"])
-            rates = facts.pop("gemm", {})
+            rates = facts.pop("gemm")
+            others = facts.pop("others")
+            if others > DISTURBED:
+                disturbed.append(f"{name} ({others:.0%})")
             seen.setdefault(json.dumps(facts, sort_keys=True), []).append(rates)
+        if disturbed:
+            lines.append(
+                f"Other processes took more than {DISTURBED:.0%} of the CPU time during these "
+                f"steps, whose figures are doubtful: {', '.join(disturbed)}.\n"
+            )
         for text, rates in seen.items():
             facts = json.loads(text)
             measured = sorted({key for rate in rates for key in rate})

@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import make_scorer, r2_score
 from sklearn.model_selection import cross_val_score
 from threadpoolctl import threadpool_info, threadpool_limits
-from workloads import Sample
+from workloads import FOLDS, Sample
 
 RIDGE_LAMBDA = 1.0
 LOGISTIC_C = 1.0
@@ -179,7 +179,7 @@ def solver_seconds(sample: Sample, solvers: Sequence[str]) -> dict[str, float]:
 
 
 def ridge_himalaya(samples: Sequence[Sample], folds: Sequence[int]) -> Scores:
-    """`himalaya.ridge.Ridge(solver="svd")`, numpy backend, default threads: one SVD a fold.
+    """`himalaya.ridge.Ridge(solver="svd")`, numpy backend: one SVD a fold.
 
     The SVD is its only solver for ridge with p < n (`RidgeCV` takes one per fold, too). It is made
     for many targets, so tasks on the same rows share the fit.
@@ -283,7 +283,7 @@ def _masked(x, y, held_out, masks) -> Folded:
     return lax.map(fold, held_out)
 
 
-def ridge_vmap(samples: Sequence[Sample]) -> Scores:
+def ridge_vmap(samples: Sequence[Sample], folds: Sequence[int] = range(FOLDS)) -> Scores:
     """Plain `vmap` over masks padded to all columns, in JAX, float64, all folds in one call.
 
     Not a strawman: the Gram matrix of a fold is the table's less the held-out rows', all tasks of a
@@ -295,9 +295,9 @@ def ridge_vmap(samples: Sequence[Sample]) -> Scores:
     for sample in samples:
         n = sample.rows
         y = np.concatenate(list(sample.targets_by_task.values()), axis=1)
-        longest = max(len(test) for _, test in sample.folds)
-        held_out = np.full((len(sample.folds), longest), n)
-        for row, (_, test) in zip(held_out, sample.folds, strict=True):
+        tests = [sample.folds[fold][1] for fold in folds]
+        held_out = np.full((len(tests), max(map(len, tests))), n)
+        for row, test in zip(held_out, tests, strict=True):
             row[: len(test)] = test
         masks = np.zeros((len(sample.subsets), sample.table.shape[1]))
         for mask, columns in zip(masks, sample.subsets.values(), strict=True):
@@ -309,14 +309,16 @@ def ridge_vmap(samples: Sequence[Sample]) -> Scores:
             own = slice(start, start := start + part.shape[1])
             r2 = 1 - error[..., own].sum(-1) / spread[:, None, own].sum(-1)  # (k, s)
             for i, subset in enumerate(sample.subsets):
-                scores |= {(task, subset, fold): float(v) for fold, v in enumerate(r2[:, i])}
+                found = zip(folds, r2[:, i], strict=True)
+                scores |= {(task, subset, fold): float(v) for fold, v in found}
     return scores
 
 
 def at_best_threads(work: Callable[[], Any]) -> tuple[str, Any]:
-    """Runs work warm with the default and with one BLAS thread; which was faster, and its limits.
+    """Runs work warm with the default and with one BLAS thread: the faster, in words and as limit.
 
-    jaxlib calls SciPy's LAPACK, whose threads may get in the way of its own.
+    More threads are often slower: OpenBLAS factorises 960² slowly in two, and jaxlib, which calls
+    SciPy's LAPACK, has threads of its own besides.
     """
     seconds = {}
     for threads in (None, 1):
