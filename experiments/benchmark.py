@@ -64,6 +64,7 @@ STEPS: dict[str, Callable[[Setup], Rows]] = {
     "memory/ten": functools.partial(promises.memory, name="ten"),
     "memory/million": functools.partial(promises.memory, name="million"),
     "cold/start": promises.cold_start,
+    "cold/recompiles": promises.cold_recompiles,
 }
 
 

@@ -183,7 +183,7 @@ def ridge_coordbench(setup: Setup) -> Rows:
     return [
         same_fits,
         {
-            "way": f"CoordBench probe, a sweep as its own, of {len(sweep)} λ × "
+            "way": f"CoordBench probe, a sweep as its own: {len(sweep)} λ × "
             f"{rivals.COORDBENCH_FOLDS} folds, {sweep_sample.name} only",
             "measured": f"1 fit of every subset and task × {fits}; ecjax sweeps the same λ and "
             "folds, scaled by the table",
@@ -337,7 +337,7 @@ def logistic_threads(setup: Setup) -> Rows:
                 "scikit-learn, a fold of": subset,
                 "1 BLAS thread (s)": seconds[0],
                 "2 BLAS threads (s)": seconds[1],
-                "2 processes × 1 thread, a fold (s)": seconds[0] / 2,
+                "1 thread, shared by 2 processes (s)": seconds[0] / 2,
             }
         )
     return rows

@@ -144,14 +144,15 @@ class Record:
                 left.plot([goal, goal], [place - 0.4, place + 0.4], color=INK, linewidth=1.5)
         left.set_yticks(range(len(bars)), [label for label, *_ in reversed(bars)], fontsize=8)
         left.set_xscale("log")
-        left.set_xlim(1, 2.5 * max([ratio for _, ratio, _ in bars], default=10))
+        ratios = [ratio for _, ratio, _ in bars]
+        left.set_xlim(min([1, *(ratio / 2 for ratio in ratios)]), 2.5 * max(ratios, default=10))
         left.set_title("rival's seconds ÷ ecjax's (line: goal)", fontsize=10, color=INK)
         for row in self.rows("scaling"):
             label = f"{row['axis']} ({row['exponent']:.2f})"
             right.loglog(row["values"], row["seconds"], marker="o", markersize=3, label=label)
         if self.rows("scaling"):
             right.legend(fontsize=8, frameon=False)
-        right.set_title("ridge: seconds against size (exponent)", fontsize=10, color=INK)
+        right.set_title("ridge: seconds, and exponents", fontsize=10, color=INK)
         for axis in (left, right):
             axis.spines[["top", "right"]].set_visible(False)
             axis.tick_params(colors=INK)
