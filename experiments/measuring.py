@@ -29,12 +29,13 @@ from jax import lax
 from threadpoolctl import threadpool_info
 
 import ecjax
-from ecjax import engine
+from ecjax import cost, engine
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import compute, find_device
 from ecjax.plan import make_plan
 from ecjax.progress import EFFICIENCY, Silent
 from ecjax.settings import from_arguments
+from ecjax.subsets import build_lattice
 
 GIB = 2**30
 GEMM_SIZE = 4096
@@ -264,19 +265,29 @@ def plan_only_seconds(tasks: Mapping[str, Any], **arguments: Any) -> float:
     return time.perf_counter() - started
 
 
-ROUTES: tuple[str, ...] = ()  # names that `force_route` takes, such as ("gram", "hat")
+ROUTES = ("gram", "hat")
 
 
 @contextlib.contextmanager
 def force_route(route: str) -> Iterator[None]:
     """Makes evaluations inside take this ridge route for every subset; forgets compiled code."""
-    if route not in ROUTES:
-        raise NotImplementedError(f"this engine has no choice of routes, so none is {route}")
+    module = sys.modules[compute.__module__]
+    planned = module.make_plan
+
+    def forced(tasks, settings, device, _):
+        return planned(tasks, settings, device, route)
+
     engine.study.clear_cache()
-    yield
-    engine.study.clear_cache()
+    module.make_plan = forced
+    try:
+        yield
+    finally:
+        module.make_plan = planned
+        engine.study.clear_cache()
 
 
 def chosen_route(rows: int, columns: int, folds: int) -> str:
     """The route that the cost model picks for one subset, one target and many seeds."""
-    raise NotImplementedError("this engine has no choice of routes")
+    lattice = build_lattice([columns], [(0,)])
+    by_gram, _ = cost.share_out(lattice, rows, 1, folds, seeds=100)
+    return "gram" if by_gram else "hat"
