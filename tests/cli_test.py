@@ -161,17 +161,23 @@ def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, rea
 
 
 def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
-    evaluate(study_folder)
+    tight = "--logistic_tolerance=1e-9"
+    run(
+        "evaluate", study_folder / "study.toml", f"--out={study_folder / 'out'}", "--folds=4", tight
+    )
     before = pd.read_parquet(study_folder / "out" / "scores.parquet")
     table = pd.read_parquet(study_folder / "alpha.parquet")
     table["emb_3"] = 7.25
     table.to_parquet(study_folder / "alpha.parquet", index=False)
     out = study_folder / "out2"
-    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4")
+    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4", tight)
     printed = capsys.readouterr().out
     assert "alpha" in printed and "constant column: 1, first emb_3" in " ".join(printed.split())
     after = pd.read_parquet(out / "scores.parquet")
-    pd.testing.assert_series_equal(before["score"], after["score"], rtol=1e-9)
+    # Logistic fits stop at a tolerance, and another width of the table moves where they do.
+    fitted = (before["metric"] == "log_loss").to_numpy()
+    for rows, rtol in ((~fitted, 1e-9), (fitted, 1e-6)):
+        pd.testing.assert_series_equal(before["score"][rows], after["score"][rows], rtol=rtol)
 
 
 def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):
