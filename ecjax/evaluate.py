@@ -96,7 +96,10 @@ def evaluate(
         aligned, name, swept = align(data), data.name, data.sweep
     else:
         if not tasks:
-            raise UsageError("give tasks: a mapping from names to targets or ecjax.Task")
+            raise UsageError(
+                "give tasks: a mapping from names to targets or ecjax.Task; a study file is "
+                "given as ecjax.read_study(path)"
+            )
         aligned, name, swept = align_arrays(data or {}, tasks), "arrays", {}
     run = Run(name, aligned, settings, swept, Progress() if progress else Silent())
     return run.evaluate(out)
