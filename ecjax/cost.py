@@ -1,8 +1,9 @@
 """What ridge regression costs by either route, and which subsets should take which.
 
-The Gram route (`ridge`) solves every fold of every seed anew. The hat route (`hat`) factors the
-whole table once; a further fold then costs its own rows squared, whatever the columns. Axes: n
-rows, h held-out rows of a fold, p columns, t targets, k folds, s subsets, q states of a stage.
+The Gram route (`host` on a CPU, `ridge` elsewhere) solves every fold of every seed anew. The hat
+route (`hat`) factors the whole table once; a further fold then costs its own rows squared, whatever
+the columns. Axes: n rows, h held-out rows of a fold, p columns, t targets, k folds, s subsets, q
+states of a stage.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ecjax import gram as gram_lib
+from ecjax import host
 from ecjax.subsets import Lattice, Part, part_of
 
 MOST_CUTS = 16
@@ -22,8 +24,9 @@ class Step(NamedTuple):
     """Equal operations on small matrices.
 
     Attributes:
-      kind: "product" of (m, k) and (k, n); "cholesky" of (n, n); "solve" of a triangle (n, n) for m
-        right-hand sides.
+      kind: "product" of (m, k) and (k, n); "symmetric" (n, n) product of (n, k) with itself;
+        "cholesky" or "inverse" of (n, n); "solve" of a triangle (n, n) for m right-hand sides, or
+        its product with them; "pass" over (m, n) numbers.
       count: how many.
     """
 
@@ -38,7 +41,10 @@ class Step(NamedTuple):
         """Floating-point operations."""
         each = {
             "product": 2.0 * self.m * self.n * self.k,
+            "symmetric": 1.0 * self.n**2 * self.k,
             "cholesky": self.n**3 / 3,
+            "inverse": self.n**3 / 3,
+            "pass": 0.0,
             "solve": 1.0 * self.n**2 * self.m,
         }
         return self.count * each[self.kind]
@@ -59,6 +65,14 @@ def cholesky(count: int, n: int) -> Step:
 
 def solve(count: int, n: int, m: int) -> Step:
     return Step("solve", count, m, n, 0)
+
+
+def symmetric(count: int, n: int, k: int) -> Step:
+    return Step("symmetric", count, n, n, k)
+
+
+def standardised(n: int, q: int) -> Step:
+    return Step("pass", 8, n, q, 0)  # `gram.standardise` reads or writes all numbers so often
 
 
 def _moments(lattice: Lattice, n: int, t: int) -> list[Step]:
@@ -91,10 +105,38 @@ def gram_fold(lattice: Lattice, h: int, t: int, kept: bool) -> list[Step]:
     return [*steps, product(1, h, len(lattice.subsets) * t, p)]
 
 
+def host_fit(lattice: Lattice, n: int, t: int, folds: int, seeds: int) -> list[Step]:
+    """Everything that `host.fit` does."""
+    p = lattice.starts[-1]
+    h, q, fits = -(-n // folds), p + t, folds * seeds
+    if seeds == 1 and gram_lib.keeps_moments(q, folds, n):
+        steps = [symmetric(fits, q, h)]
+    else:
+        starts = range(0, q, host.PANEL)
+        panels = [(min(start + host.PANEL, q) - start, start) for start in starts]
+        steps = [product(1, width, start + width, n) for width, start in panels]
+        steps.append(symmetric(fits, q, h))
+    steps += [standardised(n, q), symmetric(fits, q, 1)]
+    for branch in host.every(host.walk(lattice)[1]):
+        width, later = lattice.widths[branch.block], p - lattice.starts[branch.block + 1]
+        columns = (branch.last - branch.first) * t
+        for start in range(0, width, host.PANEL):
+            part = min(host.PANEL, width - start)
+            rest = width - start - part
+            below = rest + later + t
+            steps += [cholesky(fits, part), Step("inverse", fits, part, part, 0)]
+            steps += [solve(fits, part, below)]
+            steps += [product(fits, below, rest, part)] if rest else []
+        if branch.branches:
+            steps += [symmetric(fits, later + t, width), product(fits, width, columns, later)]
+        steps.append(solve(fits, width, columns))
+    return [*steps, product(fits, h, len(lattice.subsets) * t, p)]
+
+
 def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
     """The hat matrices' factors, and the fits to the whole table."""
     p = sum(lattice.widths)
-    steps = _moments(lattice, n, 0)
+    steps = [standardised(n, p + t), *_moments(lattice, n, 0)]
     for width, stop, stage in _blocks(lattice):
         later, q = p - stop, len(stage.take)
         steps += [
@@ -124,26 +166,29 @@ def _blocks(lattice: Lattice):
 
 
 class Rates(NamedTuple):
-    """Seconds for each operation of a product, operation of a factorisation or triangular solve,
-    number written, and call."""
+    """Seconds for each operation of a product, operation of a factorisation or triangle, number
+    written by either, number passed over in memory, and call."""
 
     product: float
     factor: float
     written: float
+    passed: float
     call: float
 
 
-# Fitted to both routes' times on 2 cores of a 2.x GHz Xeon, float64, JAX 0.10, one BLAS thread.
-GRAM = Rates(1e-11, 4e-11, 2e-9, 1e-5)
-HAT = Rates(1e-11, 2e-11, 2e-9, 1e-5)
+# Fitted to the routes' times on 2 cores of a 2.x GHz Xeon, float64, JAX 0.10, one BLAS thread.
+HOST = Rates(6.5e-12, 2e-11, 0.0, 2e-9, 2.2e-5)
+GRAM = Rates(1e-11, 4e-11, 2e-9, 1e-9, 1e-5)
+HAT = Rates(1.2e-11, 2.5e-11, 1.1e-9, 5e-10, 1e-5)
 
 
 def features(steps: Iterable[Step]) -> np.ndarray:
-    """(4,) sums that `Rates` multiply."""
-    sums = np.zeros(4)
+    """(5,) sums that `Rates` multiply."""
+    sums = np.zeros(5)
     for step in steps:
-        sums[0 if step.kind == "product" else 1] += step.operations
-        sums[2:] += step.written, step.count
+        sums[0 if step.kind in ("product", "symmetric") else 1] += step.operations
+        sums[3 if step.kind == "pass" else 2] += step.written
+        sums[4] += step.count
     return sums
 
 
@@ -154,11 +199,16 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def ridge_cost(gram: Part | None, hat: Part | None, n: int, t: int, folds: int, seeds: int) -> Cost:
-    """Of subsets that are shared out between the routes."""
+def ridge_cost(
+    gram: Part | None, hat: Part | None, n: int, t: int, folds: int, seeds: int, on_host: bool
+) -> Cost:
+    """Of subsets that are shared out between the routes; `on_host` as `engine.Program.host`."""
     h = -(-n // folds)
     cost = np.zeros(2)
-    if gram is not None:
+    if gram is not None and on_host:
+        sums = features(host_fit(gram.lattice, n, t, folds, seeds))
+        cost += sums[:2].sum(), sums @ np.array(HOST)
+    elif gram is not None:
         kept = gram_lib.keeps_moments(sum(gram.lattice.widths), folds, n)
         sums = folds * seeds * features(gram_fold(gram.lattice, h, t, kept))
         cost += sums[:2].sum(), sums @ np.array(GRAM)
@@ -170,7 +220,7 @@ def ridge_cost(gram: Part | None, hat: Part | None, n: int, t: int, folds: int, 
 
 
 def share_out(
-    lattice: Lattice, n: int, t: int, folds: int, seeds: int
+    lattice: Lattice, n: int, t: int, folds: int, seeds: int, on_host: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Positions of the subsets for the Gram route and for the hat route.
 
@@ -189,6 +239,6 @@ def share_out(
 
     def seconds(cut) -> float:
         parts = (part_of(lattice, share) for share in shares(cut))
-        return ridge_cost(*parts, n, t, folds, seeds).seconds
+        return ridge_cost(*parts, n, t, folds, seeds, on_host).seconds
 
     return shares(min(cuts, key=seconds))

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, logistic, ridge
+from ecjax import gram, hat, host, logistic, ridge
+from ecjax.host import HeldOut
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
@@ -30,6 +31,7 @@ class Program:
       gram, hat: the subsets whose ridge fits come from the moments of each fold's training rows,
         and those whose residuals come from the whole table's hat matrix; together all of them.
       classes: number of classes of each classification task.
+      on_host: whether the Gram route runs on the host's BLAS (a CPU's own; see `host`).
       predictions: whether out-of-fold predictions of every row are returned.
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
@@ -41,6 +43,7 @@ class Program:
     gram: Part | None
     hat: Part | None
     classes: tuple[int, ...]
+    on_host: bool
     predictions: bool
     at_once: int
     fits_at_once: int
@@ -86,7 +89,7 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
     z, _ = gram.standardise(x)
     regression = None
     if sample.y.shape[1]:
-        regression = _regression(program, z, sample.y.astype(dtype), sample.held_out, penalties)
+        regression = _regression(program, sample, z, penalties.ridge_lambda)
     classification = tuple(
         _classification(program, z, labels, classes, sample.held_out, penalties)
         for labels, classes in zip(sample.labels, program.classes, strict=True)
@@ -94,58 +97,81 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
     return SampleSums(regression, classification)
 
 
-def _regression(program, z, y, held_out, penalties) -> RegressionSums:
+def _regression(program: Program, sample: SampleData, z: Array, ridge_lambda) -> RegressionSums:
+    y, held_out = sample.y.astype(program.dtype), sample.held_out
     n, t = y.shape
-    s = len(program.lattice.subsets)
-    r, k, h = held_out.shape
     scaled, scale = gram.standardise(y)
-    routes, members = [], []
-    for part, route in ((program.gram, _gram_route), (program.hat, _hat_route)):
+    by_gram = _host_route if program.on_host else _gram_route
+    found, members = [], []
+    for part, route in ((program.gram, by_gram), (program.hat, _hat_route)):
         if part is not None:
-            columns = program.lattice.columns(part.blocks)
-            own = z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
-            routes.append(route(part.lattice, program.at_once, own, scaled, penalties.ridge_lambda))
+            found.append(route(program, part, sample, z, scaled, ridge_lambda))
             members.extend(part.members)
     back = np.argsort(members)
+    error = jnp.concatenate([one.squared_error for one in found], axis=2)[:, :, back]
 
-    side_by_side = program.at_once if program.at_once > 1 else None
+    def fold(rows: Array):
+        """Targets, spread and count of the rows (h,) of a fold."""
+        inside = rows < n
+        yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
+        return yh, _spread(yh, inside), inside.sum().astype(scaled.dtype)
 
-    def seed(folds: Array):
-        """folds (k, h) → those of each fold, stacked."""
-        solvers = [route(folds) for route in routes]
-
-        def fold(i: Array):
-            """Squared errors (s, t), spread (t,), count and predictions (h, s, t)."""
-            rows = folds[i]
-            inside = rows < n
-            yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
-            residuals = jnp.concatenate([solve(i) for solve in solvers], axis=1)[:, back]
-            error = jnp.where(inside[:, None, None], residuals, 0)
-            predictions = yh[:, None] - residuals if program.predictions else None
-            return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(z.dtype), predictions
-
-        return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
-
-    error, spread, count, predicted = lax.map(seed, held_out)
+    yh, spread, count = lax.map(jax.vmap(fold), held_out)
+    predictions = None
     if program.predictions:
-        own_units = predicted.reshape(r, k, h, s, t) * scale + y.mean(0)
+        residuals = jnp.concatenate([one.residuals for one in found], axis=3)[:, :, :, back]
+        own_units = (yh[:, :, :, None] - residuals) * scale + y.mean(0)
+        r, s = len(held_out), len(program.lattice.subsets)
         empty = jnp.zeros((r, n, s, t), z.dtype)
         seed = jnp.arange(r)[:, None, None]
-        predicted = empty.at[seed, held_out].set(own_units, mode="drop").transpose(0, 2, 1, 3)
+        predictions = empty.at[seed, held_out].set(own_units, mode="drop").transpose(0, 2, 1, 3)
     return RegressionSums(
-        jnp.moveaxis(error.reshape(r, k, s, t), 1, 2),
-        spread.reshape(r, k, t),
+        jnp.moveaxis(error, 1, 2),
+        spread,
         _spread(scaled, jnp.ones(n, bool)),
-        count.reshape(r, k),
+        count,
         scale,
-        predicted,
+        predictions,
     )
 
 
-def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
-    """Fits to the training rows: folds (k, h) of a seed → (fold → held-out residuals (h, s, t))."""
+def _host_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
+    """Fits to the training rows by the host's BLAS."""
+    blocks = [sample.blocks[i] for i in part.blocks]
+    (r, k, h), t = sample.held_out.shape, scaled.shape[1]
+    shape = (r, k, h if program.predictions else 0, len(part.lattice.subsets), t)
+
+    arguments = (*blocks, sample.y, sample.held_out, ridge_lambda)
+    forms = [(argument.shape, argument.dtype) for argument in arguments]
+
+    def fit(*words):
+        arrays = [np.asarray(w) for w in words]
+        arrays = [
+            a.view(dtype).reshape(form) if dtype.itemsize == 8 else a
+            for a, (form, dtype) in zip(arrays, forms, strict=True)
+        ]
+        *blocks, y, held_out, ridge_lambda = arrays
+        found = host.fit(blocks, y, held_out, ridge_lambda, part.lattice, program.predictions)
+        return tuple(a[..., None].view(np.uint32) for a in found)
+
+    shapes = tuple(
+        jax.ShapeDtypeStruct((*dims, 2), np.uint32) for dims in ((r, k, *shape[3:]), shape)
+    )
+    words = jax.pure_callback(fit, shapes, *map(_words, arguments))
+    return HeldOut(*(lax.bitcast_convert_type(w, program.dtype) for w in words))
+
+
+def _words(x: Array) -> Array:
+    """Numbers of 64 bits as pairs of 32: a call-back's thread may not know that x64 is enabled, and
+    would then be given, and give back, numbers cut to 32 bits."""
+    return lax.bitcast_convert_type(x, np.uint32) if x.dtype.itemsize == 8 else x
+
+
+def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
+    """Fits to the training rows, compiled."""
+    z = _columns(program, part, z)
     n, t = scaled.shape
-    s = len(lattice.subsets)
+    s = len(part.lattice.subsets)
 
     def held_out(rows: Array) -> tuple[Array, Array]:
         x = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
@@ -161,25 +187,49 @@ def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_l
         def residuals(fold: Array) -> Array:
             x, y = held_out(folds[fold])
             system, rhs, mean_x, mean_y = gram.training_system(total, moments_of(fold))
-            weights = ridge.lattice_solve(system, rhs, ridge_lambda, lattice, at_once)
+            weights = ridge.lattice_solve(system, rhs, ridge_lambda, part.lattice, program.at_once)
             columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
             predicted = mean_y + gram.matmul(x - mean_x, columns).reshape(-1, s, t)
             return y[:, None] - predicted
 
         return residuals
 
-    return seed
+    return _over_folds(program, sample.held_out, n, seed)
 
 
-def _hat_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
-    """The same from the fits to the whole table."""
-    n = len(z)
+def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
+    """The same from the fits to the whole table, compiled."""
+    z = _columns(program, part, z)
+    lattice, at_once = part.lattice, program.at_once
     factors = hat.factor(z, scaled, ridge_lambda, lattice, at_once)
 
     def seed(folds: Array):
-        return lambda i: hat.fold_residuals(factors, folds[i], folds[i] < n, lattice, at_once)
+        return lambda i: hat.fold_residuals(factors, folds[i], folds[i] < len(z), lattice, at_once)
 
-    return seed
+    return _over_folds(program, sample.held_out, len(z), seed)
+
+
+def _columns(program: Program, part: Part, z: Array) -> Array:
+    """The columns (n, p) of the part's blocks."""
+    columns = program.lattice.columns(part.blocks)
+    return z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
+
+
+def _over_folds(program: Program, held_out: Array, n: int, solver) -> HeldOut:
+    """All seeds and folds of a solver: folds (k, h) of a seed → (fold → residuals (h, s, t))."""
+    k = held_out.shape[1]
+    side_by_side = program.at_once if program.at_once > 1 else None
+
+    def seed(folds: Array):
+        residuals_of = solver(folds)
+
+        def fold(i: Array):
+            residuals = jnp.where((folds[i] < n)[:, None, None], residuals_of(i), 0)
+            return (residuals**2).sum(0), residuals if program.predictions else residuals[:0]
+
+        return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+
+    return HeldOut(*lax.map(seed, held_out))
 
 
 def _spread(y: Array, inside: Array) -> Array:

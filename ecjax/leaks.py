@@ -1,8 +1,8 @@
 """The leak guard: finds ids, row numbers, coordinates and targets among feature columns.
 
 Arrays in, findings out; files and names of tables are the caller's. Every test has a cheap screen
-in the matrix's first few hundred rows or in float32, and an exact float64 check of the few columns
-that pass it, so that 10,000 rows x 960 columns take about a tenth of a second.
+in a few hundred of the matrix's rows, and an exact float64 check over all rows of the few columns
+that pass it.
 
 Axes: n rows, p columns, q references, c classes.
 """
@@ -22,11 +22,10 @@ FORBIDDEN_NAMES = frozenset(
 # often enough, and one of 12! orders is the same as another with p = 2e-9.
 _PEARSON_ROWS = 4
 _SPEARMAN_ROWS = 12
-_SCREEN_R = 0.999
+_SCREEN_R = 0.98
 _SCREEN_RANK_R = 0.98
 _SCREEN_ROWS = 300
 _EXTREME_ROWS = 2
-_BLOCK_ROWS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +74,9 @@ def find_leaks(
     numbers = {what: values for what, values in numbers.items() if np.ptp(values) > 0} if n else {}
     indicators = {} if labels is None else _indicators(labels, classes)
     if n >= _PEARSON_ROWS:
-        rows = _screen_rows(n, numbers)
+        rows = _screen_rows(n, {**numbers, **indicators})
         screen = matrix[rows]  # (r, p)
-        candidates = _same_line(matrix, screen, {**numbers, **indicators})
+        candidates = _same_line(matrix, screen, rows, {**numbers, **indicators})
         if n >= _SPEARMAN_ROWS:
             candidates += _same_order(matrix, screen, rows, numbers)
         if labels is not None:
@@ -117,51 +116,34 @@ def _screen_rows(n: int, references: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _same_line(
-    matrix: np.ndarray, screen: np.ndarray, references: Mapping[str, np.ndarray]
+    matrix: np.ndarray, screen: np.ndarray, rows: np.ndarray, references: Mapping[str, np.ndarray]
 ) -> list[tuple[int, str, float]]:
     """(column, reference, Pearson's r) beyond LEAK_R."""
     if not references:
         return []
     whats = list(references)
-    scaled = np.stack([_standardised(references[w]) for w in whats], axis=1)  # (n, q)
-    r = _screen_correlations(matrix, screen, scaled.astype(np.float32))  # (q, p)
-    # NaN: a constant column, or one too wild for float32. The exact check tells them apart.
+    few = np.stack([_standardised(references[what][rows]) for what in whats])  # (q, r)
+    r = few @ _columns_standardised(screen)  # (q, p)
+    # NaN: constant over the screen rows, over which no reference is, or too wild to tell.
     suspicious = ~(np.abs(r) < _SCREEN_R)
+    scaled = {i: _standardised(references[whats[i]]) for i in np.flatnonzero(suspicious.any(1))}
     found = []
     for j in np.flatnonzero(suspicious.any(axis=0)):
         column = _standardised(matrix[:, j])
         for i in np.flatnonzero(suspicious[:, j]):
-            exact = float(scaled[:, i] @ column)
+            exact = float(scaled[i] @ column)
             if abs(exact) > LEAK_R:
                 found.append((int(j), whats[i], exact))
     return found
 
 
-def _screen_correlations(
-    matrix: np.ndarray, screen: np.ndarray, references: np.ndarray
-) -> np.ndarray:
-    """Approximate (q, p) Pearson correlations with centred references of unit norm, (n, q).
-
-    Blocks of rows are shifted and scaled by what the screen rows tell, so that large offsets cost
-    no digits in float32, and stay in cache.
-    """
-    n, p = matrix.shape
-    shift = screen.mean(axis=0, dtype=np.float64)
-    scale = np.abs(screen - shift).max(axis=0)  # (p,)
-    inverse = (1 / np.where(scale > 0, scale, 1)).astype(matrix.dtype)
-    shift = shift.astype(matrix.dtype)
-    block = np.empty((min(n, _BLOCK_ROWS), p), np.float32)
-    products = np.zeros((references.shape[1], p))
-    sums, squares = np.zeros(p), np.zeros(p)
+def _columns_standardised(screen: np.ndarray) -> np.ndarray:
+    """(r, p) columns centred and scaled to unit norm; NaN if constant."""
+    columns = screen.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for start in range(0, n, _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            centred = matrix[rows] - shift
-            part = np.multiply(centred, inverse, out=block[: len(centred)], casting="same_kind")
-            products += references[rows].T @ part
-            sums += part.sum(axis=0)
-            squares += np.einsum("ij,ij->j", part, part)
-        return products / np.sqrt(squares - sums**2 / n)
+        columns -= columns.mean(axis=0)
+        columns /= np.abs(columns).max(axis=0)  # so that squares neither overflow nor vanish
+        return columns / np.sqrt(np.einsum("ij,ij->j", columns, columns))
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
@@ -202,23 +184,31 @@ def _same_order(
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 0 … n-1 along the first axis, ties averaged, as float64.
+    """Ranks 0 … n-1 along the first axis, ties averaged, as float64; values (n,) or (n, p).
 
     As scipy.stats.rankdata less 1, without importing scipy.stats, which takes most of a second.
     """
-    order = np.argsort(values, axis=0)
-    ordered = np.take_along_axis(values, order, axis=0)
-    n = len(values)
-    place = np.arange(n).reshape(-1, *[1] * (values.ndim - 1))
+    columns = values.reshape(len(values), -1)
+    order = np.argsort(columns, axis=0)
+    ordered = np.take_along_axis(columns, order, axis=0)
+    place = np.arange(len(values), dtype=float)[:, None]
     differs = ordered[1:] != ordered[:-1]
-    first, last = np.zeros(values.shape, np.int64), np.full(values.shape, n - 1)
-    first[1:] = np.where(differs, place[1:], 0)
-    last[:-1] = np.where(differs, place[:-1], n - 1)
-    np.maximum.accumulate(first, axis=0, out=first)
-    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=0)
-    return ranks
+    ranks = np.empty(columns.shape)
+    np.put_along_axis(ranks, order, place, axis=0)
+    tied = np.flatnonzero(~differs.all(axis=0))  # few columns, as a rule
+    if len(tied):
+        first, last = (
+            np.zeros((len(values), len(tied))),
+            np.full((len(values), len(tied)), place[-1]),
+        )
+        first[1:] = np.where(differs[:, tied], place[1:], 0)
+        last[:-1] = np.where(differs[:, tied], place[:-1], place[-1])
+        np.maximum.accumulate(first, axis=0, out=first)
+        last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
+        average = np.empty(first.shape)
+        np.put_along_axis(average, order[:, tied], (first + last) / 2, axis=0)
+        ranks[:, tied] = average
+    return ranks.reshape(values.shape)
 
 
 def _one_class_each(

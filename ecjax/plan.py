@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, lbfgs, subsets
+from ecjax import cost, engine, folds, host, lbfgs, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
 from ecjax.gram import keeps_moments
@@ -94,6 +94,7 @@ class Plan:
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
       hat: those of them that take the hat route of ridge regression, whatever the chunk.
+      on_host: whether ridge's Gram route runs on the host's BLAS.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
       operations: floating-point operations, logistic fits at an assumed number of steps.
     """
@@ -103,6 +104,7 @@ class Plan:
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
     hat: tuple[frozenset[tuple[int, ...]], ...]
+    on_host: bool
     at_once: int
     fits_at_once: int
     operations: float
@@ -117,6 +119,7 @@ class Plan:
             gram=gram,
             hat=hat,
             classes=tuple(len(task.classes) for task in sample.classification),
+            on_host=self.on_host,
             predictions=predictions,
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
@@ -174,9 +177,10 @@ def make_plan(
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     budget = memory_budget(settings, device)
+    on_host = device.platform == "cpu"
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
     hat = tuple(
-        _hat_subsets(sample, sets, settings, route)
+        _hat_subsets(sample, sets, settings, route, on_host)
         for sample, sets in zip(samples, wanted, strict=True)
     )
 
@@ -184,7 +188,7 @@ def make_plan(
         sample = samples[piece.sample]
         beside = (at_once, fits_at_once)
         return _memory(
-            sample, piece, hat[piece.sample], settings.folds, beside, settings.predictions
+            sample, piece, hat[piece.sample], settings.folds, beside, on_host, settings.predictions
         )
 
     if sum(bytes_of(piece) for piece in whole) <= budget:
@@ -194,9 +198,9 @@ def make_plan(
             (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
         )
     operations = sum(
-        _operations(samples[p.sample], p, hat[p.sample], settings.folds) for p in whole
+        _operations(samples[p.sample], p, hat[p.sample], settings.folds, on_host) for p in whole
     )
-    return Plan(samples, chunks, assigned, wanted, hat, at_once, fits_at_once, operations)
+    return Plan(samples, chunks, assigned, wanted, hat, on_host, at_once, fits_at_once, operations)
 
 
 def memory_budget(settings: Settings, device: jax.Device) -> float:
@@ -225,7 +229,7 @@ def _parts(lattice: subsets.Lattice, piece: Piece, hat: frozenset):
 
 
 def _hat_subsets(
-    sample: Sample, wanted, settings: Settings, route: str
+    sample: Sample, wanted, settings: Settings, route: str, on_host: bool
 ) -> frozenset[tuple[int, ...]]:
     """The subsets that take the hat route; decided for the whole run, so that chunks agree."""
     t = sample.regression_targets
@@ -233,7 +237,9 @@ def _hat_subsets(
         return frozenset()
     lattice = _lattice(sample, wanted)
     if route == "cheaper":
-        _, members = cost.share_out(lattice, sample.rows, t, settings.folds, settings.seeds)
+        _, members = cost.share_out(
+            lattice, sample.rows, t, settings.folds, settings.seeds, on_host
+        )
     else:
         members = range(len(wanted))
     return frozenset(wanted[i] for i in members)
@@ -271,6 +277,7 @@ def _memory(
     hat: frozenset,
     k: int,
     beside: tuple[int, int],
+    on_host: bool,
     predictions: bool,
 ) -> float:
     """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
@@ -284,18 +291,22 @@ def _memory(
     widest = max(sum(widths[i] for i in subset) for subset in piece.subsets)
     t = sample.regression_targets
     inputs = sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
-    working = 3 * n * p * FLOAT
+    gram, part = _parts(_lattice(sample, piece.subsets), piece, hat)
+    compiled = part is not None or sample.classification or not on_host
+    working = 3 * n * p * FLOAT if compiled else 0.0
     outputs = 0.0
     if t:
-        h = -(-n // k)
-        kept = k * p * p if keeps_moments(p, k, n) else 0
-        working += kept * FLOAT
-        fold = h * p + 8 * p * p + 3 * s * p * t + 3 * h * s * t
-        working += fold * at_once * FLOAT
-        _, part = _parts(_lattice(sample, piece.subsets), piece, hat)
+        h, q = -(-n // k), p + t
+        kept = k * q * q if keeps_moments(q, k, n) else 0
+        fold = h * q + 8 * q * q + 3 * s * p * t + 3 * h * s * t
+        beside = at_once
+        if on_host and gram is not None:
+            working += inputs + n * q * FLOAT  # its own copy of the input, standardised
+            beside = host.available_cores()
+        working += (kept + fold * beside) * FLOAT
         if part is not None:
             working += _hat_memory(part, n, t, k, at_once)
-        outputs += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
+        outputs += (r * s * k * t + (5 * r * s * n * t if predictions else 0)) * FLOAT
     for task in sample.classification:
         c = len(task.classes)
         b = r * (k + fits_at_once)
@@ -322,7 +333,7 @@ def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) ->
 LOGISTIC_STEPS = 60  # pairs of matrix products that a fit is assumed to take
 
 
-def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int) -> float:
+def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int, on_host: bool) -> float:
     """Floating-point operations of a piece."""
     n, r = sample.rows, len(piece.seeds)
     widths = [x.shape[1] for x in sample.blocks]
@@ -331,7 +342,7 @@ def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int) -> float:
     operations = 0.0
     if t:
         parts = _parts(_lattice(sample, piece.subsets), piece, hat)
-        operations += cost.ridge_cost(*parts, n, t, k, r).operations
+        operations += cost.ridge_cost(*parts, n, t, k, r, on_host).operations
     for task in sample.classification:
         c = len(task.classes)
         steps = 4 * n * k * c * of_subset * LOGISTIC_STEPS * 2  # as much again beside the products

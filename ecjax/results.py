@@ -16,6 +16,9 @@ from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums
 
 Frames = dict[str, pd.DataFrame]
+Columns = dict[str, np.ndarray]
+# Of columns with nulls.
+DTYPES = {"target": "str", "best_single": "str", "reason": "str", "converged": "boolean"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ class TaskResult:
 
 def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
     """The tables `scores`, `folds`, `index`, `targets` and, if asked for, `predictions`."""
-    parts: dict[str, list[pd.DataFrame]] = {
+    parts: dict[str, list[Columns]] = {
         "scores": [], "folds": [], "index": [], "targets": [], "predictions": []
     }  # fmt: skip
     for result in results:
@@ -85,16 +88,34 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         if predictions:
             parts["predictions"].append(_prediction_rows(result))
     if not parts["targets"]:
-        parts["targets"].append(_score_rows(results[0], results[0].scores()[0], "").iloc[:0])
+        empty = _score_rows(results[0], results[0].scores()[0], "")
+        parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
-    frames = {key: pd.concat(frames, ignore_index=True) for key, frames in parts.items()}
+    frames = {key: _frame(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], list(results[0].setting))
     return frames
 
 
-def _with_setting(columns: dict[str, Any], result: TaskResult) -> pd.DataFrame:
-    return pd.DataFrame({**columns, **result.setting})
+def _with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
+    """The columns and the swept keys as arrays of one length; single values are repeated."""
+    columns = {**columns, **result.setting}
+    rows = len(columns["subset"])
+    return {
+        name: np.full(rows, values) if np.ndim(values) == 0 else np.asarray(values)
+        for name, values in columns.items()
+    }
+
+
+def _frame(parts: Sequence[Columns]) -> pd.DataFrame:
+    """The parts below each other, as one frame: to make many and join them takes longer."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return pd.DataFrame(
+        {
+            name: pd.array(values, dtype=DTYPES[name]) if name in DTYPES else values
+            for name, values in columns.items()
+        }
+    )
 
 
 def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
@@ -102,7 +123,7 @@ def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
     return np.where(np.isnan(values), reason or None, None)
 
 
-def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> pd.DataFrame:
+def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> Columns:
     per_seed = scores.fold.mean(2)  # (r, s)
     score = per_seed.mean(0)
     s = len(result.subsets)
@@ -126,7 +147,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
     return _with_setting(columns, result)
 
 
-def _fold_rows(result: TaskResult, scores: Scores) -> pd.DataFrame:
+def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     r, s, k = scores.fold.shape
     seed, subset, fold = (axis.ravel() for axis in np.indices((r, s, k)))
     n_test = np.array([np.bincount(row, minlength=k) for row in result.fold_of_row])
@@ -145,22 +166,22 @@ def _fold_rows(result: TaskResult, scores: Scores) -> pd.DataFrame:
     if result.task.kind == "classification":
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
-    columns |= {"gradient_norm": norm, "converged": pd.array(converged, dtype="boolean")}
+    columns |= {"gradient_norm": norm, "converged": converged}
     return _with_setting(columns, result)
 
 
-def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> pd.DataFrame:
+def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> Columns:
     index = complementarity.index_of(scores, result.subsets)
     m = len(index.subset)
     undefined = np.full(m, np.nan)
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
-        "target": pd.array([target] * m, dtype="str"),
+        "target": np.full(m, target, object),
         "subset": result.names[index.subset],
         "metric": scores.metric,
         "score": index.score,
-        "best_single": pd.array(best, dtype="str"),
+        "best_single": best,
         "best_single_share": undefined,
         "best_single_score": index.best_single_score,
         "eci": index.eci,
@@ -169,7 +190,7 @@ def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> pd.Da
         "eci_high": undefined,
         "p_value": index.p_value,
         "p_adjusted": undefined,
-        "reason": pd.array([reason or None for reason in index.reason], dtype="str"),
+        "reason": np.array([reason or None for reason in index.reason], object),
     }
     return _with_setting(columns, result)
 
@@ -190,7 +211,7 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
     return index
 
 
-def _prediction_rows(result: TaskResult) -> pd.DataFrame:
+def _prediction_rows(result: TaskResult) -> Columns:
     """Row × subset × target (or class) × seed."""
     task = result.task
     if task.kind == "classification":

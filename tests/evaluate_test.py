@@ -197,7 +197,7 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
     )
     largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
     need = max(
-        plan_module._memory(sample, largest, hat, 4, (1, 5), True)
+        plan_module._memory(sample, largest, hat, 4, (1, 5), True, True)
         for sample, hat in zip(plan.samples, plan.hat, strict=True)
     )
     cut, chunks = pieces_of(
@@ -251,7 +251,7 @@ def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
     (sample,) = plan_module.group_samples(align_arrays(embeddings, tasks))
     fused = plan_module.Piece(0, (0,), ((0, 1),))
-    budget = 1.001 * plan_module._memory(sample, fused, frozenset(), 4, (1, 5), False) / 2**30
+    budget = 1.001 * plan_module._memory(sample, fused, frozenset(), 4, (1, 5), True, False) / 2**30
     for tolerance in BOUNDS:
         cut, chunks = pieces_of(
             monkeypatch, embeddings, tasks, folds=4, logistic_tolerance=tolerance,

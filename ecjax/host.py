@@ -1,0 +1,251 @@
+"""Ridge regression of all subsets on a CPU: the Gram route of the engine on the host's BLAS.
+
+The same elimination as `ridge.lattice_solve`, depth first and in place, one fold on each core. It
+takes the place of the compiled one on a CPU because XLA's products there reach two thirds of the
+rate of BLAS, do not know symmetric ones, and wait for each other's threads on small matrices.
+
+One symmetric matrix holds all moments: with Z = [X Y], centred columns beside centred targets, it
+is ZᵀZ less the held-out rows' and less the mean of the others. Its last rows, those of the targets,
+become L⁻¹XᵀY as the columns before them are eliminated.
+
+Axes: n rows, p columns, t targets, q = p + t, r seeds, k folds, h held-out rows, s subsets.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ecjax import blas
+from ecjax.gram import keeps_moments, standardise
+from ecjax.subsets import Lattice
+
+CHUNK = 64  # columns standardised at a time, so that they stay in the cache
+PANEL = 128  # columns of a product or of a factorisation's step
+
+
+class HeldOut(NamedTuple):
+    """What ridge fits leave on rows that took no part in them, of targets in standard deviations.
+
+    Attributes:
+      squared_error: (r, k, s, t) sums over each fold's rows.
+      residuals: (r, k, h, s, t), zeros in the padding; (r, k, 0, s, t) where nobody asked.
+    """
+
+    squared_error: np.ndarray
+    residuals: np.ndarray
+
+
+def fit(
+    blocks: Sequence[np.ndarray],
+    y: np.ndarray,
+    held_out: np.ndarray,
+    ridge_lambda: np.ndarray,
+    lattice: Lattice,
+    residuals: bool,
+) -> HeldOut:
+    """Fits every subset to the training rows of every fold and seed.
+
+    Args:
+      blocks: (n, p_m) of each embedding of the lattice, in its order, as stored.
+      y: (n, t).
+      held_out: (r, k, h) as `folds.Folds`.
+      ridge_lambda: () penalty, on the scale of the Gram matrix of standardised columns.
+      residuals: whether they are kept.
+    """
+    r, k, h = held_out.shape
+    n, t = y.shape
+    s = len(lattice.subsets)
+    found = HeldOut(np.empty((r, k, s, t)), np.zeros((r, k, h if residuals else 0, s, t)))
+    cores = available_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        z = _standardised(pool, [*blocks, y])
+        kept = None
+        if r == 1 and keeps_moments(z.shape[1], k, n):
+            kept = _fold_grams(pool, z, held_out[0])
+            total = _sum(pool, kept)
+        else:
+            total = _gram(pool, z)
+
+        def lane(jobs) -> None:
+            state = np.empty_like(total)  # room for the moments of the training rows
+            for seed, fold in jobs:
+                rows = held_out[seed, fold]
+                held = z[rows[rows < n]]
+                if kept is None:
+                    np.copyto(state, total)
+                    blas.subtract_gram(state, held)
+                else:
+                    np.subtract(total, kept[fold], out=state)
+                left = _fold(held, state, n, float(ridge_lambda), lattice)
+                found.squared_error[seed, fold] = np.einsum("hst,hst->st", left, left)
+                if residuals:
+                    found.residuals[seed, fold, : len(held)] = left
+
+        jobs = list(itertools.product(range(r), range(k)))
+        list(pool.map(lane, [jobs[i::cores] for i in range(cores)]))
+    return found
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _standardised(pool, blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks side by side as (n, q) z-scores."""
+    widths = [block.shape[1] for block in blocks]
+    z = np.empty((len(blocks[0]), sum(widths)))
+    starts = itertools.accumulate(widths, initial=0)
+    chunks = [
+        (z[:, start + a : start + min(a + CHUNK, width)], block[:, a : a + CHUNK])
+        for start, block, width in zip(starts, blocks, widths, strict=False)
+        for a in range(0, width, CHUNK)
+    ]
+
+    def one(chunk) -> None:
+        place, columns = chunk
+        place[...] = standardise(columns.astype(float), np)[0]
+
+    list(pool.map(one, chunks))
+    return z
+
+
+def _gram(pool, z: np.ndarray) -> np.ndarray:
+    """(q, q) lower triangle of zᵀz, a panel of rows at a time: no sum depends on the cores."""
+    q = z.shape[1]
+    gram = np.empty((q, q))
+
+    def panel(start: int) -> None:
+        stop = min(start + PANEL, q)
+        blas.multiply(z[:, start:stop], z[:, :stop], gram[start:stop, :stop], transpose_a=True)
+
+    list(pool.map(panel, reversed(range(0, q, PANEL))))
+    return gram
+
+
+def _fold_grams(pool, z: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """(k, q, q) moments of the rows of each fold."""
+    n, q = z.shape
+    grams = np.empty((len(folds), q, q))
+    list(pool.map(lambda i: blas.gram(z[folds[i][folds[i] < n]], grams[i]), range(len(folds))))
+    return grams
+
+
+def _sum(pool, grams: np.ndarray) -> np.ndarray:
+    """(q, q) sum over the first axis."""
+    total = np.empty(grams.shape[1:])
+
+    def panel(start: int) -> None:
+        rows = slice(start, start + PANEL)
+        np.sum(grams[:, rows], axis=0, out=total[rows])
+
+    list(pool.map(panel, range(0, len(total), PANEL)))
+    return total
+
+
+def _fold(held, state, n: int, ridge_lambda: float, lattice: Lattice) -> np.ndarray:
+    """Residuals (h, s, t) of the held-out rows (h, q); state (q, q) is the others', used up."""
+    p, s = lattice.starts[-1], len(lattice.subsets)
+    q = len(state)
+    count = n - len(held)
+    mean = -held.sum(axis=0) / count  # of the training rows: all rows together have mean zero
+    blas.subtract_gram(state, (mean * np.sqrt(count))[None])
+    state.flat[: p * (q + 1) : q + 1] += ridge_lambda
+    weights = np.zeros((p, s * (q - p)))
+    order, branches = walk(lattice)
+    _eliminate(state, weights, branches, lattice.starts, 0)
+    left = np.tile(held[:, p:] - mean[p:], s)
+    blas.multiply(held[:, :p], weights, left, subtract=True)
+    left += mean[:p] @ weights
+    return left.reshape(len(held), s, q - p)[:, order]
+
+
+class Branch(NamedTuple):
+    """Subsets that begin with the same blocks.
+
+    Attributes:
+      block: the last of those blocks.
+      first, last: the subsets, in the order of the walk: first, …, last − 1.
+      branches: those of them that go on, by the next block.
+    """
+
+    block: int
+    first: int
+    last: int
+    branches: tuple[Branch, ...]
+
+
+@functools.cache
+def walk(lattice: Lattice) -> tuple[np.ndarray, tuple[Branch, ...]]:
+    """The lattice as a tree; where each subset comes in the walk, and the root's branches."""
+    walk = sorted(range(len(lattice.subsets)), key=lambda i: lattice.subsets[i])
+    subsets = [lattice.subsets[i] for i in walk]
+
+    def branches(first: int, last: int, depth: int) -> tuple[Branch, ...]:
+        if first < last and len(subsets[first]) == depth:
+            first += 1  # the subset that ends here
+        found = []
+        for block, group in itertools.groupby(range(first, last), key=lambda i: subsets[i][depth]):
+            low, *rest = group
+            high = rest[-1] + 1 if rest else low + 1
+            found.append(Branch(block, low, high, branches(low, high, depth + 1)))
+        return tuple(found)
+
+    return np.argsort(walk), branches(0, len(subsets), 0)
+
+
+def every(branches: Sequence[Branch]) -> Iterator[Branch]:
+    """These branches and all that grow from them."""
+    for branch in branches:
+        yield branch
+        yield from every(branch.branches)
+
+
+def _eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -> None:
+    """Solves all subsets of these branches.
+
+    state (q - start, q - start) covers the columns from `start` on and the targets, and is used up.
+    weights (p, s·t) are set in the rows from `start` on.
+    """
+    t = state.shape[0] + start - starts[-1]
+    # The branch whose block comes first goes last, and may then work in place.
+    for branch in reversed(branches):
+        begin, stop = starts[branch.block], starts[branch.block + 1]
+        a, b = begin - start, stop - start
+        factor, later = state[a:, a:b], state[b:, b:]
+        if branch is not branches[0] or a:
+            factor, later = factor.copy(), later.copy() if branch.branches else later
+        _factor(factor)
+        triangle, below, targets = factor[: b - a], factor[b - a : -t], factor[-t:]
+        own = slice(branch.first * t, branch.last * t)
+        block = weights[begin:stop, own]
+        block[...] = np.tile(targets.T, branch.last - branch.first)
+        if branch.branches:
+            blas.subtract_outer(later, factor[b - a :])
+            _eliminate(later, weights, branch.branches, starts, stop)
+            blas.multiply(below, weights[stop:, own], block, transpose_a=True, subtract=True)
+        blas.solve_transposed(triangle, block)
+
+
+def _factor(columns: np.ndarray) -> None:
+    """columns (w + m, w): the top becomes its Cholesky factor L, the m rows below times L⁻ᵀ.
+
+    By parts whose inverses are taken, because a product runs at twice a triangular solve's rate.
+    """
+    w = columns.shape[1]
+    for a in range(0, w, PANEL):
+        b = min(a + PANEL, w)
+        blas.cholesky(columns[a:b, a:b])
+        inverse = columns[a:b, a:b].copy()
+        blas.invert(inverse)
+        below = columns[b:, a:b]
+        blas.multiply_transposed(below, inverse)
+        if b < w:
+            blas.multiply(below, below[: w - b], columns[b:, b:], transpose_b=True, subtract=True)
