@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, logistic, ridge
+from ecjax import gram, hat, logistic, refine, ridge
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
@@ -29,12 +29,15 @@ class Program:
       lattice: subsets and order of elimination.
       gram, hat: the subsets whose ridge fits come from the moments of each fold's training rows,
         and those whose residuals come from the whole table's hat matrix; together all of them.
+        In float32 all are in `gram`.
       classes: number of classes of each classification task.
       predictions: whether out-of-fold predictions of every row are returned.
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
         should fit, all folds on a GPU.
-      dtype: of the arithmetic.
+      dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
+        refined in float64. Logistic fits are the same under both: steps in float32 as far as that
+        carries, gradients measured and fits finished in float64.
     """
 
     lattice: Lattice
@@ -81,12 +84,14 @@ def study(
 
 
 def _sample(program: Program, sample: SampleData, penalties: Penalties) -> SampleSums:
-    dtype = program.dtype
-    x = jnp.concatenate([block.astype(dtype) for block in sample.blocks], axis=1)
-    z, _ = gram.standardise(x)
-    regression = None
+    refined = program.dtype == "float32"
+    regression = z = None
+    if sample.labels or not refined:  # with regression alone, no float64 copy of the table
+        x = jnp.concatenate([block.astype(float) for block in sample.blocks], axis=1)
+        z, _ = gram.standardise(x)
     if sample.y.shape[1]:
-        regression = _regression(program, z, sample.y.astype(dtype), sample.held_out, penalties)
+        table = refine.table_of(sample.blocks) if refined else z
+        regression = _regression(program, table, sample.y.astype(float), sample.held_out, penalties)
     classification = tuple(
         _classification(program, z, labels, classes, sample.held_out, penalties)
         for labels, classes in zip(sample.labels, program.classes, strict=True)
@@ -94,16 +99,17 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
     return SampleSums(regression, classification)
 
 
-def _regression(program, z, y, held_out, penalties) -> RegressionSums:
+def _regression(program, table, y, held_out, penalties) -> RegressionSums:
+    """table: (n, p) standardised columns or, in float32, a `refine.Table`."""
     n, t = y.shape
     s = len(program.lattice.subsets)
     r, k, h = held_out.shape
     scaled, scale = gram.standardise(y)
     routes, members = [], []
-    for part, route in ((program.gram, _gram_route), (program.hat, _hat_route)):
+    of_gram = _refined_route if program.dtype == "float32" else _gram_route
+    for part, route in ((program.gram, of_gram), (program.hat, _hat_route)):
         if part is not None:
-            columns = program.lattice.columns(part.blocks)
-            own = z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
+            own = _columns_of(program.lattice, part, table)
             routes.append(route(part.lattice, program.at_once, own, scaled, penalties.ridge_lambda))
             members.extend(part.members)
     back = np.argsort(members)
@@ -122,14 +128,14 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
             residuals = jnp.concatenate([solve(i) for solve in solvers], axis=1)[:, back]
             error = jnp.where(inside[:, None, None], residuals, 0)
             predictions = yh[:, None] - residuals if program.predictions else None
-            return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(z.dtype), predictions
+            return (error**2).sum(0), _spread(yh, inside), inside.sum().astype(y.dtype), predictions
 
         return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
 
     error, spread, count, predicted = lax.map(seed, held_out)
     if program.predictions:
         own_units = predicted.reshape(r, k, h, s, t) * scale + y.mean(0)
-        empty = jnp.zeros((r, n, s, t), z.dtype)
+        empty = jnp.zeros((r, n, s, t), y.dtype)
         seed = jnp.arange(r)[:, None, None]
         predicted = empty.at[seed, held_out].set(own_units, mode="drop").transpose(0, 2, 1, 3)
     return RegressionSums(
@@ -140,6 +146,14 @@ def _regression(program, z, y, held_out, penalties) -> RegressionSums:
         scale,
         predicted,
     )
+
+
+def _columns_of(lattice: Lattice, part: Part, table):
+    """The table's columns that a part's subsets hold."""
+    if isinstance(table, refine.Table):
+        return refine.part_of(table, part.blocks)
+    columns = lattice.columns(part.blocks)
+    return table if len(columns) == table.shape[1] else table[:, np.array(columns, int)]
 
 
 def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_lambda: Array):
@@ -167,6 +181,18 @@ def _gram_route(lattice: Lattice, at_once: int, z: Array, scaled: Array, ridge_l
             return y[:, None] - predicted
 
         return residuals
+
+    return seed
+
+
+def _refined_route(
+    lattice: Lattice, at_once: int, table: refine.Table, scaled: Array, ridge_lambda: Array
+):
+    """The same as of `_gram_route`, from float32 moments and factors; NaN if not converged."""
+
+    def seed(folds: Array):
+        fits = refine.fit(table, scaled, folds, ridge_lambda, lattice, at_once)
+        return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i)
 
     return seed
 
