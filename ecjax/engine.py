@@ -90,7 +90,7 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
         x = jnp.concatenate([block.astype(float) for block in sample.blocks], axis=1)
         z, _ = gram.standardise(x)
     if sample.y.shape[1]:
-        table = refine.table_of(sample.blocks) if refined else z
+        table = refine.table_of(sample.blocks, program.at_once) if refined else z
         regression = _regression(program, table, sample.y.astype(float), sample.held_out, penalties)
     classification = tuple(
         _classification(program, z, labels, classes, sample.held_out, penalties)
@@ -192,7 +192,7 @@ def _refined_route(
 
     def seed(folds: Array):
         fits = refine.fit(table, scaled, folds, ridge_lambda, lattice, at_once)
-        return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i)
+        return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i, at_once)
 
     return seed
 

@@ -95,10 +95,10 @@ def test_every_fold_of_every_subset_equals_scikit_learn(make, n, widths, t, fold
 
 def test_rows_in_several_chunks_equal_scikit_learn(monkeypatch):
     """Chunks that divide neither the rows nor a fold's."""
-    monkeypatch.setattr(refine, "MOST_ROWS", 16)
+    monkeypatch.setattr(refine, "CACHED_ROWS", 16)
     rng = np.random.default_rng(4)
     embeddings = normal(rng, 119, [7, 4])
-    assert refine._chunk_rows(119, 1) == 15
+    assert refine._chunk_rows(119, 1, 1) == 15
     assert_matches_reference(embeddings, targets_of(rng, embeddings, 2), 3, 1.0)
 
 
