@@ -60,7 +60,7 @@ def _define(command: str) -> flags.FlagValues:
         add(flags.DEFINE_float, "logistic_tolerance", tolerance, "Largest gradient norm.")
         add(flags.DEFINE_list, "subsets", [], "Wanted sets, e.g. a+b,a+b+c; default: all.")
         add(flags.DEFINE_integer, "max_subset_size", 0, "Largest number of models; 0: no cap.")
-        add(flags.DEFINE_string, "precision", defaults.precision, "auto or float64.")
+        add(flags.DEFINE_string, "precision", defaults.precision, "auto, float64 or float32.")
         add(flags.DEFINE_bool, "predictions", False, "Also write out-of-fold predictions.")
     return values
 

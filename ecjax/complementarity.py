@@ -79,8 +79,10 @@ def index_of(scores: Scores, subsets: Sequence[tuple[int, ...]]) -> Index:
     eci = complementarity_index(score[fused], best_score, perfect)
     eci_pooled = complementarity_index(scores.loss[fused], best_loss, 0.0)
     perfect_single = (best_score == perfect) | (best_loss == 0)
+    # A reason of the scores is one of this set only if its scores or its members' are undefined.
+    undefined = np.isnan(score[fused]) | np.isnan(best_score)
     reasons = [
-        scores.reason or (PERFECT_SINGLE if is_perfect else reason)
-        for is_perfect, reason in zip(perfect_single, test_reasons, strict=True)
+        scores.reason if lacking and scores.reason else PERFECT_SINGLE if is_perfect else reason
+        for lacking, is_perfect, reason in zip(undefined, perfect_single, test_reasons, strict=True)
     ]
     return Index(fused, best, score[fused], best_score, eci, eci_pooled, p_value, reasons)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host, logistic, ridge
+from ecjax import gram, hat, host, logistic, refine, ridge
 from ecjax.host import HeldOut
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
@@ -30,13 +30,16 @@ class Program:
       lattice: subsets and order of elimination.
       gram, hat: the subsets whose ridge fits come from the moments of each fold's training rows,
         and those whose residuals come from the whole table's hat matrix; together all of them.
+        In float32 all are in `gram`.
       classes: number of classes of each classification task.
       on_host: whether the Gram route runs on the host's BLAS (a CPU's own; see `host`).
       predictions: whether out-of-fold predictions of every row are returned.
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
         should fit, all folds on a GPU.
-      dtype: of the arithmetic.
+      dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
+        refined in float64. Logistic fits are the same under both: steps in float32 as far as that
+        carries, gradients measured and fits finished in float64.
     """
 
     lattice: Lattice
@@ -84,12 +87,14 @@ def study(
 
 
 def _sample(program: Program, sample: SampleData, penalties: Penalties) -> SampleSums:
-    dtype = program.dtype
-    x = jnp.concatenate([block.astype(dtype) for block in sample.blocks], axis=1)
-    z, _ = gram.standardise(x)
-    regression = None
+    refined = program.dtype == "float32"
+    regression = z = None
+    if sample.labels or not refined:  # with regression alone, no float64 copy of the table
+        x = jnp.concatenate([block.astype(float) for block in sample.blocks], axis=1)
+        z, _ = gram.standardise(x)
     if sample.y.shape[1]:
-        regression = _regression(program, sample, z, penalties.ridge_lambda)
+        table = refine.table_of(sample.blocks, program.at_once) if refined else z
+        regression = _regression(program, sample, table, penalties.ridge_lambda)
     classification = tuple(
         _classification(program, z, labels, classes, sample.held_out, penalties)
         for labels, classes in zip(sample.labels, program.classes, strict=True)
@@ -97,15 +102,17 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
     return SampleSums(regression, classification)
 
 
-def _regression(program: Program, sample: SampleData, z: Array, ridge_lambda) -> RegressionSums:
-    y, held_out = sample.y.astype(program.dtype), sample.held_out
+def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> RegressionSums:
+    """table: (n, p) standardised columns or, in float32, a `refine.Table`."""
+    y, held_out = sample.y.astype(float), sample.held_out
     n, t = y.shape
     scaled, scale = gram.standardise(y)
     by_gram = _host_route if program.on_host else _gram_route
+    by_gram = _refined_route if program.dtype == "float32" else by_gram
     found, members = [], []
     for part, route in ((program.gram, by_gram), (program.hat, _hat_route)):
         if part is not None:
-            found.append(route(program, part, sample, z, scaled, ridge_lambda))
+            found.append(route(program, part, sample, table, scaled, ridge_lambda))
             members.extend(part.members)
     back = np.argsort(members)
     error = jnp.concatenate([one.squared_error for one in found], axis=2)[:, :, back]
@@ -122,7 +129,7 @@ def _regression(program: Program, sample: SampleData, z: Array, ridge_lambda) ->
         residuals = jnp.concatenate([one.residuals for one in found], axis=3)[:, :, :, back]
         own_units = (yh[:, :, :, None] - residuals) * scale + y.mean(0)
         r, s = len(held_out), len(program.lattice.subsets)
-        empty = jnp.zeros((r, n, s, t), z.dtype)
+        empty = jnp.zeros((r, n, s, t), y.dtype)
         seed = jnp.arange(r)[:, None, None]
         predictions = empty.at[seed, held_out].set(own_units, mode="drop").transpose(0, 2, 1, 3)
     return RegressionSums(
@@ -158,7 +165,7 @@ def _host_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
         jax.ShapeDtypeStruct((*dims, 2), np.uint32) for dims in ((r, k, *shape[3:]), shape)
     )
     words = jax.pure_callback(fit, shapes, *map(_words, arguments))
-    return HeldOut(*(lax.bitcast_convert_type(w, program.dtype) for w in words))
+    return HeldOut(*(lax.bitcast_convert_type(w, scaled.dtype) for w in words))
 
 
 def _words(x: Array) -> Array:
@@ -195,6 +202,18 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
         return residuals
 
     return _over_folds(program, sample.held_out, n, seed)
+
+
+def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
+    """The same from float32 moments and factors; NaN where not converged."""
+    table = refine.part_of(table, part.blocks)
+    at_once = program.at_once
+
+    def seed(folds: Array):
+        fits = refine.fit(table, scaled, folds, ridge_lambda, part.lattice, at_once)
+        return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i, at_once)
+
+    return _over_folds(program, sample.held_out, len(scaled), seed)
 
 
 def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):

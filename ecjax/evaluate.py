@@ -23,6 +23,7 @@ from ecjax.arrays import align_arrays
 from ecjax.errors import UsageError
 from ecjax.notes import Note
 from ecjax.plan import Piece, Plan, make_plan
+from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
 from ecjax.results import TaskResult, build_frames
 from ecjax.settings import Settings, from_arguments, sweep
@@ -132,7 +133,7 @@ class Run:
         if out is not None:
             fingerprint = self.fingerprint()
             store.check_directory(out, fingerprint)
-        self.progress.say(f"{device_text(device)}, float64")
+        self.progress.say(f"{device_text(device)}, {self.precision()}")
         results: list[TaskResult] = []
         known: dict[tuple, TaskResult] = {}
         timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
@@ -152,6 +153,11 @@ class Run:
             store.write_results(out, result.tables, manifest)
         return result
 
+    def precision(self) -> str:
+        """What is computed in, "float64" or "float32"."""
+        device = find_device(self.settings.require_platform)
+        return resolve(self.settings.precision, device.platform, device.device_kind)
+
     def fingerprint(self) -> dict[str, Any]:
         """What makes this study this one; results of another may not share its directory."""
         return {
@@ -162,7 +168,7 @@ class Run:
             "split": self.settings.split,
             "folds": list(self.swept.get("folds", [self.settings.folds])),
             "penalty": self.settings.penalty,
-            "precision": "float64",
+            "precision": self.precision(),
         }
 
     def notes(self) -> list[Note]:
@@ -180,7 +186,7 @@ class Run:
             | {"python": platform.python_version()},
             "git_commit": _git_commit(),
             "device": device_text(device),
-            "precision": "float64",
+            "precision": self.precision(),
             "study": fingerprint or {},
             "arguments": dataclasses.asdict(self.settings),
             "swept": swept,
@@ -222,7 +228,7 @@ def compute(
     share = plan.operations / len(plan.chunks)
     for number, chunk in enumerate(plan.chunks, start=1):
         label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
-        programs = tuple(plan.program(piece, settings.predictions, "float64") for piece in chunk)
+        programs = tuple(plan.program(piece, settings.predictions) for piece in chunk)
         data = tuple(plan.data(piece) for piece in chunk)
 
         def call(programs=programs, data=data):

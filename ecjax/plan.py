@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, host, lbfgs, subsets
+from ecjax import cost, engine, folds, host, lbfgs, refine, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
 from ecjax.gram import keeps_moments
+from ecjax.precision import DeviceFacts, resolve
 from ecjax.settings import Settings
 
 GIB = 2**30
@@ -96,6 +97,7 @@ class Plan:
       hat: those of them that take the hat route of ridge regression, whatever the chunk.
       on_host: whether ridge's Gram route runs on the host's BLAS.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      precision: "float64" or "float32".
       operations: floating-point operations, logistic fits at an assumed number of steps.
     """
 
@@ -107,9 +109,10 @@ class Plan:
     on_host: bool
     at_once: int
     fits_at_once: int
+    precision: str
     operations: float
 
-    def program(self, piece: Piece, predictions: bool, dtype: str) -> engine.Program:
+    def program(self, piece: Piece, predictions: bool) -> engine.Program:
         """The static part of a piece."""
         sample = self.samples[piece.sample]
         lattice = _lattice(sample, piece.subsets)
@@ -123,7 +126,7 @@ class Plan:
             predictions=predictions,
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
-            dtype=dtype,
+            dtype=self.precision,
         )
 
     def data(self, piece: Piece) -> engine.SampleData:
@@ -154,11 +157,15 @@ def group_samples(tasks: Iterable[AlignedTask]) -> tuple[Sample, ...]:
 
 
 def make_plan(
-    tasks: Sequence[AlignedTask], settings: Settings, device: jax.Device, route: str = "cheaper"
+    tasks: Sequence[AlignedTask],
+    settings: Settings,
+    device: jax.Device | DeviceFacts,
+    route: str = "cheaper",
 ) -> Plan:
     """Plans one setting.
 
     Args:
+      device: that the plan is for; it need not be there.
       route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
 
     Raises:
@@ -177,8 +184,11 @@ def make_plan(
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     budget = memory_budget(settings, device)
-    on_host = device.platform == "cpu"
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
+    precision = resolve(settings.precision, device.platform, device.device_kind)
+    on_host = device.platform == "cpu" and precision == "float64"
+    if precision == "float32":
+        route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, settings, route, on_host)
         for sample, sets in zip(samples, wanted, strict=True)
@@ -187,9 +197,11 @@ def make_plan(
     def bytes_of(piece: Piece) -> float:
         sample = samples[piece.sample]
         beside = (at_once, fits_at_once)
-        return _memory(
-            sample, piece, hat[piece.sample], settings.folds, beside, on_host, settings.predictions
-        )
+        predictions = settings.predictions
+        if precision == "float32":
+            return _refined_memory(sample, piece, settings.folds, beside, predictions)
+        held = hat[piece.sample]
+        return _memory(sample, piece, held, settings.folds, beside, on_host, predictions)
 
     if sum(bytes_of(piece) for piece in whole) <= budget:
         chunks = (whole,)
@@ -198,12 +210,24 @@ def make_plan(
             (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
         )
     operations = sum(
-        _operations(samples[p.sample], p, hat[p.sample], settings.folds, on_host) for p in whole
+        _operations(samples[p.sample], p, hat[p.sample], settings.folds, on_host, precision)
+        for p in whole
     )
-    return Plan(samples, chunks, assigned, wanted, hat, on_host, at_once, fits_at_once, operations)
+    return Plan(
+        samples,
+        chunks,
+        assigned,
+        wanted,
+        hat,
+        on_host,
+        at_once,
+        fits_at_once,
+        precision,
+        operations,
+    )
 
 
-def memory_budget(settings: Settings, device: jax.Device) -> float:
+def memory_budget(settings: Settings, device: jax.Device | DeviceFacts) -> float:
     """Bytes that a call may use."""
     if settings.max_memory_gib:
         return settings.max_memory_gib * GIB
@@ -286,9 +310,7 @@ def _memory(
     """
     at_once, fits_at_once = beside
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
-    widths = [x.shape[1] for x in sample.blocks]
-    p = sum(widths)
-    widest = max(sum(widths[i] for i in subset) for subset in piece.subsets)
+    p = sum(x.shape[1] for x in sample.blocks)
     t = sample.regression_targets
     inputs = sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
     gram, part = _parts(_lattice(sample, piece.subsets), piece, hat)
@@ -307,6 +329,42 @@ def _memory(
         if part is not None:
             working += _hat_memory(part, n, t, k, at_once)
         outputs += (r * s * k * t + (5 * r * s * n * t if predictions else 0)) * FLOAT
+    return inputs + working + outputs + _class_memory(sample, piece, k, fits_at_once, predictions)
+
+
+def _refined_memory(
+    sample: Sample, piece: Piece, k: int, beside: tuple[int, int], predictions: bool
+) -> float:
+    """The same where ridge regression is float32 with refinement; see `refine`."""
+    at_once, fits_at_once = beside
+    n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
+    p = sum(x.shape[1] for x in sample.blocks)
+    t = sample.regression_targets
+    total = 2.0 * sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
+    if sample.classification:
+        total += 3 * n * p * FLOAT
+    if t:
+        lattice = _lattice(sample, piece.subsets)
+        blocks = zip(lattice.stages, lattice.widths, lattice.starts, strict=False)
+        factor = sum(len(stage.take) * width * (p - start) for stage, width, start in blocks)
+        h, columns = -(-n // k), k * s * t
+        chunk = min(n * (p + columns), refine.MOST_NUMBERS)
+        kept = k * p * p if keeps_moments(p, k, n) else p * p
+        fold = 6 * p * p + 3 * factor + 3 * h * s * t
+        total += (kept + fold * at_once + k * factor + 10 * p * columns + 4 * chunk) * FLOAT
+        total += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
+    return total + _class_memory(sample, piece, k, fits_at_once, predictions)
+
+
+def _class_memory(
+    sample: Sample, piece: Piece, k: int, fits_at_once: int, predictions: bool
+) -> float:
+    """Bytes of the classification tasks' fits and results."""
+    n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
+    widths = [x.shape[1] for x in sample.blocks]
+    p = sum(widths)
+    widest = max(sum(widths[i] for i in subset) for subset in piece.subsets)
+    working = outputs = 0.0
     for task in sample.classification:
         c = len(task.classes)
         b = r * (k + fits_at_once)
@@ -315,7 +373,7 @@ def _memory(
         blocks = 3 * c * widest * widest
         working += (fits + batch + blocks + 3 * n * widest + 2 * r * s * n * c) * FLOAT
         outputs += (r * s * n * c if predictions else 0) * FLOAT
-    return inputs + working + outputs
+    return working + outputs
 
 
 def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) -> float:
@@ -330,10 +388,13 @@ def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) ->
     return (n * growth + 3 * states + 3 * s * n * t + fold * at_once) * FLOAT
 
 
+REFINEMENTS = 2  # steps that a well-conditioned ridge system takes
 LOGISTIC_STEPS = 60  # pairs of matrix products that a fit is assumed to take
 
 
-def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int, on_host: bool) -> float:
+def _operations(
+    sample: Sample, piece: Piece, hat: frozenset, k: int, on_host: bool, precision: str
+) -> float:
     """Floating-point operations of a piece."""
     n, r = sample.rows, len(piece.seeds)
     widths = [x.shape[1] for x in sample.blocks]
@@ -343,6 +404,9 @@ def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int, on_host: b
     if t:
         parts = _parts(_lattice(sample, piece.subsets), piece, hat)
         operations += cost.ridge_cost(*parts, n, t, k, r, on_host).operations
+        if precision == "float32":
+            products = 4.0 * n * sum(widths) * k * len(piece.subsets) * t
+            operations += r * REFINEMENTS * products
     for task in sample.classification:
         c = len(task.classes)
         steps = 4 * n * k * c * of_subset * LOGISTIC_STEPS * 2  # as much again beside the products

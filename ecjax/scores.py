@@ -16,6 +16,7 @@ METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "log_loss"),
 }
 PERFECT = {"r2": 1.0, "mse": 0.0, "accuracy": 1.0, "balanced_accuracy": 1.0, "log_loss": 0.0}
+NOT_CONVERGED = "float32 did not converge; use --precision=float64 or a larger penalty"
 PRIMARY = {"regression": "r2", "classification": "accuracy"}
 
 
@@ -63,6 +64,9 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
         r2 = np.where(total > 0, 1 - weighted / total, np.nan)
     flat = np.argwhere(total[:, 0] == 0)
     reason = f"the target is constant in fold {flat[0, 1]}" if len(flat) else ""
+    # Only fits that refinement could not bring to float64's accuracy have no error.
+    failed = np.argwhere(np.isnan(error))
+    unfinished = f"{NOT_CONVERGED} (fold {failed[0, 2]})" if len(failed) else ""
 
     pooled_error = error.sum((2, 3))  # (r, s)
     rows = sums.count.sum(1)[:, None]
@@ -72,14 +76,14 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
             r2,
             1 - pooled_error / sums.pooled_spread[varying].sum(),
             pooled_error.mean(0),
-            reason,
+            reason or unfinished,
         ),
         Scores(
             "mse",
             error.sum(-1) / (sums.count[:, None] * len(varying)),
             pooled_error / (rows * len(varying)),
             pooled_error.mean(0),
-            "",
+            unfinished,
         ),
     )
 

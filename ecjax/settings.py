@@ -15,14 +15,13 @@ AVAILABLE = {
     "protocol": ("paper",),
     "split": ("random",),
     "penalty": ("shared",),
-    "precision": ("auto", "float64"),
+    "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
     "protocol": ("strict",),
     "split": ("stratified", "group", "spatial", "hash", "column"),
     "penalty": ("banded",),
-    "precision": ("float32",),
 }
 FLAGS_TO_COME = (
     "inner_folds", "bootstraps", "confidence", "interval", "bootstrap_unit", "bootstrap_choices",
@@ -41,6 +40,8 @@ class Settings:
       logistic_tolerance: on the gradient norm of the mean objective.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
+      precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
+        chooses by the device, see `precision.resolve`.
       max_memory_gib: budget; 0: 70 % of what the device has.
     """
 

@@ -103,7 +103,7 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
         (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
-        (["evaluate", "s.toml", "--out=o", "--precision=float32"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--precision=float16"], "unknown"),
         (["evaluate", "s.toml", "--out=o", "--fold=3"], "fold"),
         (["evaluate", "s.toml", "--out=o", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=a"], "numbers"),

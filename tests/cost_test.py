@@ -65,7 +65,7 @@ def test_the_model_counts_what_the_program_does(route, widths, wanted, n, t, fol
     settings = Settings(folds=folds, seeds=seeds, subsets=wanted)
     plan = make_plan(tasks_of(widths, n, t), settings, CPU, route)
     (piece,) = plan.chunks[0]
-    program = dataclasses.replace(plan.program(piece, False, "float64"), on_host=False)
+    program = dataclasses.replace(plan.program(piece, False), on_host=False)
     with jax.enable_x64(True):
         penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         traced = jax.make_jaxpr(engine.study, static_argnums=0)(

@@ -291,7 +291,7 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         ({"protocol": "strict"}, "strict"),
         ({"split": "stratified"}, "stratified"),
         ({"penalty": "banded"}, "banded"),
-        ({"precision": "float32"}, "float32"),
+        ({"precision": "float16"}, "float16"),
         ({"bootstraps": 10}, "bootstraps"),
         ({"fold": 5}, "fold"),
         ({"folds": 1}, "folds"),

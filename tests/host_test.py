@@ -69,7 +69,7 @@ def test_the_study_has_the_same_numbers_compiled():
     tasks = align_arrays(embeddings, {"y": rng.normal(size=(90, 2)) + embeddings["b"][:, :2]})
     plan = make_plan(tasks, Settings(folds=7, seeds=2), jax.devices("cpu")[0], "gram")
     (piece,) = plan.chunks[0]
-    program = plan.program(piece, True, "float64")
+    program = plan.program(piece, True)
     penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
     assert program.on_host
     found = []

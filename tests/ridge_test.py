@@ -161,7 +161,7 @@ def test_no_lapack_call_of_the_cpu_program_is_batched():
     )  # fmt: skip
     plan = make_plan(tasks, Settings(folds=4, seeds=2), jax.devices("cpu")[0])
     (chunk,) = plan.chunks
-    programs = tuple(plan.program(piece, False, "float64") for piece in chunk)
+    programs = tuple(plan.program(piece, False) for piece in chunk)
     data = tuple(plan.data(piece) for piece in chunk)
     with jax.enable_x64(True):
         penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
