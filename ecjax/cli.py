@@ -16,16 +16,18 @@ from ecjax.errors import InputError, UsageError, neutral
 from ecjax.evaluate import Run
 from ecjax.notes import in_words
 from ecjax.progress import Progress
+from ecjax.run_plan import as_text
 from ecjax.settings import FLAGS_TO_COME, Settings, from_arguments
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("plan", "overlap", "scale", "compare", "status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("overlap", "scale", "compare", "status", "compact", "tasks", "fetch")
 USAGE_TEXT = """\
 Which Earth embeddings are better together?
 
   ecjax demo [--out=ecjax-demo]        the whole job on a made-up world, in a few minutes
   ecjax validate STUDY                 reads everything, fits nothing
+  ecjax plan STUDY                     time, memory and compilations of evaluate; fits nothing
   ecjax evaluate STUDY --out=DIR       every subset of embeddings on every task
   ecjax report DIR                     prints the summary, writes DIR/report.html
 
@@ -41,7 +43,7 @@ def _define(command: str) -> flags.FlagValues:
         define(name, default, text, flag_values=values)
 
     flags.DEFINE_bool("help", False, "Shows this help.", short_name="h", flag_values=values)
-    if command in ("demo", "evaluate"):
+    if command in ("demo", "plan", "evaluate"):
         add(flags.DEFINE_integer, "seed", defaults.seed, "First seed; the demo's world too.")
         add(flags.DEFINE_float, "max_memory_gib", 0.0, "Budget; 0: 70 % of the device's memory.")
         add(flags.DEFINE_string, "require_platform", "", "cpu, gpu or tpu: fail without it.")
@@ -49,6 +51,7 @@ def _define(command: str) -> flags.FlagValues:
         add(flags.DEFINE_string, "out", "ecjax-demo", "Directory for the tables.")
     if command == "evaluate":
         add(flags.DEFINE_string, "out", None, "Directory for the tables (required).")
+    if command in ("plan", "evaluate"):
         add(flags.DEFINE_string, "protocol", defaults.protocol, "paper.")
         add(flags.DEFINE_integer, "folds", defaults.folds, "Number of folds.")
         add(flags.DEFINE_integer, "seeds", defaults.seeds, "Seed i is --seed + i.")
@@ -87,6 +90,16 @@ def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "plan", ("STUDY",))
+    settings = from_arguments(_settings(values))
+    study = read_study(arguments[0])
+    plan = Run(study.name, align(study), settings, study.sweep, Progress()).plan()
+    print(f"{neutral(study.name)}: what `ecjax evaluate` would take\n")
+    print(as_text(plan, _terminal()[1]))
+    return DONE
+
+
 def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "evaluate", ("STUDY",))
     if not values.out:
@@ -109,7 +122,13 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
-COMMANDS = {"demo": _demo, "validate": _validate, "evaluate": _evaluate, "report": _report}
+COMMANDS = {
+    "demo": _demo,
+    "validate": _validate,
+    "plan": _plan,
+    "evaluate": _evaluate,
+    "report": _report,
+}
 
 
 def _settings(values: flags.FlagValues) -> dict:

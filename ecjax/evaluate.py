@@ -25,6 +25,7 @@ from ecjax.notes import Note
 from ecjax.plan import Piece, Plan, make_plan
 from ecjax.progress import Progress, Silent
 from ecjax.results import TaskResult, build_frames
+from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
@@ -127,7 +128,7 @@ class Run:
         """Computes all settings and, if `out` is given, writes the tables."""
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
-        settings = sweep(self.settings, self.swept)
+        steps = self._steps()
         fingerprint = None
         if out is not None:
             fingerprint = self.fingerprint()
@@ -136,21 +137,42 @@ class Run:
         results: list[TaskResult] = []
         known: dict[tuple, TaskResult] = {}
         timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
-        for setting, chosen in settings:
-            wanted = {_cell(task, chosen): task for task in self.tasks}
-            missing = [task for cell, task in wanted.items() if cell not in known]
+        for setting, chosen, missing in steps:
             begun = time.perf_counter()
             for result in compute(missing, chosen, device, self.progress):
                 known[_cell(result.task, chosen)] = result
             timings["compute"] += time.perf_counter() - begun
-            results += [dataclasses.replace(known[cell], setting=setting) for cell in wanted]
+            found = [known[_cell(task, chosen)] for task in self.tasks]
+            results += [dataclasses.replace(result, setting=setting) for result in found]
         frames = build_frames(results, self.settings.predictions)
         timings["total"] = time.perf_counter() - started
-        manifest = self._manifest(device, fingerprint, list(settings[0][0]), timings)
+        manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings)
         result = Result(**frames, manifest=manifest)
         if out is not None:
             store.write_results(out, result.tables, manifest)
         return result
+
+    def plan(self) -> RunPlan:
+        """What the evaluation would take; nothing is fitted or compiled.
+
+        Raises:
+          ecjax.InputError: too few rows for the folds, or a budget that nothing fits into.
+          ecjax.UsageError: the required platform is not there.
+        """
+        device = find_device(self.settings.require_platform)
+        self.progress.say(f"{device_text(device)}, float64")
+        return plan_run(self._steps(), device)
+
+    def _steps(self) -> list[tuple[dict[str, Any], Settings, list[AlignedTask]]]:
+        """Every setting, with the tasks whose numbers no earlier setting has given."""
+        known: set[tuple] = set()
+        steps = []
+        for setting, chosen in sweep(self.settings, self.swept):
+            wanted = {_cell(task, chosen): task for task in self.tasks}
+            missing = [task for cell, task in wanted.items() if cell not in known]
+            known |= set(wanted)
+            steps.append((setting, chosen, missing))
+        return steps
 
     def fingerprint(self) -> dict[str, Any]:
         """What makes this study this one; results of another may not share its directory."""
@@ -219,17 +241,16 @@ def compute(
         np.float64(settings.logistic_tolerance),
     )
     parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
-    share = plan.operations / len(plan.chunks)
     for number, chunk in enumerate(plan.chunks, start=1):
         label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
-        programs = tuple(plan.program(piece, settings.predictions, "float64") for piece in chunk)
-        data = tuple(plan.data(piece) for piece in chunk)
+        programs, data = plan.arguments(chunk)
+        seconds = plan.work(chunk).seconds
 
         def call(programs=programs, data=data):
             with blas.one_thread(), jax.enable_x64(True), jax.default_device(device):
                 return jax.device_get(engine.study(programs, data, penalties))
 
-        for piece, sums in zip(chunk, progress.run(call, label, share), strict=True):
+        for piece, sums in zip(chunk, progress.run(call, label, seconds), strict=True):
             parts[piece.sample].append((piece, sums))
     return [
         result

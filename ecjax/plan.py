@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, lbfgs, subsets
+from ecjax import cost, engine, folds, lbfgs, logistic, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
 from ecjax.gram import keeps_moments
@@ -23,6 +24,7 @@ GIB = 2**30
 FLOAT = 8  # bytes
 DEFAULT_SHARE = 0.7
 LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
+TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,20 @@ class Piece:
     subsets: tuple[tuple[int, ...], ...]
 
 
+class Work(NamedTuple):
+    """What pieces take.
+
+    Attributes:
+      operations: floating-point operations, logistic fits at an assumed number of evaluations.
+      seconds: estimated, without compiling; None on a device whose rates were never measured.
+      bytes: of all arrays, if the pieces are computed in one call; an upper estimate.
+    """
+
+    operations: float
+    seconds: float | None
+    bytes: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Samples and chunks of one setting.
@@ -94,8 +110,10 @@ class Plan:
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
       hat: those of them that take the hat route of ridge regression, whatever the chunk.
+      settings: what was asked for.
+      platform: of the device.
+      budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
-      operations: floating-point operations, logistic fits at an assumed number of steps.
     """
 
     samples: tuple[Sample, ...]
@@ -103,9 +121,48 @@ class Plan:
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
     hat: tuple[frozenset[tuple[int, ...]], ...]
+    settings: Settings
+    platform: str
+    budget: float
     at_once: int
     fits_at_once: int
-    operations: float
+
+    def work(self, pieces: Iterable[Piece]) -> Work:
+        """What these pieces take."""
+        pieces = tuple(pieces)
+        costs = [self._cost(piece) for piece in pieces]
+        seconds = sum(c.seconds for c in costs) if self.platform in TIMED else None
+        size = sum(self.bytes(piece) for piece in pieces)
+        return Work(sum(c.operations for c in costs), seconds, size)
+
+    def bytes(self, piece: Piece) -> float:
+        """Bytes of a piece's arrays; an upper estimate."""
+        sample, hat = self.samples[piece.sample], self.hat[piece.sample]
+        beside = (self.at_once, self.fits_at_once)
+        return _memory(sample, piece, hat, self.settings.folds, beside, self.settings.predictions)
+
+    def _cost(self, piece: Piece) -> cost.Cost:
+        sample, k, r = self.samples[piece.sample], self.settings.folds, len(piece.seeds)
+        lattice = _lattice(sample, piece.subsets)
+        costs = []
+        if sample.regression:
+            parts = _parts(lattice, piece, self.hat[piece.sample])
+            t = sample.regression_targets
+            costs.append(cost.ridge_cost(*parts, sample.rows, t, k, r))
+        widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
+        evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
+        for task in sample.classification:
+            shape = sample.rows, len(task.classes), k, r
+            costs.append(cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations))
+        return cost.Cost(*(sum(part) for part in zip(*costs, strict=True)))
+
+    def arguments(
+        self, pieces: Iterable[Piece]
+    ) -> tuple[tuple[engine.Program, ...], tuple[engine.SampleData, ...]]:
+        """The programs and arrays that `engine.study` takes for a chunk."""
+        pieces = tuple(pieces)
+        programs = tuple(self.program(p, self.settings.predictions, "float64") for p in pieces)
+        return programs, tuple(self.data(piece) for piece in pieces)
 
     def program(self, piece: Piece, predictions: bool, dtype: str) -> engine.Program:
         """The static part of a piece."""
@@ -173,30 +230,32 @@ def make_plan(
     )
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
-    budget = memory_budget(settings, device)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
     hat = tuple(
         _hat_subsets(sample, sets, settings, route)
         for sample, sets in zip(samples, wanted, strict=True)
     )
-
-    def bytes_of(piece: Piece) -> float:
-        sample = samples[piece.sample]
-        beside = (at_once, fits_at_once)
-        return _memory(
-            sample, piece, hat[piece.sample], settings.folds, beside, settings.predictions
-        )
-
-    if sum(bytes_of(piece) for piece in whole) <= budget:
-        chunks = (whole,)
-    else:
-        chunks = tuple(
-            (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
-        )
-    operations = sum(
-        _operations(samples[p.sample], p, hat[p.sample], settings.folds) for p in whole
+    plan = Plan(
+        samples,
+        (whole,),
+        assigned,
+        wanted,
+        hat,
+        settings,
+        device.platform,
+        memory_budget(settings, device),
+        at_once,
+        fits_at_once,
     )
-    return Plan(samples, chunks, assigned, wanted, hat, at_once, fits_at_once, operations)
+    if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
+        return plan
+    parts = [part for piece in whole for part in _split(piece, plan)]
+    return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
+
+
+def size_text(size: float) -> str:
+    """So many bytes in GiB, or in MiB where that says more."""
+    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.2f} MiB"
 
 
 def memory_budget(settings: Settings, device: jax.Device) -> float:
@@ -239,10 +298,10 @@ def _hat_subsets(
     return frozenset(wanted[i] for i in members)
 
 
-def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
+def _split(piece: Piece, plan: Plan) -> list[Piece]:
     """Halves a piece by seeds where that saves memory, then by subsets, until each part fits."""
-    size = bytes_of(piece)
-    if size <= budget:
+    size = plan.bytes(piece)
+    if size <= plan.budget:
         return [piece]
 
     def halves(field: str) -> list[Piece]:
@@ -252,15 +311,15 @@ def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
         return [dataclasses.replace(piece, **{field: half}) for half in parts]
 
     by_seeds, by_subsets = halves("seeds"), halves("subsets")
-    useful = bytes_of(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
+    useful = plan.bytes(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
     parts = by_seeds if len(by_seeds) > 1 and useful else by_subsets
     if len(parts) > 1:
-        return [part for half in parts for part in _split(half, samples, bytes_of, budget)]
-    sample = samples[piece.sample]
+        return [part for half in parts for part in _split(half, plan)]
+    sample = plan.samples[piece.sample]
     name = subsets.name(piece.subsets[0], sample.names)
     raise InputError(
         f'task "{sample.tasks[0].name}": one seed of {name} on {sample.rows:,} rows needs about '
-        f"{bytes_of(piece) / GIB:.2f} GiB, and the budget is {budget / GIB:.2f} GiB; "
+        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
         f"raise --max_memory_gib or lower --folds"
     )
 
@@ -317,24 +376,3 @@ def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) ->
     s = len(lattice.subsets)
     fold = 4 * s * h * h + h * growth + 3 * s * h * t
     return (n * growth + 3 * states + 3 * s * n * t + fold * at_once) * FLOAT
-
-
-LOGISTIC_STEPS = 60  # pairs of matrix products that a fit is assumed to take
-
-
-def _operations(sample: Sample, piece: Piece, hat: frozenset, k: int) -> float:
-    """Floating-point operations of a piece."""
-    n, r = sample.rows, len(piece.seeds)
-    widths = [x.shape[1] for x in sample.blocks]
-    of_subset = np.array([sum(widths[i] for i in subset) for subset in piece.subsets], float)
-    t = sample.regression_targets
-    operations = 0.0
-    if t:
-        parts = _parts(_lattice(sample, piece.subsets), piece, hat)
-        operations += cost.ridge_cost(*parts, n, t, k, r).operations
-    for task in sample.classification:
-        c = len(task.classes)
-        steps = 4 * n * k * c * of_subset * LOGISTIC_STEPS * 2  # as much again beside the products
-        blocks = c * (2 * n * of_subset**2 + 4 * of_subset**3)
-        operations += r * (steps + blocks).sum()
-    return operations

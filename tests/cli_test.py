@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from watch import watched
 
 from ecjax import cli
 
@@ -94,12 +95,68 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
     assert "height" in printed and "land" in printed and "3 columns" in printed
 
 
+def plan(folder, *flags):
+    return run("plan", folder / "study.toml", "--folds=4", "--max_memory_gib=1", *flags)
+
+
+PLAN = """\
+study: what `ecjax evaluate` would take
+
+sample       rows  columns  targets  classes  sets  gram  hat  folds  operations   time    memory
+-------------------------------------------------------------------------------------------------
+height+land    60        6        1        3     3     3    0      4       1.7e6  < 1 s  0.17 MiB
+
+folds       4; 1 seed
+sweep       none
+operations  1.7e6
+memory      up to 0.17 MiB in a call; the budget is 1.00 GiB
+time        < 1 s on 2 cores of a 2.x GHz Xeon, without compiling; assumes 20 evaluations for each
+            logistic fit
+compiled    1 program for 1 call
+"""
+
+
+def test_plan_counts_and_compiles_nothing(study_folder, capsys, monkeypatch):
+    with watched(monkeypatch) as seen:
+        assert plan(study_folder) == cli.DONE
+    assert seen.compiled == seen.executed == []
+    printed = capsys.readouterr()
+    assert printed.out == PLAN
+    assert printed.err == "cpu, float64\n"
+    assert {path.suffix for path in study_folder.iterdir()} == {".csv", ".parquet", ".toml"}
+
+
+def test_plan_shows_the_sweep(study_folder, capsys):
+    with (study_folder / "study.toml").open("a") as study:
+        study.write("[sweep]\nridge_lambda = [0.1, 1, 10]\nseed = [0, 1]\n")
+    assert plan(study_folder) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("height")] == [
+        ["height+land", "2", "60"], ["height", "4", "60"],
+    ]  # fmt: skip
+    assert "sweep       6 settings: ridge_lambda = 0.1, 1, 10; seed = 0, 1" in lines
+    assert "compiled    2 programs for 6 calls" in lines
+
+
+def test_plan_fails_as_evaluate_would(study_folder, capsys):
+    assert plan(study_folder, "--max_memory_gib=0.0000001") == cli.BAD_INPUT
+    assert "raise --max_memory_gib" in capsys.readouterr().err
+    assert plan(study_folder, "--folds=31") == cli.BAD_INPUT
+    assert "use --folds=30" in capsys.readouterr().err
+    assert plan(study_folder, "--require_platform=tpu") == cli.USAGE
+    (study_folder / "beta.parquet").unlink()
+    assert plan(study_folder) == cli.BAD_INPUT
+    assert "beta.parquet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["plan", "x"], "not there yet"),
+        (["overlap", "x"], "not there yet"),
+        (["plan"], "STUDY"),
+        (["plan", "s.toml", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
