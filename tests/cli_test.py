@@ -93,6 +93,7 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
     assert run("validate", study_folder / "study.toml") == cli.DONE
     printed = capsys.readouterr().out
     assert "height" in printed and "land" in printed and "3 columns" in printed
+    assert '(emb_0 … emb_2, id "id")' in printed
 
 
 def plan(folder, *flags):
