@@ -216,8 +216,9 @@ def make_plan(
       route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
 
     Raises:
-      InputError: too few rows for the folds, unknown subsets, or a memory budget that not even one
-        subset of one seed fits into.
+      InputError: too few rows for the folds, or a memory budget that not even one subset of one
+        seed fits into.
+      UsageError: subsets of unknown embeddings.
     """
     for task in tasks:
         check_rows(task, settings.folds)
