@@ -30,6 +30,7 @@ from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
 
+WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
 PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -298,7 +299,11 @@ def find_device(required: str) -> jax.Device:
     try:
         return jax.devices(required)[0]
     except RuntimeError as error:
-        raise UsageError(f"require_platform={required}: JAX finds no such device here") from error
+        way_out = f"install {WITH_DEVICE[required]}, or " if required in WITH_DEVICE else ""
+        raise UsageError(
+            f"require_platform={required}: JAX finds no such device here, only "
+            f"{jax.default_backend()}; {way_out}leave require_platform out"
+        ) from error
 
 
 def device_text(device: jax.Device) -> str:

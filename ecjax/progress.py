@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -34,7 +35,8 @@ class Progress(Silent):
         self.stream = stream or sys.stderr
 
     def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on
+            print(text, file=self.stream, flush=True)
 
     def run(self, work: Callable[[], Any], label: str, seconds: float | None) -> Any:
         outcome: dict[str, Any] = {}

@@ -1,17 +1,20 @@
 """The command line from outside: what it prints, writes and returns."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 from watch import watched
 
-from ecjax import cli
+from ecjax import cli, options
+from ecjax.settings import Settings
 
 N = 60
 
@@ -162,7 +165,11 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--precision=float32"], "not there yet"),
-        (["evaluate", "s.toml", "--out=o", "--fold=3"], "fold"),
+        (["evaluate", "s.toml", "--out=o", "--fold=3"], "did you mean --folds?"),
+        (["evaluate", "s.toml", "--out=o", "--quux"], "`ecjax evaluate --help` lists its flags"),
+        (["evaluate", "s.toml", "--out=o", "--folds=x"], "folds=x: give a whole number of at "),
+        (["evaluate", "s.toml", "--out=o", "--predictions=x"], "predictions=x: give true or false"),
+        (["evaluate", "s.toml", "--out=o", "--max_memory_gib=x"], "max_memory_gib=x: give a num"),
         (["evaluate", "s.toml", "--out=o", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=a"], "numbers"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=-1"], "above 0"),
@@ -176,9 +183,57 @@ def test_misuse_exits_1_and_says_what_to_do(arguments, says, capsys):
     assert not os.path.exists("o")
 
 
-def test_required_platform_that_is_not_there(study_folder, capsys):
-    assert evaluate(study_folder, "--require_platform=tpu") == cli.USAGE
-    assert "tpu" in capsys.readouterr().err
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_of_a_command_lists_its_flags(command, capsys):
+    assert run(command, "--help") == cli.DONE
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith(f"usage: ecjax {command}") and max(map(len, lines)) <= 100
+    assert "absl" not in printed.out and "undefok" not in printed.out and not printed.err
+    flags = [line.split()[0].split("=")[0][2:] for line in lines if line.startswith("  --")]
+    assert flags == list(options.COMMANDS[command].flags)
+    asked = {field.name for field in dataclasses.fields(Settings)}
+    assert command not in ("plan", "evaluate") or set(flags) - {"out"} == asked
+
+
+def test_help_lists_the_commands(capsys):
+    assert run("--help") == cli.DONE
+    printed = capsys.readouterr().out
+    assert "usage: ecjax COMMAND" in printed
+    assert all(f"  ecjax {command} " in printed for command in cli.COMMANDS)
+    assert list(cli.COMMANDS) == list(options.COMMANDS)
+    assert run() == cli.USAGE
+    assert capsys.readouterr().err == printed
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "STUDY"], ["plan", "STUDY"]])
+def test_a_reader_that_goes_is_no_error(study_folder, arguments):
+    arguments = [study_folder / "study.toml" if a == "STUDY" else a for a in arguments]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecjax", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() in ("", "cpu, float64\n")
+    assert process.wait(60) == cli.DONE
+
+
+def test_an_unknown_subset_is_misuse(study_folder, capsys):
+    assert evaluate(study_folder, "--subsets=alpha+typo") == cli.USAGE
+    assert 'holds "typo", which is no embedding of this study' in capsys.readouterr().err
+    assert not (study_folder / "out").exists()
+
+
+@pytest.mark.parametrize("platform, package", [("tpu", "jax[tpu]"), ("gpu", "jax[cuda12]")])
+def test_required_platform_that_is_not_there(study_folder, capsys, platform, package):
+    if jax.default_backend() == platform:
+        pytest.skip(f"there is a {platform}")
+    assert evaluate(study_folder, f"--require_platform={platform}") == cli.USAGE
+    message = capsys.readouterr().err
+    assert f"require_platform={platform}" in message
+    assert f"install {package}, or leave require_platform out" in message
     assert not (study_folder / "out").exists()
 
 

@@ -18,7 +18,7 @@ ORDER = (
     "errors keys study columns files values tables leaks notes guard align arrays settings "
     "folds subsets sums gram softmax lbfgs ridge hat logistic engine cost plan "
     "scores uncertainty complementarity results encode store digest report picture page_style page "
-    "run_plan progress blas evaluate world truth demo __init__ cli __main__"
+    "run_plan progress blas evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = "subsets gram softmax lbfgs ridge hat logistic".split()
 STATISTICS = "scores uncertainty complementarity".split()
