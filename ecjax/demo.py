@@ -10,7 +10,7 @@ import pandas as pd
 
 from ecjax import store
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import Result, Run
+from ecjax.evaluate import Result, Run, write
 from ecjax.progress import Progress, Silent
 from ecjax.scores import PRIMARY
 from ecjax.settings import Settings
@@ -92,7 +92,7 @@ def run_demo(
     result = demo.with_truth(demo.evaluate())
     manifest = result.manifest | {"study": fingerprint}
     result = Result(**result.tables, manifest=manifest)
-    store.write_results(out, result.tables, manifest)
+    write(out, result, progress)
     write_study(Path(out), demo.drawn["biomass"])
     whole = whole_tasks(result.index)
     close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() <= CLOSE).sum())

@@ -20,7 +20,7 @@ import pandas as pd
 from ecjax import blas, engine, report, store
 from ecjax.align import AlignedTask, align, class_notes
 from ecjax.arrays import align_arrays
-from ecjax.errors import UsageError
+from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
 from ecjax.plan import Piece, Plan, make_plan
 from ecjax.progress import Progress, Silent
@@ -150,7 +150,7 @@ class Run:
         manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings)
         result = Result(**frames, manifest=manifest)
         if out is not None:
-            store.write_results(out, result.tables, manifest)
+            write(out, result, self.progress)
         return result
 
     def plan(self) -> RunPlan:
@@ -220,6 +220,15 @@ class Run:
             "embeddings": widths,
             "timings": {key: round(value, 3) for key, value in timings.items()},
         }
+
+
+def write(out: str | Path, result: Result, progress: Silent) -> None:
+    """Writes a result; says what it took from the directory. Raises `store.WriteError`."""
+    removed = store.write_results(out, result.tables, result.manifest)
+    if removed:
+        page = f"; `ecjax report {neutral(out)}` writes the page anew"
+        text = f"removed, because the earlier run's: {', '.join(removed)}"
+        progress.say(text + page * (store.PAGE in removed))
 
 
 def compute(
