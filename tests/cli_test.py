@@ -91,6 +91,18 @@ def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
     assert "<svg" in (study_folder / "out" / "report.html").read_text()
 
 
+def test_evaluating_again_says_that_the_page_is_gone(study_folder, capsys):
+    evaluate(study_folder, "--predictions")
+    run("report", study_folder / "out")
+    capsys.readouterr()
+    assert evaluate(study_folder) == cli.DONE
+    assert (
+        "removed, because the earlier run's: predictions.parquet, report.html; `ecjax report"
+        in (capsys.readouterr().err)
+    )
+    assert not (study_folder / "out" / "report.html").exists()
+
+
 def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monkeypatch):
     monkeypatch.setattr("ecjax.engine.study", None)
     assert run("validate", study_folder / "study.toml") == cli.DONE
