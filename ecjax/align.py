@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from ecjax.columns import in_short
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
 from ecjax.notes import TASK_TABLE, Note, in_words, near_neighbours, note_rows, notice_vectors
@@ -38,6 +39,7 @@ class AlignedTask:
         group: (n,) object, or None.
         sample: Tasks with equal `sample` share their rows and the very same embedding arrays.
         notes: What was dropped or noticed.
+        read: Which columns were taken, in words: of each embedding, and "task table".
     """
 
     name: str
@@ -52,6 +54,7 @@ class AlignedTask:
     group: np.ndarray | None
     sample: int
     notes: tuple[Note, ...]
+    read: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -155,7 +158,16 @@ def _align_one(
         group=kept.group,
         sample=sample,
         notes=notes,
+        read=_columns_in_words(task, tables),
     )
+
+
+def _columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, str]:
+    """What `AlignedTask.read` says; arrays have no columns that were chosen."""
+    if not task.roles:
+        return {}
+    read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
+    return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
 
 
 def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
@@ -277,6 +289,8 @@ def _used_classes(y: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, 
 
 def _describe_one(task: AlignedTask) -> str:
     lines = [f"task {quote(task.name)}: {task.kind}, {counted(len(task.ids), 'row')} used"]
+    if TASK_TABLE in task.read:
+        lines.append(f"  columns   {task.read[TASK_TABLE]}")
     if task.kind == "classification":
         members = np.bincount(task.y, minlength=len(task.classes))
         small, large = int(members.argmin()), int(members.argmax())
@@ -294,6 +308,7 @@ def _describe_one(task: AlignedTask) -> str:
         columns = f"{matrix.shape[1]:,}".rjust(5)
         lines.append(
             f"  embedding {name:{width}}  {columns} columns  {matrix.dtype}  {_range(matrix)}"
+            + (f"  ({task.read[name]})" if name in task.read else "")
         )
     lines += [f"  note: {in_words(note)}" for note in task.notes]
     return "\n".join(lines)

@@ -2,11 +2,11 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from ecjax.errors import InputError, counted, listing, quote
+from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.keys import check_known
 
 # Coordinates by the names they usually bear, in lower case, for the leak guard's sake.
@@ -95,6 +95,14 @@ def choose_columns(schema: pa.Schema, id_column: str, pattern: str | None, where
         f"{where}: no embedding columns found (one column of lists, or numbered columns such as "
         f'emb_0, emb_1, …) among {listing(schema.names, 8)}; name them with columns = "…"'
     )
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Columns in a few words: emb_0 … emb_63, or the first of them where they are no such run."""
+    if len(names) > 2 and any(len(family) == len(names) for family in _families(list(names))):
+        return f"{neutral(names[0])} … {neutral(names[-1])}"
+    shown = ", ".join(neutral(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"
 
 
 def check_present(schema: pa.Schema, name: str, what: str, where: str) -> None:

@@ -202,10 +202,9 @@ def finding(task: TaskView, mark: Mark) -> str:
     if task.single and task.single_score >= best.score:
         words = f"{mark(task.single)} alone: {number(task.single_score)}; no set does better"
         return f"{words}, the nearest is {name} ({score})"
-    left = PERFECT - best.best_single_score
-    if not left > 0:
+    share = best.value  # the index that stands in the cell
+    if math.isnan(share) or not PERFECT - best.best_single_score > 0:
         return f"{name}: {score}; no index: {mark(best.reason or 'nothing was left to close')}"
-    share = (best.score - best.best_single_score) / left
     percent = f"{100 * share:.0f} %" if abs(share) >= 0.01 else f"{100 * share:.1g} %"
     verb = f"closes {percent}" if share >= 0 else f"falls short by {percent.lstrip('-')}"
     words = f"{name}: {score}, {verb} of what {mark(best.best_single)} "
@@ -217,10 +216,10 @@ def finding(task: TaskView, mark: Mark) -> str:
 
 
 def legend(has_truth: bool) -> str:
-    what = "eci_pooled, and in brackets the true index" if has_truth else "eci"
+    what = "eci_pooled (in brackets the true index)" if has_truth else "eci"
     return (
-        f"Cells: {what}; the share of what the set's best single leaves to a perfect score that "
-        "fusing closes. 1: perfect; 0: no gain; negative: fusing hurts. "
+        f"Cells and sentences: {what}, the share of what the set's best single leaves to a "
+        "perfect score that fusing closes. 1: perfect; 0: no gain; negative: fusing hurts. "
         f"*: adjusted p < {SIGNIFICANCE}. -: undefined."
     )
 

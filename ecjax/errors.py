@@ -7,10 +7,14 @@ class InputError(ValueError):
     """Input that ecjax cannot use; the message says what, where, how many, and the way out.
 
     Paths, names and values in the message are input too: whatever is unprintable is escaped.
+
+    Args:
+        message: One line.
+        lines: Shown below it, for the way out.
     """
 
-    def __init__(self, message: str):
-        super().__init__(neutral(message))
+    def __init__(self, message: str, *lines: str):
+        super().__init__("\n    ".join(neutral(line) for line in (message, *lines)))
 
 
 def quote(text: object) -> str:

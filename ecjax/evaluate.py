@@ -20,16 +20,18 @@ import pandas as pd
 from ecjax import blas, engine, report, store
 from ecjax.align import AlignedTask, align, class_notes
 from ecjax.arrays import align_arrays
-from ecjax.errors import UsageError
+from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
 from ecjax.plan import Piece, Plan, make_plan
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
 from ecjax.results import TaskResult, build_frames
+from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
 
+WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
 PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -128,7 +130,7 @@ class Run:
         """Computes all settings and, if `out` is given, writes the tables."""
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
-        settings = sweep(self.settings, self.swept)
+        steps = self._steps()
         fingerprint = None
         if out is not None:
             fingerprint = self.fingerprint()
@@ -137,26 +139,47 @@ class Run:
         results: list[TaskResult] = []
         known: dict[tuple, TaskResult] = {}
         timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
-        for setting, chosen in settings:
-            wanted = {_cell(task, chosen): task for task in self.tasks}
-            missing = [task for cell, task in wanted.items() if cell not in known]
+        for setting, chosen, missing in steps:
             begun = time.perf_counter()
             for result in compute(missing, chosen, device, self.progress):
                 known[_cell(result.task, chosen)] = result
             timings["compute"] += time.perf_counter() - begun
-            results += [dataclasses.replace(known[cell], setting=setting) for cell in wanted]
+            found = [known[_cell(task, chosen)] for task in self.tasks]
+            results += [dataclasses.replace(result, setting=setting) for result in found]
         frames = build_frames(results, self.settings.predictions)
         timings["total"] = time.perf_counter() - started
-        manifest = self._manifest(device, fingerprint, list(settings[0][0]), timings)
+        manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings)
         result = Result(**frames, manifest=manifest)
         if out is not None:
-            store.write_results(out, result.tables, manifest)
+            write(out, result, self.progress)
         return result
 
     def precision(self) -> str:
         """What is computed in, "float64" or "float32"."""
         device = find_device(self.settings.require_platform)
         return resolve(self.settings.precision, device.platform, device.device_kind)
+
+    def plan(self) -> RunPlan:
+        """What the evaluation would take; nothing is fitted or compiled.
+
+        Raises:
+          ecjax.InputError: too few rows for the folds, or a budget that nothing fits into.
+          ecjax.UsageError: the required platform is not there.
+        """
+        device = find_device(self.settings.require_platform)
+        self.progress.say(f"{device_text(device)}, {self.precision()}")
+        return plan_run(self._steps(), device)
+
+    def _steps(self) -> list[tuple[dict[str, Any], Settings, list[AlignedTask]]]:
+        """Every setting, with the tasks whose numbers no earlier setting has given."""
+        known: set[tuple] = set()
+        steps = []
+        for setting, chosen in sweep(self.settings, self.swept):
+            wanted = {_cell(task, chosen): task for task in self.tasks}
+            missing = [task for cell, task in wanted.items() if cell not in known]
+            known |= set(wanted)
+            steps.append((setting, chosen, missing))
+        return steps
 
     def fingerprint(self) -> dict[str, Any]:
         """What makes this study this one; results of another may not share its directory."""
@@ -205,6 +228,15 @@ class Run:
         }
 
 
+def write(out: str | Path, result: Result, progress: Silent) -> None:
+    """Writes a result; says what it took from the directory. Raises `store.WriteError`."""
+    removed = store.write_results(out, result.tables, result.manifest)
+    if removed:
+        page = f"; `ecjax report {neutral(out)}` writes the page anew"
+        text = f"removed, because the earlier run's: {', '.join(removed)}"
+        progress.say(text + page * (store.PAGE in removed))
+
+
 def compute(
     tasks: Sequence[AlignedTask],
     settings: Settings,
@@ -225,17 +257,16 @@ def compute(
         np.float64(settings.logistic_tolerance),
     )
     parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
-    share = plan.operations / len(plan.chunks)
     for number, chunk in enumerate(plan.chunks, start=1):
         label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
-        programs = tuple(plan.program(piece, settings.predictions) for piece in chunk)
-        data = tuple(plan.data(piece) for piece in chunk)
+        programs, data = plan.arguments(chunk)
+        seconds = plan.work(chunk).seconds
 
         def call(programs=programs, data=data):
             with blas.one_thread(), jax.enable_x64(True), jax.default_device(device):
                 return jax.device_get(engine.study(programs, data, penalties))
 
-        for piece, sums in zip(chunk, progress.run(call, label, share), strict=True):
+        for piece, sums in zip(chunk, progress.run(call, label, seconds), strict=True):
             parts[piece.sample].append((piece, sums))
     return [
         result
@@ -283,7 +314,11 @@ def find_device(required: str) -> jax.Device:
     try:
         return jax.devices(required)[0]
     except RuntimeError as error:
-        raise UsageError(f"require_platform={required}: JAX finds no such device here") from error
+        way_out = f"install {WITH_DEVICE[required]}, or " if required in WITH_DEVICE else ""
+        raise UsageError(
+            f"require_platform={required}: JAX finds no such device here, only "
+            f"{jax.default_backend()}; {way_out}leave require_platform out"
+        ) from error
 
 
 def device_text(device: jax.Device) -> str:

@@ -155,7 +155,12 @@ def _index_cells(index: pd.DataFrame, subset: str, bounds: Sequence[str]) -> lis
     row = index.loc[subset]
     numbers = [_number(row[key], 4, True) for key in ("eci", "eci_pooled", *bounds)]
     single = ("-", "") if pd.isna(row["best_single"]) else _name(row["best_single"])
-    return [*numbers, single, _number(row["p_adjusted"], 4)]
+    return [*numbers, single, _p_value(row["p_adjusted"])]
+
+
+def _p_value(p: float | None) -> tuple[str, Any]:
+    text, value = _number(p, 4)
+    return ("&lt; 0.0001" if value is not None and value < 0.0001 else text), value
 
 
 def _number(value: float | None, digits: int, signed: bool = False) -> tuple[str, Any]:
@@ -214,8 +219,8 @@ def _run(manifest: Mapping[str, Any]) -> list[str]:
         if rows:
             parts += _table([title, ""], rows, sortable=False)
     parts.append(
-        "<p class=note>Written by ecjax without the extra <code>plot</code> "
-        "(<code>pip install 'ecjax[plot]'</code>), which is still to come.</p>"
+        "<p class=note>Written by ecjax. This version draws the index alone: the extra "
+        "<code>ecjax[plot]</code>, which is to draw more, does not exist yet.</p>"
     )
     return [*parts, "</section>"]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, host, lbfgs, refine, subsets
+from ecjax import cost, engine, folds, host, lbfgs, logistic, refine, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError
 from ecjax.gram import keeps_moments
@@ -24,6 +25,7 @@ GIB = 2**30
 FLOAT = 8  # bytes
 DEFAULT_SHARE = 0.7
 LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
+TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,20 @@ class Piece:
     subsets: tuple[tuple[int, ...], ...]
 
 
+class Work(NamedTuple):
+    """What pieces take.
+
+    Attributes:
+      operations: floating-point operations, logistic fits at an assumed number of evaluations.
+      seconds: estimated, without compiling; None on a device whose rates were never measured.
+      bytes: of all arrays, if the pieces are computed in one call; an upper estimate.
+    """
+
+    operations: float
+    seconds: float | None
+    bytes: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Samples and chunks of one setting.
@@ -95,10 +111,11 @@ class Plan:
       folds: of each sample, for all seeds.
       subsets: of each sample, in the study's order.
       hat: those of them that take the hat route of ridge regression, whatever the chunk.
-      on_host: whether ridge's Gram route runs on the host's BLAS.
-      at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      settings: what was asked for.
+      platform: of the device.
       precision: "float64" or "float32".
-      operations: floating-point operations, logistic fits at an assumed number of steps.
+      budget: bytes that a call may use.
+      at_once, fits_at_once: what is solved side by side, see `engine.Program`.
     """
 
     samples: tuple[Sample, ...]
@@ -106,11 +123,60 @@ class Plan:
     folds: tuple[folds.Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
     hat: tuple[frozenset[tuple[int, ...]], ...]
-    on_host: bool
+    settings: Settings
+    platform: str
+    precision: str
+    budget: float
     at_once: int
     fits_at_once: int
-    precision: str
-    operations: float
+
+    @property
+    def on_host(self) -> bool:
+        """Whether ridge's Gram route runs on the host's BLAS."""
+        return _on_host(self.platform, self.precision)
+
+    def work(self, pieces: Iterable[Piece]) -> Work:
+        """What these pieces take."""
+        pieces = tuple(pieces)
+        costs = [self._cost(piece) for piece in pieces]
+        timed = self.platform in TIMED and self.precision == "float64"
+        seconds = sum(c.seconds for c in costs) if timed else None
+        size = sum(self.bytes(piece) for piece in pieces)
+        return Work(sum(c.operations for c in costs), seconds, size)
+
+    def bytes(self, piece: Piece) -> float:
+        """Bytes of a piece's arrays; an upper estimate."""
+        sample, hat = self.samples[piece.sample], self.hat[piece.sample]
+        beside = (self.at_once, self.fits_at_once)
+        k, predictions = self.settings.folds, self.settings.predictions
+        if self.precision == "float32":
+            return _refined_memory(sample, piece, k, beside, predictions)
+        return _memory(sample, piece, hat, k, beside, self.on_host, predictions)
+
+    def _cost(self, piece: Piece) -> cost.Cost:
+        sample, k, r = self.samples[piece.sample], self.settings.folds, len(piece.seeds)
+        lattice = _lattice(sample, piece.subsets)
+        costs = []
+        if sample.regression:
+            parts = _parts(lattice, piece, self.hat[piece.sample])
+            shape = sample.rows, sample.regression_targets, k, r
+            costs.append(cost.ridge_cost(*parts, *shape, self.on_host))
+            if self.precision == "float32":
+                costs.append(cost.refinement_cost(lattice, *shape))
+        widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
+        evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
+        for task in sample.classification:
+            shape = sample.rows, len(task.classes), k, r
+            costs.append(cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations))
+        return cost.Cost(*(sum(part) for part in zip(*costs, strict=True)))
+
+    def arguments(
+        self, pieces: Iterable[Piece]
+    ) -> tuple[tuple[engine.Program, ...], tuple[engine.SampleData, ...]]:
+        """The programs and arrays that `engine.study` takes for a chunk."""
+        pieces = tuple(pieces)
+        programs = tuple(self.program(piece, self.settings.predictions) for piece in pieces)
+        return programs, tuple(self.data(piece) for piece in pieces)
 
     def program(self, piece: Piece, predictions: bool) -> engine.Program:
         """The static part of a piece."""
@@ -169,8 +235,9 @@ def make_plan(
       route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
 
     Raises:
-      InputError: too few rows for the folds, unknown subsets, or a memory budget that not even one
-        subset of one seed fits into.
+      InputError: too few rows for the folds, or a memory budget that not even one subset of one
+        seed fits into.
+      UsageError: subsets of unknown embeddings.
     """
     for task in tasks:
         check_rows(task, settings.folds)
@@ -183,48 +250,41 @@ def make_plan(
     )
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
-    budget = memory_budget(settings, device)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
     precision = resolve(settings.precision, device.platform, device.device_kind)
-    on_host = device.platform == "cpu" and precision == "float64"
+    on_host = _on_host(device.platform, precision)
     if precision == "float32":
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, settings, route, on_host)
         for sample, sets in zip(samples, wanted, strict=True)
     )
-
-    def bytes_of(piece: Piece) -> float:
-        sample = samples[piece.sample]
-        beside = (at_once, fits_at_once)
-        predictions = settings.predictions
-        if precision == "float32":
-            return _refined_memory(sample, piece, settings.folds, beside, predictions)
-        held = hat[piece.sample]
-        return _memory(sample, piece, held, settings.folds, beside, on_host, predictions)
-
-    if sum(bytes_of(piece) for piece in whole) <= budget:
-        chunks = (whole,)
-    else:
-        chunks = tuple(
-            (part,) for piece in whole for part in _split(piece, samples, bytes_of, budget)
-        )
-    operations = sum(
-        _operations(samples[p.sample], p, hat[p.sample], settings.folds, on_host, precision)
-        for p in whole
-    )
-    return Plan(
+    plan = Plan(
         samples,
-        chunks,
+        (whole,),
         assigned,
         wanted,
         hat,
-        on_host,
+        settings,
+        device.platform,
+        precision,
+        memory_budget(settings, device),
         at_once,
         fits_at_once,
-        precision,
-        operations,
     )
+    if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
+        return plan
+    parts = [part for piece in whole for part in _split(piece, plan)]
+    return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
+
+
+def _on_host(platform: str, precision: str) -> bool:
+    return platform == "cpu" and precision == "float64"
+
+
+def size_text(size: float) -> str:
+    """So many bytes in GiB, or in MiB where that says more."""
+    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.2f} MiB"
 
 
 def memory_budget(settings: Settings, device: jax.Device | DeviceFacts) -> float:
@@ -269,10 +329,10 @@ def _hat_subsets(
     return frozenset(wanted[i] for i in members)
 
 
-def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
+def _split(piece: Piece, plan: Plan) -> list[Piece]:
     """Halves a piece by seeds where that saves memory, then by subsets, until each part fits."""
-    size = bytes_of(piece)
-    if size <= budget:
+    size = plan.bytes(piece)
+    if size <= plan.budget:
         return [piece]
 
     def halves(field: str) -> list[Piece]:
@@ -282,15 +342,15 @@ def _split(piece: Piece, samples, bytes_of, budget: float) -> list[Piece]:
         return [dataclasses.replace(piece, **{field: half}) for half in parts]
 
     by_seeds, by_subsets = halves("seeds"), halves("subsets")
-    useful = bytes_of(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
+    useful = plan.bytes(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
     parts = by_seeds if len(by_seeds) > 1 and useful else by_subsets
     if len(parts) > 1:
-        return [part for half in parts for part in _split(half, samples, bytes_of, budget)]
-    sample = samples[piece.sample]
+        return [part for half in parts for part in _split(half, plan)]
+    sample = plan.samples[piece.sample]
     name = subsets.name(piece.subsets[0], sample.names)
     raise InputError(
         f'task "{sample.tasks[0].name}": one seed of {name} on {sample.rows:,} rows needs about '
-        f"{bytes_of(piece) / GIB:.2f} GiB, and the budget is {budget / GIB:.2f} GiB; "
+        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
         f"raise --max_memory_gib or lower --folds"
     )
 
@@ -386,30 +446,3 @@ def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) ->
     s = len(lattice.subsets)
     fold = 4 * s * h * h + h * growth + 3 * s * h * t
     return (n * growth + 3 * states + 3 * s * n * t + fold * at_once) * FLOAT
-
-
-REFINEMENTS = 2  # steps that a well-conditioned ridge system takes
-LOGISTIC_STEPS = 60  # pairs of matrix products that a fit is assumed to take
-
-
-def _operations(
-    sample: Sample, piece: Piece, hat: frozenset, k: int, on_host: bool, precision: str
-) -> float:
-    """Floating-point operations of a piece."""
-    n, r = sample.rows, len(piece.seeds)
-    widths = [x.shape[1] for x in sample.blocks]
-    of_subset = np.array([sum(widths[i] for i in subset) for subset in piece.subsets], float)
-    t = sample.regression_targets
-    operations = 0.0
-    if t:
-        parts = _parts(_lattice(sample, piece.subsets), piece, hat)
-        operations += cost.ridge_cost(*parts, n, t, k, r, on_host).operations
-        if precision == "float32":
-            products = 4.0 * n * sum(widths) * k * len(piece.subsets) * t
-            operations += r * REFINEMENTS * products
-    for task in sample.classification:
-        c = len(task.classes)
-        steps = 4 * n * k * c * of_subset * LOGISTIC_STEPS * 2  # as much again beside the products
-        blocks = c * (2 * n * of_subset**2 + 4 * of_subset**3)
-        operations += r * (steps + blocks).sum()
-    return operations

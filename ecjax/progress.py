@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import numpy as np
-
 TICK_S = 0.2
 LINE_EVERY_S = 60.0
-EFFICIENCY = 0.5  # of a matrix product's rate, reached by a whole study
 
 
 class Silent:
@@ -21,8 +19,8 @@ class Silent:
     def say(self, text: str) -> None:
         """A line for the user."""
 
-    def run(self, work: Callable[[], Any], label: str, operations: float) -> Any:
-        """Runs one long call."""
+    def run(self, work: Callable[[], Any], label: str, seconds: float | None) -> Any:
+        """Runs one long call that is estimated to take so many seconds; None: not known."""
         return work()
 
 
@@ -35,13 +33,12 @@ class Progress(Silent):
 
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr
-        self._rate: float | None = None
 
     def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on
+            print(text, file=self.stream, flush=True)
 
-    def run(self, work: Callable[[], Any], label: str, operations: float) -> Any:
-        estimate = operations / self._operations_per_second()
+    def run(self, work: Callable[[], Any], label: str, seconds: float | None) -> Any:
         outcome: dict[str, Any] = {}
 
         def keep_outcome():
@@ -54,41 +51,39 @@ class Progress(Silent):
         started = time.monotonic()
         thread.start()
         if self.stream.isatty():
-            self._bar(thread, label, started, estimate)
+            self._bar(thread, label, started, seconds)
         else:
-            self._lines(thread, label, started, estimate)
+            self._lines(thread, label, started, seconds)
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
 
-    def _bar(self, thread, label: str, started: float, estimate: float) -> None:
+    def _bar(self, thread, label: str, started: float, seconds: float | None) -> None:
         from tqdm import tqdm
 
-        layout = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} of about " + _clock(estimate)
+        layout = "{desc}: {elapsed}"
+        if seconds is not None:
+            layout = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}" + _of_about(seconds)
         with tqdm(total=100, desc=label, file=self.stream, bar_format=layout, leave=False) as bar:
             while thread.is_alive():
                 thread.join(TICK_S)
-                share = (time.monotonic() - started) / max(estimate, TICK_S)
-                bar.n = min(99, int(100 * share))
+                if seconds is not None:
+                    share = (time.monotonic() - started) / max(seconds, TICK_S)
+                    bar.n = min(99, int(100 * share))
                 bar.refresh()
 
-    def _lines(self, thread, label: str, started: float, estimate: float) -> None:
+    def _lines(self, thread, label: str, started: float, seconds: float | None) -> None:
         due = started + LINE_EVERY_S
         while thread.is_alive():
             thread.join(TICK_S)
             if time.monotonic() >= due:
                 elapsed = _clock(time.monotonic() - started)
-                self.say(f"{label}: {elapsed} of about {_clock(estimate)}")
+                self.say(f"{label}: {elapsed}{_of_about(seconds)}")
                 due += LINE_EVERY_S
 
-    def _operations_per_second(self) -> float:
-        if self._rate is None:
-            a = np.ones((512, 512))
-            a @ a
-            started = time.perf_counter()
-            a @ a
-            self._rate = EFFICIENCY * 2 * 512**3 / (time.perf_counter() - started)
-        return self._rate
+
+def _of_about(seconds: float | None) -> str:
+    return "" if seconds is None else f" of about {_clock(seconds)}"
 
 
 def _clock(seconds: float) -> str:

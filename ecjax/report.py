@@ -126,7 +126,7 @@ def _matrix(
         rows.append([label, *("" if c is None else index_text(c, has_truth) for c in row)])
         styles.append(["", *("" if c is None else _style(rows[-1][i], c.significant)
                              for i, c in enumerate(row, start=1))])  # fmt: skip
-    return _aligned(rows, styles if color else None, rule_after=3)
+    return aligned(rows, styles if color else None, rule_after=3)
 
 
 def _best_sets(
@@ -144,7 +144,7 @@ def _best_sets(
         over = f"over {plain_name(cell.best_single)}" if cell.best_single else ""
         rows.append([labels[cell.subset], f"{number(cell.score)} ", text, over])
         styles.append(["", "", _style(text, cell.significant), ""])
-    lines = _aligned(rows, styles if color else None, rule_after=0)
+    lines = aligned(rows, styles if color else None, rule_after=0)
     more = len(ranked) - BEST_SETS
     return lines + ([f"and {more:,} more in index.parquet"] if more > 0 else [])
 
@@ -155,7 +155,7 @@ def _style(text: str, significant: bool) -> str:
     return DIM if text.startswith("-") and not text.strip("- ") else ""
 
 
-def _aligned(rows: list[list[str]], styles: list[list[str]] | None, rule_after: int) -> list[str]:
+def aligned(rows: list[list[str]], styles: list[list[str]] | None, rule_after: int) -> list[str]:
     """Columns of equal width, the first to the left, the others to the right."""
     widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

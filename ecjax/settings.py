@@ -28,6 +28,7 @@ FLAGS_TO_COME = (
     "block_km", "buffer_km", "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
+LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +65,8 @@ class Settings:
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
-        _check_whole("folds", self.folds, 2)
-        _check_whole("seeds", self.seeds, 1)
-        _check_whole("seed", self.seed, 0)
-        _check_whole("max_subset_size", self.max_subset_size, 0)
+        for name, least in LEAST.items():
+            _check_whole(name, getattr(self, name), least)
         for name in ("ridge_lambda", "logistic_c"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

@@ -100,7 +100,7 @@ def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
 
 def write_results(
     directory: str | os.PathLike, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
-) -> None:
+) -> list[str]:
     """Writes all tables and the manifest, replacing those of an earlier run.
 
     Each table becomes `<name>.parquet` and, except `folds` and `predictions`, `<name>.csv`. Equal
@@ -113,6 +113,9 @@ def write_results(
         manifest: what `manifest.json` shall say, with the fingerprint under `study`; the keys
             `complete` and `files` (file name → SHA-256) are added here.
 
+    Returns:
+        The names of the earlier run's files that were removed and not replaced.
+
     Raises:
         WriteError: the system refused to write. The message says what the directory holds now.
     """
@@ -121,7 +124,7 @@ def write_results(
         directory.mkdir(parents=True, exist_ok=True)
         with _staging(directory) as staging:
             files = _stage(staging, tables, manifest)
-            _install(directory, staging, files)
+            return _install(directory, staging, files)
     except OSError as error:
         raise WriteError(
             f"{directory}: the results could not be written ({error.strerror or error}), "
@@ -240,20 +243,27 @@ def _stage(
     return list(hashes)
 
 
-def _install(directory: Path, staging: Path, files: Sequence[str]) -> None:
-    """Moves the staged files into place. Every step is synced before the next one starts: else a
-    power cut could keep the last manifest and lose a table that was moved before it."""
+def _install(directory: Path, staging: Path, files: Sequence[str]) -> list[str]:
+    """Moves the staged files into place, and returns the names of removed ones.
+
+    Every step is synced before the next one starts: else a power cut could keep the last manifest
+    and lose a table that was moved before it.
+    """
     replaces = (directory / MANIFEST).exists()
     os.replace(staging / "unfinished.json", directory / MANIFEST)
     _sync_directory(directory)
     for file in files:
         os.replace(staging / file, directory / file)
+    removed = []
     if replaces:
-        for file in {*_own_files(), PAGE} - set(files):
+        earlier = [file for file in (*_own_files(), PAGE) if file not in files]
+        removed = [file for file in earlier if (directory / file).exists()]
+        for file in earlier:
             (directory / file).unlink(missing_ok=True)
     _sync_directory(directory)
     os.replace(staging / MANIFEST, directory / MANIFEST)
     _sync_directory(directory)
+    return removed
 
 
 def _state(directory: Path) -> str:

@@ -21,6 +21,7 @@ from ecjax.errors import InputError, listing, quote
 SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
 KINDS = ("regression", "classification")
 JOINS = ("inner", "exact")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".xlsx", ".npy", ".npz")
 MAX_EMBEDDINGS = 10
 
 # Keys that later versions will read. Until then they are refused rather than ignored.
@@ -150,6 +151,15 @@ def check_name(name: object, what: str, where: str = "") -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        name = check_name(re.sub(r"\W+", "_", path.stem) or "model", "embedding")
+        raise InputError(
+            f"study {path}: this is a table, but a study file is wanted, which names the tables; "
+            "write these lines, with your names, into study.toml:",
+            f"embeddings.{name}.path = {quote(path.name)}",
+            'embeddings.OTHER.path = "other.csv"',
+            'tasks.TASK = { path = "labels.csv", target = "COLUMN", kind = "regression" }',
+        )
     try:
         text = path.read_bytes().decode("utf-8")
         return tomllib.loads(text.replace("\r\n", "\n"))

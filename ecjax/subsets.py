@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from ecjax.errors import InputError
+from ecjax.errors import InputError, UsageError
 
 MAX_EMBEDDINGS = 10
 
@@ -31,7 +31,8 @@ def requested(
       complementarity index compares a set with its members.
 
     Raises:
-      InputError: too many embeddings, an unknown name, or a name twice in one set.
+      InputError: too many embeddings.
+      UsageError: an unknown name, or a name twice in one set.
     """
     if not 1 <= len(names) <= MAX_EMBEDDINGS:
         raise InputError(
@@ -39,7 +40,7 @@ def requested(
             f"(2^M - 1 subsets). Leave some out of the study."
         )
     if max_size < 0:
-        raise InputError(f"max_subset_size is {max_size}; give 0 (no cap) or more")
+        raise UsageError(f"max_subset_size is {max_size}; give 0 (no cap) or more")
     if subsets:
         wanted = {_parse(text, names) for text in subsets}
         wanted |= {(i,) for subset in wanted for i in subset}
@@ -56,12 +57,12 @@ def _parse(text: str, names: Sequence[str]) -> tuple[int, ...]:
     members = text.split("+")
     for member in members:
         if member not in names:
-            raise InputError(
+            raise UsageError(
                 f'subsets: "{text}" holds "{member}", which is no embedding of this study; '
                 f"known: {', '.join(names)}"
             )
     if len(set(members)) < len(members):
-        raise InputError(f'subsets: "{text}" names an embedding twice; name each once')
+        raise UsageError(f'subsets: "{text}" names an embedding twice; name each once')
     return tuple(sorted(names.index(member) for member in members))
 
 

@@ -50,7 +50,7 @@ class TaskTable:
 
     `targets` maps each target to its (n,) values, uninterpreted; `lat` and `lon` are (n,) float64
     degrees, `group` (n,) object; `coordinates` as in EmbeddingTable. `names` are the columns that
-    are no features: id, coordinates, targets.
+    are no features: id, coordinates, targets; `roles` those taken as id, lat, lon and group.
     """
 
     name: str
@@ -64,6 +64,7 @@ class TaskTable:
     coordinates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
@@ -156,6 +157,7 @@ def read_task(source: TaskSource) -> TaskTable:
         coordinates=_coordinates(whole, used),
         names=tuple(name for name in used if name is not None),
         files=source.files,
+        roles={role: name for role, name in {"id": source.id, **asked}.items() if name is not None},
     )
 
 

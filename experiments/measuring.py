@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -31,9 +32,9 @@ from threadpoolctl import threadpool_info
 import ecjax
 from ecjax import cost, engine
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import compute, find_device
+from ecjax.evaluate import Run, compute, find_device
 from ecjax.plan import make_plan
-from ecjax.progress import EFFICIENCY, Silent
+from ecjax.progress import Silent
 from ecjax.settings import from_arguments
 from ecjax.subsets import build_lattice
 
@@ -253,8 +254,8 @@ def logistic_evaluations(tasks: Mapping[str, Any], **arguments: Any) -> np.ndarr
 def planned_seconds(tasks: Mapping[str, Any], **arguments: Any) -> float:
     """What `ecjax plan` would say that the study takes, warm."""
     settings = from_arguments(arguments)
-    plan = make_plan(align_arrays({}, tasks), settings, find_device(settings.require_platform))
-    return plan.operations / (EFFICIENCY * best_rate("float64", 512))
+    seconds = Run("", align_arrays({}, tasks), settings, {}, Silent()).plan().seconds
+    return math.nan if seconds is None else seconds
 
 
 def plan_only_seconds(tasks: Mapping[str, Any], **arguments: Any) -> float:

@@ -301,6 +301,8 @@ def test_description(tmp_path):
     text = describe(aligned(study(tmp_path, task_keys='lat = "lat"\nlon = "lon"')))
     assert 'task "t": regression, 59 rows used' in text
     assert "4 columns  float64" in text and "height" in text
+    assert '  columns   id "id", lat "lat", lon "lon"\n' in text
+    assert '(emb_0 … emb_3, id "id")' in text
     assert '"a": 1 row left out: the vector is null or has a missing value (first: "103")' in text
     assert '"a": 1 column constant: weight 0 (first: "emb_2")' in text
     path = study(tmp_path, target="crop\\u001b[31m", kind="classification")

@@ -1,16 +1,20 @@
 """The command line from outside: what it prints, writes and returns."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
+from watch import watched
 
-from ecjax import cli
+from ecjax import cli, options
+from ecjax.settings import Settings
 
 N = 60
 
@@ -87,11 +91,78 @@ def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
     assert "<svg" in (study_folder / "out" / "report.html").read_text()
 
 
+def test_evaluating_again_says_that_the_page_is_gone(study_folder, capsys):
+    evaluate(study_folder, "--predictions")
+    run("report", study_folder / "out")
+    capsys.readouterr()
+    assert evaluate(study_folder) == cli.DONE
+    assert (
+        "removed, because the earlier run's: predictions.parquet, report.html; `ecjax report"
+        in (capsys.readouterr().err)
+    )
+    assert not (study_folder / "out" / "report.html").exists()
+
+
 def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monkeypatch):
     monkeypatch.setattr("ecjax.engine.study", None)
     assert run("validate", study_folder / "study.toml") == cli.DONE
     printed = capsys.readouterr().out
     assert "height" in printed and "land" in printed and "3 columns" in printed
+    assert '(emb_0 … emb_2, id "id")' in printed
+
+
+def plan(folder, *flags):
+    return run("plan", folder / "study.toml", "--folds=4", "--max_memory_gib=1", *flags)
+
+
+PLAN = """\
+study: what `ecjax evaluate` would take
+
+sample       rows  columns  targets  classes  sets  gram  hat  folds  operations   time    memory
+-------------------------------------------------------------------------------------------------
+height+land    60        6        1        3     3     0    3      4       1.7e6  < 1 s  0.21 MiB
+
+folds       4; 1 seed
+sweep       none
+operations  1.7e6
+memory      up to 0.21 MiB in a call; the budget is 1.00 GiB
+time        < 1 s on 2 cores of a 2.x GHz Xeon, without compiling; assumes 20 evaluations for each
+            logistic fit
+compiled    1 program for 1 call
+"""
+
+
+def test_plan_counts_and_compiles_nothing(study_folder, capsys, monkeypatch):
+    with watched(monkeypatch) as seen:
+        assert plan(study_folder) == cli.DONE
+    assert seen.compiled == seen.executed == []
+    printed = capsys.readouterr()
+    assert printed.out == PLAN
+    assert printed.err == "cpu, float64\n"
+    assert {path.suffix for path in study_folder.iterdir()} == {".csv", ".parquet", ".toml"}
+
+
+def test_plan_shows_the_sweep(study_folder, capsys):
+    with (study_folder / "study.toml").open("a") as study:
+        study.write("[sweep]\nridge_lambda = [0.1, 1, 10]\nseed = [0, 1]\n")
+    assert plan(study_folder) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("height")] == [
+        ["height+land", "2", "60"], ["height", "4", "60"],
+    ]  # fmt: skip
+    assert "sweep       6 settings: ridge_lambda = 0.1, 1, 10; seed = 0, 1" in lines
+    assert "compiled    2 programs for 6 calls" in lines
+
+
+def test_plan_fails_as_evaluate_would(study_folder, capsys):
+    assert plan(study_folder, "--max_memory_gib=0.0000001") == cli.BAD_INPUT
+    assert "raise --max_memory_gib" in capsys.readouterr().err
+    assert plan(study_folder, "--folds=31") == cli.BAD_INPUT
+    assert "use --folds=30" in capsys.readouterr().err
+    assert plan(study_folder, "--require_platform=tpu") == cli.USAGE
+    (study_folder / "beta.parquet").unlink()
+    assert plan(study_folder) == cli.BAD_INPUT
+    assert "beta.parquet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,12 +170,18 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["plan", "x"], "not there yet"),
+        (["overlap", "x"], "not there yet"),
+        (["plan"], "STUDY"),
+        (["plan", "s.toml", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--precision=float16"], "unknown"),
-        (["evaluate", "s.toml", "--out=o", "--fold=3"], "fold"),
+        (["evaluate", "s.toml", "--out=o", "--fold=3"], "did you mean --folds?"),
+        (["evaluate", "s.toml", "--out=o", "--quux"], "`ecjax evaluate --help` lists its flags"),
+        (["evaluate", "s.toml", "--out=o", "--folds=x"], "folds=x: give a whole number of at "),
+        (["evaluate", "s.toml", "--out=o", "--predictions=x"], "predictions=x: give true or false"),
+        (["evaluate", "s.toml", "--out=o", "--max_memory_gib=x"], "max_memory_gib=x: give a num"),
         (["evaluate", "s.toml", "--out=o", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=a"], "numbers"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=-1"], "above 0"),
@@ -118,9 +195,57 @@ def test_misuse_exits_1_and_says_what_to_do(arguments, says, capsys):
     assert not os.path.exists("o")
 
 
-def test_required_platform_that_is_not_there(study_folder, capsys):
-    assert evaluate(study_folder, "--require_platform=tpu") == cli.USAGE
-    assert "tpu" in capsys.readouterr().err
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_of_a_command_lists_its_flags(command, capsys):
+    assert run(command, "--help") == cli.DONE
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith(f"usage: ecjax {command}") and max(map(len, lines)) <= 100
+    assert "absl" not in printed.out and "undefok" not in printed.out and not printed.err
+    flags = [line.split()[0].split("=")[0][2:] for line in lines if line.startswith("  --")]
+    assert flags == list(options.COMMANDS[command].flags)
+    asked = {field.name for field in dataclasses.fields(Settings)}
+    assert command not in ("plan", "evaluate") or set(flags) - {"out"} == asked
+
+
+def test_help_lists_the_commands(capsys):
+    assert run("--help") == cli.DONE
+    printed = capsys.readouterr().out
+    assert "usage: ecjax COMMAND" in printed
+    assert all(f"  ecjax {command} " in printed for command in cli.COMMANDS)
+    assert list(cli.COMMANDS) == list(options.COMMANDS)
+    assert run() == cli.USAGE
+    assert capsys.readouterr().err == printed
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "STUDY"], ["plan", "STUDY"]])
+def test_a_reader_that_goes_is_no_error(study_folder, arguments):
+    arguments = [study_folder / "study.toml" if a == "STUDY" else a for a in arguments]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecjax", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() in ("", "cpu, float64\n")
+    assert process.wait(60) == cli.DONE
+
+
+def test_an_unknown_subset_is_misuse(study_folder, capsys):
+    assert evaluate(study_folder, "--subsets=alpha+typo") == cli.USAGE
+    assert 'holds "typo", which is no embedding of this study' in capsys.readouterr().err
+    assert not (study_folder / "out").exists()
+
+
+@pytest.mark.parametrize("platform, package", [("tpu", "jax[tpu]"), ("gpu", "jax[cuda12]")])
+def test_required_platform_that_is_not_there(study_folder, capsys, platform, package):
+    if jax.default_backend() == platform:
+        pytest.skip(f"there is a {platform}")
+    assert evaluate(study_folder, f"--require_platform={platform}") == cli.USAGE
+    message = capsys.readouterr().err
+    assert f"require_platform={platform}" in message
+    assert f"install {package}, or leave require_platform out" in message
     assert not (study_folder / "out").exists()
 
 

@@ -19,7 +19,7 @@ ORDER = (
     "folds subsets sums blas gram host softmax lbfgs ridge refine hat logistic engine cost "
     "precision plan "
     "scores uncertainty complementarity results encode store digest report picture page_style page "
-    "progress evaluate world truth demo __init__ cli __main__"
+    "run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = "subsets blas gram host softmax lbfgs ridge refine hat logistic".split()
 STATISTICS = "scores uncertainty complementarity".split()

@@ -134,9 +134,10 @@ def test_summary_of_a_study_line_by_line():
         "crops    geoclip alone: 0.588; no set does better, the nearest is"
         " alphaearth+tessera+geoclip (0.588)",
         "",
-        "Cells: eci; the share of what the set's best single leaves to a perfect score that fusing"
-        " closes. 1: perfect;",
-        "0: no gain; negative: fusing hurts. *: adjusted p < 0.05. -: undefined.",
+        "Cells and sentences: eci, the share of what the set's best single leaves to a perfect"
+        " score that fusing",
+        "closes. 1: perfect; 0: no gain; negative: fusing hurts. *: adjusted p < 0.05. -:"
+        " undefined.",
     ]
 
 
@@ -176,7 +177,11 @@ def test_true_index_stands_beside_the_pooled_one():
     text = report.summary(tables, manifest)
     # eci 0.19377, pooled 0.004 less, true 0.1 more
     assert re.search(r"alphaearth\+tessera +\+0\.19 \(\+0\.29\)\* +-0\.16 \(-0\.06\)", text)
-    assert "eci_pooled, and in brackets the true index" in text
+    assert "eci_pooled (in brackets the true index)" in text
+    # Sentences give the index of the cells, not that of the mean scores.
+    tables["index"]["eci_pooled"] = tables["index"]["eci"] - 0.1
+    text = report.summary(tables, manifest)
+    assert "+0.09 (+0.29)*" in text and "alphaearth+tessera: 0.767, closes 9 %" in text
 
 
 def test_under_strict_the_best_single_is_the_best_pooled_one():
@@ -399,7 +404,7 @@ def test_page_is_one_file_that_needs_nothing(tmp_path):
     assert not {"link", "img", "iframe"} & set(parser.tags)
     assert parser.tags.count("script") == 1 and parser.tags.count("svg") == 2
     assert "prefers-color-scheme: dark" in html and "@media print" in html
-    assert "ecjax[plot]" in html
+    assert "ecjax[plot]</code>, which is to draw more, does not exist yet" in html
     assert "/home/me/secret" not in html
 
 
@@ -433,6 +438,16 @@ def test_page_describes_each_picture_in_words():
         assert f'<title id="{title}">Complementarity index on ' in html
         text = re.search(f'<desc id="{words}">([^<]+)</desc>', html).group(1)
         assert "alphaearth+tessera" in text and "star" in text
+
+
+def test_a_tiny_p_is_not_zero():
+    tables, manifest = study()
+    tables["index"]["p_adjusted"] = [3e-7, 0.9e-4, 1e-4, 0.002] * (len(tables["index"]) // 4)
+    html = page.render(tables, manifest)
+    cells = re.findall(r'<td data-v="([^"]+)">([^<]+)</td></tr>', html)
+    shown = {float(value): text for value, text in cells}
+    assert shown[3e-7] == shown[0.9e-4] == "&lt; 0.0001"
+    assert shown[1e-4] == "0.0001" and shown[0.002] == "0.0020"
 
 
 def test_page_with_truth_without_index_and_with_extreme_values():

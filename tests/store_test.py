@@ -131,12 +131,13 @@ def test_tables_and_page_of_the_earlier_run_go_and_other_files_stay(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "report.html").write_text("mine too: there was no run here yet")
     first = {**frames(), "predictions": frames()["folds"], "targets": frames()["scores"]}
-    store.write_results(tmp_path, first, manifest())
+    assert store.write_results(tmp_path, first, manifest()) == []
     assert {"report.html", "predictions.parquet", "targets.csv"} <= set(listing(tmp_path))
-    store.write_results(tmp_path, frames(), manifest())
+    removed = store.write_results(tmp_path, frames(), manifest())
     assert "notes.txt" in listing(tmp_path)
     gone = {"report.html", "predictions.parquet", "targets.csv", "targets.parquet"}
-    assert not gone & set(listing(tmp_path))
+    assert set(removed) == gone and not gone & set(listing(tmp_path))
+    assert store.write_results(tmp_path, frames(), manifest()) == []
 
 
 def state(directory: Path) -> str:

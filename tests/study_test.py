@@ -136,6 +136,21 @@ def test_keys_to_come_are_refused_as_such(tmp_path, key):
     refused(study(tmp_path, a_keys=f'{key} = "x"'), f'"{key}" is not there yet', "remove it")
 
 
+@pytest.mark.parametrize("name", ["tessera.csv", "my model.parquet"])
+def test_a_table_in_place_of_a_study_is_told_how_to_write_one(tmp_path, name):
+    for table in (name, "other.csv", "labels.csv"):
+        write(vectors(), tmp_path / table)
+    with pytest.raises(InputError) as caught:
+        read_study(tmp_path / name)
+    message, *lines = str(caught.value).splitlines()
+    assert name in message and "a study file is wanted" in message
+    path = tmp_path / "study.toml"
+    path.write_text("\n".join(lines))
+    found = read_study(path)
+    assert [e.files[0].name for e in found.embeddings.values()] == [name, "other.csv"]
+    assert found.tasks["TASK"].target == ("COLUMN",)
+
+
 def test_number_of_embeddings(tmp_path):
     path = study(tmp_path)
     extra = "".join(f'[embeddings.e{j}]\npath = "a.parquet"\n' for j in range(9))

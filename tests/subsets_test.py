@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecjax.errors import InputError
+from ecjax.errors import InputError, UsageError
 from ecjax.subsets import build_lattice, lattice_order, name, requested
 
 NAMES = ["a", "b", "c"]
@@ -21,7 +21,7 @@ def test_wanted_sets_in_any_order_bring_their_members():
 
 @pytest.mark.parametrize("wanted, says", [("a+x", '"x"'), ("a+a", "twice")])
 def test_unknown_or_doubled_names_are_refused(wanted, says):
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(UsageError, match=says):
         requested(NAMES, [wanted])
 
 

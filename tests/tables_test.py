@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_tables import N, labels, lists, vectors, write
 
-from ecjax.columns import choose_columns
+from ecjax.columns import choose_columns, in_short
 from ecjax.errors import InputError
 from ecjax.study import EmbeddingSource, TaskSource
 from ecjax.tables import read_embedding, read_task
@@ -22,6 +22,19 @@ def source(*paths, **keys):
 def chosen(names, pattern=None, kind=None):
     schema = pa.schema([(n, kind or (pa.int64() if n == "id" else pa.float32())) for n in names])
     return choose_columns(schema, "id", pattern, "t")
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        ([f"A{j:02d}" for j in range(64)], "A00 … A63"),
+        (["embedding[0]", "embedding[1]", "embedding[2]"], "embedding[0] … embedding[2]"),
+        (["emb_0", "emb_1"], "emb_0, emb_1"),
+        (["slope", "height", "aspect", "2\x1b", "red"], "slope, height, aspect and 2 more"),
+    ],
+)
+def test_columns_in_short(names, words):
+    assert in_short(names) == words
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])

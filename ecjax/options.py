@@ -1,0 +1,174 @@
+"""The flags of each command: what they are, how they are read, and their help."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+from ecjax.errors import UsageError, neutral
+from ecjax.settings import FLAGS_TO_COME, LEAST, Settings
+
+WIDTH = 100
+
+
+class Command(NamedTuple):
+    """A command: what follows its name, what it does in one line, and its flags."""
+
+    arguments: str
+    about: str
+    flags: tuple[str, ...]
+
+
+_MACHINE = ("max_memory_gib", "require_platform")
+_EVALUATION = (
+    "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
+    "max_subset_size", "predictions", "protocol", "split", "penalty", "precision", *_MACHINE,
+)  # fmt: skip
+COMMANDS = {
+    "demo": Command(
+        "[--out=DIR]",
+        "the whole job on a made-up world, in two to three minutes",
+        ("out", "seed", *_MACHINE),
+    ),
+    "validate": Command("STUDY", "reads everything, fits nothing", ()),
+    "plan": Command("STUDY", "tells what evaluate would take, fits nothing", _EVALUATION),
+    "evaluate": Command(
+        "STUDY --out=DIR", "every subset of embeddings on every task", ("out", *_EVALUATION)
+    ),
+    "report": Command("DIR", "prints the summary, writes DIR/report.html", ()),
+}
+TEXTS = {
+    "out": "directory for the tables",
+    "folds": "folds of every seed, at least 2",
+    "seeds": "how often the rows are dealt to folds",
+    "seed": "the first seed, from which the others count up; the demo's world is made from it too",
+    "ridge_lambda": "ridge penalty; several, as in 0.1,1,10, are computed one by one",
+    "logistic_c": "inverse penalty C of logistic regression; several likewise",
+    "logistic_tolerance": "gradient norm at which a logistic fit has converged",
+    "subsets": "sets to evaluate, as in a+b,a+b+c, their single models always among them; "
+    "empty: all",
+    "max_subset_size": "most models in a set; 0: no cap",
+    "predictions": "also write out-of-fold predictions",
+    "protocol": "only paper so far: fixed penalties, everything standardised over the table",
+    "split": "how rows are dealt to folds: only random so far",
+    "penalty": "only shared so far: one penalty for all embeddings of a set",
+    "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
+    "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
+    "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
+}
+_HEAD = "Which Earth embeddings are better together?"
+
+
+def usage() -> str:
+    """What `ecjax --help` prints."""
+    lines = [_HEAD, "", "usage: ecjax COMMAND [--flags]", ""]
+    left = max(len(f"{name} {command.arguments}") for name, command in COMMANDS.items())
+    for name, command in COMMANDS.items():
+        lines.append(f"  ecjax {f'{name} {command.arguments}':{left}}  {command.about}")
+    return "\n".join([*lines, "", "`ecjax COMMAND --help` lists the flags of a command."])
+
+
+def help_of(name: str) -> str:
+    """What `ecjax COMMAND --help` prints."""
+    command = COMMANDS[name]
+    flagged = " [--flags]" if command.flags else ""
+    lines = [f"usage: ecjax {name} {command.arguments}{flagged}", "", f"  {command.about}"]
+    if not command.flags:
+        return "\n".join(lines)
+    heads = {flag: _head(name, flag) for flag in command.flags}
+    left = max(map(len, heads.values()))
+    lines += ["", "flags, with their defaults:"]
+    for flag, head in heads.items():
+        first = f"  {head:{left}}  "
+        text = first + TEXTS[flag]
+        lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * len(first))
+    return "\n".join(lines)
+
+
+def parse(name: str, argv: Sequence[str]) -> tuple[list[str], flags.FlagValues]:
+    """Arguments and flags of a command.
+
+    Raises:
+      UsageError: a flag that there is not, or not yet, or a value that cannot be read.
+    """
+    values = _define(name)
+    try:
+        rest = values(["ecjax", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        if error.flagname in FLAGS_TO_COME:
+            raise UsageError(f"--{error.flagname} is not there yet") from None
+        near = difflib.get_close_matches(error.flagname, COMMANDS[name].flags, n=1)
+        hint = f"did you mean --{near[0]}?" if near else f"`ecjax {name} --help` lists its flags"
+        raise UsageError(f"unknown flag --{neutral(error.flagname)}; {hint}") from None
+    except flags.Error as error:
+        text = str(error).removeprefix("flag --")
+        text = re.sub(r"\('Non-boolean argument to boolean flag'.*", "give true or false", text)
+        raise UsageError(text) from None
+    return rest, values
+
+
+class _Parser(flags.ArgumentParser):
+    """Reads a value, or says what to give instead."""
+
+    def __init__(self, read, way_out: str):
+        super().__init__()
+        self._read, self._way_out = read, way_out
+
+    def parse(self, argument):
+        if not isinstance(argument, str):  # a default
+            return argument
+        try:
+            return self._read(argument)
+        except ValueError:
+            raise ValueError(self._way_out) from None
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _parser(flag: str) -> _Parser:
+    if flag in LEAST:
+        return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
+    if flag in ("ridge_lambda", "logistic_c"):
+        return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
+    if flag in ("logistic_tolerance", "max_memory_gib"):
+        return _Parser(float, "give a number")
+    return _Parser(_split if flag == "subsets" else str, "")
+
+
+def _define(name: str) -> flags.FlagValues:
+    """The flags of a command, apart from all other programs' flags."""
+    values = flags.FlagValues()
+    flags.DEFINE_bool("help", False, "", short_name="h", flag_values=values)
+    for flag in COMMANDS[name].flags:
+        if flag == "predictions":
+            flags.DEFINE_bool(flag, False, TEXTS[flag], flag_values=values)
+        else:
+            default = _default(name, flag)
+            flags.DEFINE(_parser(flag), flag, default, TEXTS[flag], flag_values=values)
+    return values
+
+
+def _default(name: str, flag: str):
+    if flag == "out":
+        return "ecjax-demo" if name == "demo" else None
+    value = getattr(Settings(), flag)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _head(name: str, flag: str) -> str:
+    """A flag as it is written, with its default."""
+    value = _default(name, flag)
+    if value is None:
+        return f"--{flag}=DIR"
+    if isinstance(value, bool):
+        return f"--{flag}"
+    if isinstance(value, list):
+        value = ",".join(f"{v:g}" for v in value)
+    return f"--{flag}={value:g}" if isinstance(value, float) else f"--{flag}={value}"

@@ -1,0 +1,277 @@
+"""The plan of a whole run, all swept settings, and how it reads on a terminal.
+
+Nothing is fitted or compiled for it; `evaluate` would do what it counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ecjax.align import AlignedTask
+from ecjax.cost import logistic_evaluations
+from ecjax.digest import plain_name
+from ecjax.errors import counted
+from ecjax.plan import Piece, Plan, make_plan, size_text
+from ecjax.report import aligned
+from ecjax.settings import Settings
+
+RATES = "2 cores of a 2.x GHz Xeon"  # that the rates of `cost` were measured on
+# Seconds of making a run's tables, and for each target: 0.02 s and 0.35 s at 1 and at 100 targets.
+TABLES, TARGET = 0.02, 0.0033
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplePlan:
+    """What is computed on the rows of one sample (tasks that share rows and embeddings).
+
+    Attributes:
+      tasks: their names.
+      settings: how many swept settings this is computed for; operations and seconds are of all.
+      rows, columns: n, and p of all embeddings.
+      targets: of all regression tasks.
+      classes: of each classification task.
+      subsets, folds, seeds: how many.
+      by_gram, by_hat: subsets whose ridge fits take the one route and the other.
+      operations: floating-point operations, logistic fits at the assumed evaluations.
+      seconds: estimated, without compiling; None on a device whose rates were never measured.
+      bytes: of the largest call's arrays of this sample; an upper estimate.
+    """
+
+    tasks: tuple[str, ...]
+    settings: int
+    rows: int
+    columns: int
+    targets: int
+    classes: tuple[int, ...]
+    subsets: int
+    folds: int
+    seeds: int
+    by_gram: int
+    by_hat: int
+    operations: float
+    seconds: float | None
+    bytes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """What a run takes.
+
+    Attributes:
+      samples: in order of first use.
+      swept: key → values; empty without a sweep.
+      calls: of the compiled function, one for each memory chunk of each setting.
+      compilations: how often it is compiled anew in a fresh process: distinct programs × shapes.
+      operations: of all samples.
+      seconds: of all samples and the making of tables.
+      evaluations: pairs of matrix products that each logistic fit is assumed to take; None where
+        there is no classification.
+      peak_bytes: of the largest call, an upper estimate.
+      budget_bytes: what a call may use.
+      platform: of the device.
+    """
+
+    samples: tuple[SamplePlan, ...]
+    swept: dict[str, tuple]
+    calls: int
+    compilations: int
+    operations: float
+    seconds: float | None
+    evaluations: float | None
+    peak_bytes: float
+    budget_bytes: float
+    platform: str
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def plan_run(
+    steps: Sequence[tuple[Mapping[str, Any], Settings, Sequence[AlignedTask]]], device: jax.Device
+) -> RunPlan:
+    """Plans all settings of a run.
+
+    Args:
+      steps: of each setting, its swept values, the settings, and the tasks that are computed for
+        it, which are none where an earlier setting has given the same numbers.
+
+    Raises:
+      InputError: as `plan.make_plan`.
+    """
+    samples: dict[tuple, SamplePlan] = {}
+    programs, calls, peak = set(), 0, 0.0
+    for _, settings, tasks in steps:
+        if not tasks:
+            continue
+        plan = make_plan(tasks, settings, device)
+        for number in range(len(plan.samples)):
+            _add(samples, _sample_plan(plan, number))
+        for chunk in plan.chunks:
+            programs.add(_compiled_for(plan, chunk))
+            peak = max(peak, plan.work(chunk).bytes)
+        calls += len(plan.chunks)
+    found = tuple(samples.values())
+    seconds = _sum(sample.seconds for sample in found)
+    targets = sum(s.settings * (s.targets + len(s.classes)) for s in found)
+    tolerance = plan.settings.logistic_tolerance
+    return RunPlan(
+        samples=found,
+        swept={key: tuple(dict.fromkeys(step[0][key] for step in steps)) for key in steps[0][0]},
+        calls=calls,
+        compilations=len(programs),
+        operations=sum(sample.operations for sample in found),
+        seconds=None if seconds is None else seconds + TABLES + TARGET * targets,
+        evaluations=logistic_evaluations(tolerance) if any(s.classes for s in found) else None,
+        peak_bytes=peak,
+        budget_bytes=plan.budget,
+        platform=device.platform,
+    )
+
+
+def _sample_plan(plan: Plan, number: int) -> SamplePlan:
+    sample = plan.samples[number]
+    pieces = [piece for chunk in plan.chunks for piece in chunk if piece.sample == number]
+    work = plan.work(pieces)
+    by_hat = len(plan.hat[number])
+    subsets = len(plan.subsets[number])
+    return SamplePlan(
+        tasks=tuple(task.name for task in sample.tasks),
+        settings=1,
+        rows=sample.rows,
+        columns=sum(x.shape[1] for x in sample.blocks),
+        targets=sample.regression_targets,
+        classes=tuple(len(task.classes) for task in sample.classification),
+        subsets=subsets,
+        folds=plan.settings.folds,
+        seeds=plan.settings.seeds,
+        by_gram=subsets - by_hat if sample.regression else 0,
+        by_hat=by_hat,
+        operations=work.operations,
+        seconds=work.seconds,
+        bytes=max(plan.bytes(piece) for piece in pieces),
+    )
+
+
+def _add(samples: dict[tuple, SamplePlan], new: SamplePlan) -> None:
+    """Adds a setting's numbers to those of the same work under other settings."""
+    key = new.tasks, new.folds
+    before = samples.get(key)
+    if before is None:
+        samples[key] = new
+        return
+    samples[key] = dataclasses.replace(
+        before,
+        settings=before.settings + 1,
+        operations=before.operations + new.operations,
+        seconds=_sum([before.seconds, new.seconds]),
+    )
+
+
+def _compiled_for(plan: Plan, chunk: Iterable[Piece]) -> tuple:
+    """What a compiled program is kept under: static arguments, and the shapes of the others."""
+    programs, data = plan.arguments(chunk)
+    shapes = [(array.shape, array.dtype.name) for array in jax.tree.leaves(data)]
+    return programs, tuple(shapes), jax.tree.structure(data)
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    seconds = list(seconds)
+    return None if None in seconds else sum(seconds)
+
+
+def as_text(plan: RunPlan, width: int = 100) -> str:
+    """The table of samples, then the whole, as `ecjax plan` prints them."""
+    rows = [_HEAD, *(_row(sample) for sample in plan.samples)]
+    columns = [column for column in zip(*rows, strict=True) if _tells(*column)]
+    table = [list(row) for row in zip(*columns, strict=True)]
+    lines = [*aligned(table, None, rule_after=0), ""]
+    folds = ", ".join(str(k) for k in dict.fromkeys(sample.folds for sample in plan.samples))
+    whole = {
+        "folds": f"{folds}; {counted(plan.samples[0].seeds, 'seed')}",
+        "sweep": _sweep_in_words(plan),
+        "operations": _amount(plan.operations),
+        "memory": f"up to {size_text(plan.peak_bytes)} in a call; the budget is "
+        f"{size_text(plan.budget_bytes)}",
+        "time": _time_in_words(plan),
+        "compiled": f"{counted(plan.compilations, 'program')} for {counted(plan.calls, 'call')}",
+    }
+    for name, text in whole.items():
+        first = f"{name:10}  "
+        lines += textwrap.wrap(first + text, width, subsequent_indent=" " * len(first))
+    return "\n".join(lines)
+
+
+_HEAD = ["sample", "settings", "rows", "columns", "targets", "classes", "sets", "gram",
+         "hat", "folds", "operations", "time", "memory"]  # fmt: skip
+_UNTOLD = {"settings": "1", "targets": "", "classes": "", "gram": "", "hat": ""}
+_NAME_LIMIT = 30
+
+
+def _tells(head: str, *cells: str) -> bool:
+    """Whether a column is worth its room."""
+    return set(cells) != {_UNTOLD.get(head)}
+
+
+def _row(sample: SamplePlan) -> list[str]:
+    first, *others = (plain_name(name) for name in sample.tasks)
+    name = "+".join([first, *others])
+    ridge = sample.targets > 0
+    return [
+        name if len(name) <= _NAME_LIMIT else f"{first} and {len(others)} more",
+        f"{sample.settings:,}",
+        f"{sample.rows:,}",
+        f"{sample.columns:,}",
+        f"{sample.targets:,}" if ridge else "",
+        ", ".join(map(str, sample.classes)),
+        f"{sample.subsets:,}",
+        f"{sample.by_gram:,}" if ridge else "",
+        f"{sample.by_hat:,}" if ridge else "",
+        f"{sample.folds:,}",
+        _amount(sample.operations),
+        "not known" if sample.seconds is None else duration(sample.seconds),
+        size_text(sample.bytes),
+    ]
+
+
+def _sweep_in_words(plan: RunPlan) -> str:
+    settings = math.prod(len(values) for values in plan.swept.values())
+    values = [f"{key} = {', '.join(map(_plain, v))}" for key, v in plan.swept.items()]
+    return f"{counted(settings, 'setting')}: {'; '.join(values)}" if values else "none"
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}"
+
+
+def _time_in_words(plan: RunPlan) -> str:
+    if plan.seconds is None:
+        return f"not known: the estimate was fitted on a CPU, in float64; this is {plan.platform}"
+    text = f"{_about(plan.seconds)} on {RATES}, without compiling"
+    if plan.evaluations is None:
+        return text
+    return f"{text}; assumes {plan.evaluations:.0f} evaluations for each logistic fit"
+
+
+def _about(seconds: float) -> str:
+    text = duration(seconds)
+    return text if text.startswith("<") else f"about {text}"
+
+
+def duration(seconds: float) -> str:
+    """So many seconds, minutes or hours, to about two digits."""
+    if seconds < 1:
+        return "< 1 s"
+    units = (("s", 1), ("min", 60), ("h", 3600))
+    unit, length = next(u for u in units if seconds < 120 * u[1] or u[0] == "h")
+    amount = seconds / length
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"
+
+
+def _amount(operations: float) -> str:
+    return f"{operations:.1e}".replace("e+0", "e").replace("e+", "e")

@@ -1,0 +1,49 @@
+"""Progress on one long call: the estimate against the clock, or the clock alone."""
+
+import io
+import time
+
+import pytest
+
+from ecjax import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def said(monkeypatch, stream, seconds):
+    """What is printed during a call of a second, lines being due every tenth of one."""
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
+    monkeypatch.setattr(progress, "TICK_S", 0.02)
+    value = progress.Progress(stream).run(lambda: time.sleep(0.3) or 7, "evaluate", seconds)
+    assert value == 7
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "seconds, line",
+    [(83, "evaluate: 0:01 of about 1:23"), (0.01, "evaluate: 0:01 of about 0:01"),
+     (None, "evaluate: 0:01")],
+)  # fmt: skip
+def test_lines_show_the_estimate_where_it_is_known(monkeypatch, seconds, line):
+    assert set(said(monkeypatch, io.StringIO(), seconds).splitlines()) == {line}
+
+
+def test_the_bar_holds_at_99_percent(monkeypatch):
+    text = said(monkeypatch, Terminal(), 0.01)
+    assert " 99% |" in text and "of about 0:01" in text and "100%" not in text
+
+
+def test_no_bar_without_an_estimate(monkeypatch):
+    text = said(monkeypatch, Terminal(), None)
+    assert "evaluate: 00:00" in text and "%" not in text and "about" not in text
+
+
+def test_errors_reach_the_caller():
+    def work():
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        progress.Progress(io.StringIO()).run(work, "evaluate", None)

@@ -1,0 +1,123 @@
+"""The plan of a run against the run itself: what it calls and compiles, and what it cuts."""
+
+import jax
+import numpy as np
+import pytest
+from watch import watched
+
+import ecjax
+from ecjax import cost
+from ecjax.arrays import align_arrays
+from ecjax.evaluate import Run
+from ecjax.precision import DeviceFacts
+from ecjax.progress import Silent
+from ecjax.run_plan import as_text, duration, plan_run
+from ecjax.settings import from_arguments
+
+N = 60
+BUDGET = 5e-5  # GiB: less than four seeds of the soils take
+
+
+def run_of(swept=None, only=("height", "soils", "land", "crop"), **arguments):
+    """Tasks on two samples: height, soils and land share their rows, crop has rows of its own."""
+    rng = np.random.default_rng(1)
+    shared, own = ({name: rng.normal(size=(n, 3)) for name in "ab"} for n in (N, 40))
+    tasks = {
+        "height": ecjax.Task(rng.normal(size=N), embeddings=shared),
+        "soils": ecjax.Task(rng.normal(size=(N, 2)), embeddings=shared),
+        "land": ecjax.Task(rng.choice(list("uvw"), N), embeddings=shared),
+        "crop": ecjax.Task(rng.choice(list("xy"), 40), embeddings=own),
+    }
+    aligned = align_arrays({}, {name: tasks[name] for name in only})
+    settings = from_arguments({"folds": 4, "logistic_tolerance": 1e-2} | arguments)
+    return Run("made", aligned, settings, swept or {}, Silent())
+
+
+def test_what_is_done_on_each_sample():
+    first, second = run_of(seeds=2).plan().samples
+    assert first.tasks == ("height", "soils", "land") and second.tasks == ("crop",)
+    assert (first.rows, first.columns, first.targets, first.classes) == (N, 6, 3, (3,))
+    assert (second.rows, second.columns, second.targets, second.classes) == (40, 6, 0, (2,))
+    assert (first.subsets, first.folds, first.seeds, first.settings) == (3, 4, 2, 1)
+    assert first.by_gram + first.by_hat == 3
+    assert second.by_gram == second.by_hat == 0
+
+
+@pytest.mark.parametrize(
+    "swept, arguments",
+    [
+        ({}, {}),
+        # Penalties are data; only the regression is computed again, which is another program.
+        ({"ridge_lambda": (0.1, 1.0, 10.0)}, {}),
+        ({"folds": (4, 5)}, {"only": ("height", "soils")}),
+        ({"seed": (1, 2), "logistic_c": (1.0, 2.0)}, {"only": ("height", "crop")}),
+        ({}, {"only": ("soils",), "seeds": 8, "predictions": True, "max_memory_gib": 6e-5}),
+    ],
+)
+def test_calls_and_compilations_are_those_of_the_run(monkeypatch, swept, arguments):
+    run = run_of(swept, **arguments)
+    jax.clear_caches()  # so that every program that runs is seen
+    with watched(monkeypatch) as seen:
+        plan = run.plan()
+    assert seen.compiled == seen.executed == []
+    with watched(monkeypatch) as seen:
+        run.evaluate(None)
+    assert seen.executed == ["jit(study)"] * plan.calls
+    assert seen.compiled == ["jit(study)"] * plan.compilations
+    if "max_memory_gib" in arguments:
+        assert plan.calls > plan.compilations
+
+
+def test_a_setting_that_changes_nothing_is_not_computed_again():
+    plan = run_of({"ridge_lambda": (0.1, 1.0, 10.0)}).plan()
+    assert [(s.tasks, s.settings) for s in plan.samples] == [
+        (("height", "soils", "land"), 1), (("crop",), 1), (("height", "soils"), 2),
+    ]  # fmt: skip
+    alone = run_of(only=("height", "soils")).plan()
+    assert plan.samples[2].operations == 2 * alone.operations
+    assert plan.operations == sum(sample.operations for sample in plan.samples)
+    assert plan.swept == {"ridge_lambda": (0.1, 1.0, 10.0)}
+
+
+def test_a_budget_cuts_the_run_and_keeps_every_call_within_it():
+    whole = run_of(only=("soils",), seeds=4).plan()
+    cut = run_of(only=("soils",), seeds=4, max_memory_gib=BUDGET).plan()
+    assert whole.calls == 1 < cut.calls
+    assert cut.peak_bytes <= cut.budget_bytes == BUDGET * 2**30 < whole.peak_bytes
+
+
+def test_time_is_not_known_on_a_device_that_was_never_measured():
+    run = run_of()
+    gpu = DeviceFacts("gpu", "NVIDIA H100", 80 * 2**30)
+    plan = plan_run(run._steps(), gpu)
+    assert plan.seconds is None and {sample.seconds for sample in plan.samples} == {None}
+    assert plan.operations > 0
+    text = as_text(plan)
+    assert "not known: the estimate was fitted on a CPU, in float64; this is gpu" in text
+    assert " s " not in text.split("time ")[-1] and "GiB" in text
+
+
+def test_a_tighter_tolerance_is_assumed_to_take_longer():
+    loose, tight = (run_of(logistic_tolerance=value).plan() for value in (1e-3, 1e-9))
+    assert tight.evaluations == 3 * loose.evaluations
+    assert tight.seconds > loose.seconds and tight.operations > loose.operations
+    assert run_of(only=("height",)).plan().evaluations is None
+
+
+def test_operations_of_logistic_fits_by_hand():
+    n, c, folds, seeds, evaluations = 50, 3, 7, 2, 11
+    found = cost.logistic_cost([4], n, c, folds, seeds, 5, evaluations)
+    p = 4 + 1  # the intercept
+    fits = 2 * (2 * 4) + 1  # two batches of four folds, one of them empty, and the whole table
+    products = fits * evaluations * (2 * (2 * n * p * c) + 2 * p * p * c)
+    assert found.operations == products + (c + 1) * (2 * n * p**2 + 4 * p**3)
+    assert found.seconds > 0
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(0.2, "< 1 s"), (1.26, "1.3 s"), (9.97, "10 s"), (119, "119 s"), (150, "2.5 min"),
+     (7100, "118 min"), (7200, "2.0 h"), (3.6e6, "1,000 h")],
+)  # fmt: skip
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text
