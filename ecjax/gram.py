@@ -22,28 +22,31 @@ def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=PRECISION)
 
 
-def standardise(x: Array, xp=jnp) -> tuple[Array, Array]:
+def standardise(x: Array) -> tuple[Array, Array]:
     """z-scores over all rows (population deviation, ddof 0), as scikit-learn's StandardScaler.
 
     Args:
       x: (n, p).
-      xp: jax.numpy, or numpy for NumPy arrays.
 
     Returns:
       (n, p) standardised columns, and (p,) deviations. A constant column, by scikit-learn's test
       (its variance is no larger than rounding makes it), becomes zeros with deviation 0.
     """
-    n = x.shape[0]
-    mean = xp.mean(x, axis=0)
+    mean = jnp.mean(x, axis=0)
     centred = x - mean
     # The second pass removes what rounding left in the mean of columns with a large offset.
-    centred = centred - xp.mean(centred, axis=0)
-    variance = xp.mean(centred**2, axis=0)
-    eps = xp.finfo(x.dtype).eps
-    constant = variance <= n * eps * variance + (n * eps * mean) ** 2
-    scale = xp.where(constant, 1.0, xp.sqrt(variance))
-    z = xp.where(constant, 0.0, centred / scale)
-    return z, xp.where(constant, 0.0, scale)
+    centred = centred - jnp.mean(centred, axis=0)
+    variance = jnp.mean(centred**2, axis=0)
+    constant = is_constant(mean, variance, x.shape[0])
+    scale = jnp.where(constant, 1.0, jnp.sqrt(variance))
+    z = jnp.where(constant, 0.0, centred / scale)
+    return z, jnp.where(constant, 0.0, scale)
+
+
+def is_constant(mean: Array, variance: Array, n: int) -> Array:
+    """Whether columns of n rows are constant, by scikit-learn's test; JAX's or NumPy's arrays."""
+    eps = jnp.finfo(mean.dtype).eps
+    return variance <= n * eps * variance + (n * eps * mean) ** 2
 
 
 class Moments(NamedTuple):

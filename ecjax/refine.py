@@ -107,8 +107,7 @@ def _statistics(block: Array, at_once: int) -> tuple[Array, Array]:
     centred = sums_of(lambda x: jnp.stack([x - first, (x - first) ** 2])) / n
     variance = centred[1] - centred[0] ** 2
     mean = first + centred[0]
-    eps = jnp.finfo(mean.dtype).eps
-    constant = variance <= n * eps * variance + (n * eps * mean) ** 2
+    constant = gram_lib.is_constant(mean, variance, n)
     return mean, jnp.where(constant, 0, 1 / jnp.sqrt(jnp.where(constant, 1, variance)))
 
 

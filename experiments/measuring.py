@@ -288,7 +288,7 @@ def force_route(route: str) -> Iterator[None]:
 
 
 def chosen_route(rows: int, columns: int, folds: int) -> str:
-    """The route that the cost model picks for one subset, one target and many seeds."""
+    """The route that the cost model picks on a CPU for one subset, one target and many seeds."""
     lattice = build_lattice([columns], [(0,)])
-    by_gram, _ = cost.share_out(lattice, rows, 1, folds, seeds=100)
+    by_gram, _ = cost.share_out(lattice, rows, 1, folds, seeds=100, on_host=True)
     return "gram" if by_gram else "hat"
