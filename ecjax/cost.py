@@ -180,6 +180,7 @@ class Rates(NamedTuple):
 HOST = Rates(6.5e-12, 2e-11, 0.0, 2e-9, 2.2e-5)
 GRAM = Rates(1e-11, 4e-11, 2e-9, 1e-9, 1e-5)
 HAT = Rates(1.2e-11, 2.5e-11, 1.1e-9, 5e-10, 1e-5)
+HAT_COMPILING = 2.0  # seconds; the host's route has nothing to compile
 
 
 def features(steps: Iterable[Step]) -> np.ndarray:
@@ -236,7 +237,7 @@ def share_out(
     """Positions of the subsets for the Gram route and for the hat route.
 
     The narrower subsets go to the Gram route and the wider ones to the hat route; of all cuts
-    between them, the one of least estimated time is taken.
+    between them, the one of least estimated time, compiling included, is taken.
     """
     widths = [len(lattice.columns(subset)) for subset in lattice.subsets]
     cuts = np.unique([0, *widths])
@@ -249,8 +250,9 @@ def share_out(
         return narrow, wide
 
     def seconds(cut) -> float:
-        parts = (part_of(lattice, share) for share in shares(cut))
-        return ridge_cost(*parts, n, t, folds, seeds, on_host).seconds
+        gram, hat = (part_of(lattice, share) for share in shares(cut))
+        compiling = HAT_COMPILING if hat is not None and on_host else 0.0
+        return ridge_cost(gram, hat, n, t, folds, seeds, on_host).seconds + compiling
 
     return shares(min(cuts, key=seconds))
 

@@ -30,9 +30,10 @@ from jax import lax
 from threadpoolctl import threadpool_info
 
 import ecjax
-from ecjax import cost, engine
+from ecjax import cost, engine, gram, refine
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run, compute, find_device
+from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent
 from ecjax.settings import from_arguments
@@ -266,6 +267,28 @@ def plan_only_seconds(tasks: Mapping[str, Any], **arguments: Any) -> float:
     return time.perf_counter() - started
 
 
+def float32_moments(blocks: Sequence[np.ndarray], y: np.ndarray, k: int) -> Callable[[], Any]:
+    """Forms the moments of all folds as `refine.fit` does, from a table standardised before."""
+    held_out = random_folds(len(y), k, (0,)).held_out[0]
+
+    @jax.jit
+    def moments(table, y, held_out):
+        def of(fold):
+            return refine._moments(table, y, held_out[fold], 1)
+
+        return gram.over_folds(of, k, len(y))[0]
+
+    with jax.enable_x64(True):
+        table = jax.jit(refine.table_of)(tuple(map(jnp.asarray, blocks)))
+        arguments = jax.device_put((table, y.reshape(len(y), -1), held_out))
+
+    def form():
+        with jax.enable_x64(True):
+            return jax.block_until_ready(moments(*arguments))
+
+    return form
+
+
 ROUTES = ("gram", "hat")
 
 
@@ -290,5 +313,5 @@ def force_route(route: str) -> Iterator[None]:
 def chosen_route(rows: int, columns: int, folds: int) -> str:
     """The route that the cost model picks on a CPU for one subset, one target and many seeds."""
     lattice = build_lattice([columns], [(0,)])
-    by_gram, _ = cost.share_out(lattice, rows, 1, folds, seeds=100, on_host=True)
+    by_gram, _ = cost.share_out(lattice, rows, 1, folds, seeds=10_000, on_host=True)
     return "gram" if by_gram else "hat"

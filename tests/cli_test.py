@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from watch import watched
 
-from ecjax import cli, options
+from ecjax import cli, host, options
 from ecjax.settings import Settings
 
 N = 60
@@ -120,12 +120,12 @@ study: what `ecjax evaluate` would take
 
 sample       rows  columns  targets  classes  sets  gram  hat  folds  operations   time    memory
 -------------------------------------------------------------------------------------------------
-height+land    60        6        1        3     3     0    3      4       1.7e6  < 1 s  0.21 MiB
+height+land    60        6        1        3     3     3    0      4       1.7e6  < 1 s  0.19 MiB
 
 folds       4; 1 seed
 sweep       none
 operations  1.7e6
-memory      up to 0.21 MiB in a call; the budget is 1.00 GiB
+memory      up to 0.19 MiB in a call; the budget is 1.00 GiB
 time        < 1 s on 2 cores of a 2.x GHz Xeon, without compiling; assumes 20 evaluations for each
             logistic fit
 compiled    1 program for 1 call
@@ -133,6 +133,7 @@ compiled    1 program for 1 call
 
 
 def test_plan_counts_and_compiles_nothing(study_folder, capsys, monkeypatch):
+    monkeypatch.setattr(host, "available_cores", lambda: 2)
     with watched(monkeypatch) as seen:
         assert plan(study_folder) == cli.DONE
     assert seen.compiled == seen.executed == []
