@@ -127,6 +127,12 @@ def multiply_transposed(rows: np.ndarray, triangle: np.ndarray) -> None:
     _call("dtrmm", "LUTN", w, m, 1.0, triangle, rows)
 
 
+def divide_transposed(rows: np.ndarray, factor: np.ndarray) -> None:
+    """rows = rows factor⁻ᵀ; rows (m, w), factor (w, w) lower."""
+    m, w = rows.shape
+    _call("dtrsm", "LUTN", w, m, 1.0, factor, rows)
+
+
 def solve_transposed(factor: np.ndarray, right: np.ndarray) -> None:
     """right = factor⁻ᵀ right; factor (w, w) lower, right (w, m)."""
     w, m = right.shape

@@ -8,6 +8,7 @@ states of a stage.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -110,27 +111,30 @@ def host_fit(lattice: Lattice, n: int, t: int, folds: int, seeds: int) -> list[S
     p = lattice.starts[-1]
     h, q, fits = -(-n // folds), p + t, folds * seeds
     if seeds == 1 and gram_lib.keeps_moments(q, folds, n):
-        steps = [symmetric(fits, q, h)]
+        steps = [symmetric(1, q, folds)]
     else:
         starts = range(0, q, host.PANEL)
         panels = [(min(start + host.PANEL, q) - start, start) for start in starts]
         steps = [product(1, width, start + width, n) for width, start in panels]
-        steps.append(symmetric(fits, q, h))
-    steps += [standardised(n, q), symmetric(fits, q, 1)]
-    for branch in host.every(host.walk(lattice)[1]):
+    steps += [standardised(n, q), symmetric(fits, q, h + 1)]
+    _, branches = host.walk(lattice)
+    for branch in host.every(branches):
         width, later = lattice.widths[branch.block], p - lattice.starts[branch.block + 1]
         columns = (branch.last - branch.first) * t
         for start in range(0, width, host.PANEL):
             part = min(host.PANEL, width - start)
-            rest = width - start - part
-            below = rest + later + t
-            steps += [cholesky(fits, part), Step("inverse", fits, part, part, 0)]
-            steps += [solve(fits, part, below)]
-            steps += [product(fits, below, rest, part)] if rest else []
+            rows = width - start + later + t
+            steps += [product(fits, rows, part, start)] if start else []
+            below = rows - part
+            steps += [cholesky(fits, part), solve(fits, part, below)]
+            steps += [Step("inverse", fits, part, part, 0)] if below >= part else []
         if branch.branches:
             steps += [symmetric(fits, later + t, width), product(fits, width, columns, later)]
         steps.append(solve(fits, width, columns))
-    return [*steps, product(fits, h, len(lattice.subsets) * t, p)]
+    for branch in branches:
+        columns = (branch.last - branch.first) * t
+        steps.append(product(fits, h, columns, p - lattice.starts[branch.block]))
+    return steps
 
 
 def hat_setup(lattice: Lattice, n: int, t: int) -> list[Step]:
@@ -231,6 +235,7 @@ def refinement_cost(lattice: Lattice, n: int, t: int, folds: int, seeds: int) ->
     return Cost(float(sums[:2].sum()), float(sums @ np.array(GRAM)))
 
 
+@functools.cache
 def share_out(
     lattice: Lattice, n: int, t: int, folds: int, seeds: int, on_host: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

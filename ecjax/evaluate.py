@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -205,8 +207,7 @@ class Run:
             "name": self.name,
             "protocol": self.settings.protocol,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {p: importlib.metadata.version(p) for p in PACKAGES if _installed(p)}
-            | {"python": platform.python_version()},
+            "versions": {**_versions(), "python": platform.python_version()},
             "git_commit": _git_commit(),
             "device": device_text(device),
             "precision": self.precision(),
@@ -346,14 +347,17 @@ def _hash_rows(task: AlignedTask) -> str:
     return digest.hexdigest()
 
 
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Of the packages that numbers depend on, where installed."""
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
+@functools.cache
 def _git_commit() -> str | None:
     """Commit of the checkout that this package runs from, if it is one."""
     folder = Path(__file__).parent

@@ -66,27 +66,27 @@ def fit(
     cores = available_cores()
     with ThreadPoolExecutor(cores) as pool:
         z = _standardised(pool, [*blocks, y])
-        kept = None
         if r == 1 and keeps_moments(z.shape[1], k, n):
-            kept = _fold_grams(pool, z, held_out[0])
-            total = _sum(pool, kept)
+            grams, means = _grams(pool, z, held_out[0])
+            total = _sum(pool, grams, means)
         else:
+            grams = None
             total = _gram(pool, z)
 
         def lane(jobs) -> None:
             state = np.empty_like(total)  # room for the moments of the training rows
             for seed, fold in jobs:
-                rows = held_out[seed, fold]
-                held = z[rows[rows < n]]
-                if kept is None:
+                held = _held(z, held_out[seed, fold])
+                if grams is None:
                     np.copyto(state, total)
                     blas.subtract_gram(state, held)
                 else:
-                    np.subtract(total, kept[fold], out=state)
+                    for place in _panels(len(total)):
+                        np.subtract(total[place], grams[fold][place], out=state[place])
                 left = _fold(held, state, n, float(ridge_lambda), lattice)
                 found.squared_error[seed, fold] = np.einsum("hst,hst->st", left, left)
                 if residuals:
-                    found.residuals[seed, fold, : len(held)] = left
+                    found.residuals[seed, fold, : len(left)] = left
 
         jobs = list(itertools.product(range(r), range(k)))
         list(pool.map(lane, [jobs[i::cores] for i in range(cores)]))
@@ -125,54 +125,83 @@ def _standardised(pool, blocks: Sequence[np.ndarray]) -> np.ndarray:
     return z
 
 
+def _held(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(h + 1, q): the held-out rows and, below them, the mean of the c others times √c.
+
+    Their products are what all rows' moments lose when these rows go and the others are centred.
+    """
+    n = len(z)
+    rows = rows[rows < n]
+    held = np.empty((len(rows) + 1, z.shape[1]))
+    np.take(z, rows, axis=0, out=held[:-1], mode="clip")  # other modes copy once more
+    # All rows together have mean zero.
+    held[-1] = held[:-1].sum(axis=0) * (-1 / np.sqrt(n - len(rows)))
+    return held
+
+
+def _panels(q: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the parts of a lower triangle (q, q)."""
+    return [(slice(a, min(a + PANEL, q)), slice(min(a + PANEL, q))) for a in range(0, q, PANEL)]
+
+
 def _gram(pool, z: np.ndarray) -> np.ndarray:
     """(q, q) lower triangle of zᵀz, a panel of rows at a time: no sum depends on the cores."""
-    q = z.shape[1]
-    gram = np.empty((q, q))
+    gram = np.empty((z.shape[1], z.shape[1]))
 
-    def panel(start: int) -> None:
-        stop = min(start + PANEL, q)
-        blas.multiply(z[:, start:stop], z[:, :stop], gram[start:stop, :stop], transpose_a=True)
+    def panel(place: tuple[slice, slice]) -> None:
+        rows, columns = place
+        blas.multiply(z[:, rows], z[:, columns], gram[place], transpose_a=True)
 
-    list(pool.map(panel, reversed(range(0, q, PANEL))))
+    list(pool.map(panel, reversed(_panels(len(gram)))))
     return gram
 
 
-def _fold_grams(pool, z: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """(k, q, q) moments of the rows of each fold."""
-    n, q = z.shape
-    grams = np.empty((len(folds), q, q))
-    list(pool.map(lambda i: blas.gram(z[folds[i][folds[i] < n]], grams[i]), range(len(folds))))
-    return grams
+def _grams(pool, z: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(k, q, q) moments and (k, q) last rows of the `_held` of each fold (k, h)."""
+    k, q = len(folds), z.shape[1]
+    grams, means = np.zeros((k, q, q)), np.empty((k, q))  # zeros: above the diagonals
+
+    def one(fold: int) -> None:
+        held = _held(z, folds[fold])
+        means[fold] = held[-1]
+        blas.gram(held, grams[fold])
+
+    list(pool.map(one, range(k)))
+    return grams, means
 
 
-def _sum(pool, grams: np.ndarray) -> np.ndarray:
-    """(q, q) sum over the first axis."""
+def _sum(pool, grams: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """(q, q) sum over the first axis, less the moments of the means (k, q)."""
     total = np.empty(grams.shape[1:])
 
-    def panel(start: int) -> None:
-        rows = slice(start, start + PANEL)
-        np.sum(grams[:, rows], axis=0, out=total[rows])
+    def panel(place: tuple[slice, slice]) -> None:
+        np.sum(grams[:, *place], axis=0, out=total[place])
 
-    list(pool.map(panel, range(0, len(total), PANEL)))
+    list(pool.map(panel, _panels(len(total))))
+    blas.subtract_gram(total, means)
     return total
 
 
 def _fold(held, state, n: int, ridge_lambda: float, lattice: Lattice) -> np.ndarray:
-    """Residuals (h, s, t) of the held-out rows (h, q); state (q, q) is the others', used up."""
+    """Residuals (h, s, t) of the held-out rows of `_held`.
+
+    state (q, q) holds the centred moments of the other rows and is used up.
+    """
     p, s = lattice.starts[-1], len(lattice.subsets)
     q = len(state)
-    count = n - len(held)
-    mean = -held.sum(axis=0) / count  # of the training rows: all rows together have mean zero
-    blas.subtract_gram(state, (mean * np.sqrt(count))[None])
+    rows = held[:-1]
+    mean = held[-1] / np.sqrt(n - len(rows))
     state.flat[: p * (q + 1) : q + 1] += ridge_lambda
     weights = np.zeros((p, s * (q - p)))
     order, branches = walk(lattice)
     _eliminate(state, weights, branches, lattice.starts, 0)
-    left = np.tile(held[:, p:] - mean[p:], s)
-    blas.multiply(held[:, :p], weights, left, subtract=True)
+    left = np.tile(rows[:, p:] - mean[p:], s)
+    for branch in branches:  # weights are zero above its first block
+        begin = lattice.starts[branch.block]
+        own = slice(branch.first * (q - p), branch.last * (q - p))
+        blas.multiply(rows[:, begin:p], weights[begin:, own], left[:, own], subtract=True)
     left += mean[:p] @ weights
-    return left.reshape(len(held), s, q - p)[:, order]
+    return left.reshape(len(rows), s, q - p)[:, order]
 
 
 class Branch(NamedTuple):
@@ -234,7 +263,7 @@ def _eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -
         triangle, below, targets = factor[: b - a], factor[b - a : -t], factor[-t:]
         own = slice(branch.first * t, branch.last * t)
         block = weights[begin:stop, own]
-        block[...] = np.tile(targets.T, branch.last - branch.first)
+        block.reshape(b - a, -1, t)[...] = targets.T[:, None]
         if branch.branches:
             blas.subtract_outer(later, factor[b - a :])
             _eliminate(later, weights, branch.branches, starts, stop)
@@ -245,15 +274,21 @@ def _eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -
 def _factor(columns: np.ndarray) -> None:
     """columns (w + m, w): the top becomes its Cholesky factor L, the m rows below times L⁻ᵀ.
 
-    By parts whose inverses are taken, because a product runs at twice a triangular solve's rate.
+    By parts. Many rows below are multiplied by a part's inverse, because a product runs at twice a
+    triangular solve's rate.
     """
     w = columns.shape[1]
     for a in range(0, w, PANEL):
         b = min(a + PANEL, w)
-        blas.cholesky(columns[a:b, a:b])
-        inverse = columns[a:b, a:b].copy()
-        blas.invert(inverse)
-        below = columns[b:, a:b]
-        blas.multiply_transposed(below, inverse)
-        if b < w:
-            blas.multiply(below, below[: w - b], columns[b:, b:], transpose_b=True, subtract=True)
+        part = columns[a:, a:b]
+        if a:
+            done, same = columns[a:, :a], columns[a:b, :a]
+            blas.multiply(done, same, part, transpose_b=True, subtract=True)
+        triangle, below = part[: b - a], part[b - a :]
+        blas.cholesky(triangle)
+        if len(below) < len(triangle):
+            blas.divide_transposed(below, triangle)
+        else:
+            inverse = triangle.copy()
+            blas.invert(inverse)
+            blas.multiply_transposed(below, inverse)

@@ -10,7 +10,7 @@ from ecjax.errors import counted, quote
 EARTH_RADIUS_KM = 6371.0
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
-_HASHED_COLUMNS = 16
+_HASHED_COLUMNS = 8
 
 # What a note says, after its count of the things in brackets.
 _WORDS = {

@@ -126,6 +126,9 @@ def test_symmetric_products_and_factorisations(q, k):
     np.testing.assert_allclose(right, expected, atol=1e-12)
     (below,) = parts(rng, (k, q))
     expected = below @ np.linalg.inv(factor).T
+    divided = below.copy()
+    blas.divide_transposed(divided, state)
+    np.testing.assert_allclose(divided, expected, atol=1e-12)
     blas.invert(state)
     np.testing.assert_allclose(lower(state), np.linalg.inv(factor), atol=1e-12)
     blas.multiply_transposed(below, state)

@@ -97,7 +97,7 @@ def test_the_model_counts_what_the_host_does(monkeypatch, widths, wanted, t, see
                 "dpotrf": a**3 / 3,
                 "dtrtri": a**3 / 3,
                 "dtrmm": 1.0 * a * a * b,
-                "dtrsm": 1.0 * b * b * a,
+                "dtrsm": 1.0 * a * b * (a if options[0] == "L" else b),
             }[name]
         )
         return call(name, options, *values)

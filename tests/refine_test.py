@@ -1,5 +1,7 @@
 """Float32 with refinement against one float64 fit at a time."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,10 @@ import reference
 
 import ecjax
 from ecjax import refine, ridge
+from ecjax.arrays import align_arrays
+from ecjax.plan import make_plan
+from ecjax.precision import DeviceFacts
+from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, requested
 
 BOUND = 1e-7  # on R² and, relative to their standard deviation, on predictions
@@ -161,3 +167,30 @@ def test_a_factorisation_serves_several_right_hand_sides(wanted, at_once):
         expected = np.linalg.solve(gram[np.ix_(c, c)] + 0.7 * np.eye(len(c)), rhs[i, c])
         np.testing.assert_allclose(found[i, c], expected, rtol=0, atol=1e-10)
         assert (found[i, np.setdiff1d(np.arange(18), c)] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "asked, used", [("auto", "float64"), ("float64", "float64"), ("float32", "float32")]
+)
+def test_what_was_computed_in_is_said_everywhere(asked, used, tmp_path, capsys):
+    rng = np.random.default_rng(9)
+    embeddings, y = normal(rng, 40, [3]), rng.normal(size=40)
+    arguments = {"folds": 4, "require_platform": "cpu", "out": tmp_path / "out"}
+    ecjax.evaluate(embeddings, {"y": y}, precision=asked, progress=True, **arguments)
+    assert f"cpu, {used}" in capsys.readouterr().err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["precision"] == manifest["study"]["precision"] == used
+    assert manifest["arguments"]["precision"] == asked
+    other = {"float64": "float32", "float32": "float64"}[used]
+    with pytest.raises(ecjax.InputError, match="precision"):
+        ecjax.evaluate(embeddings, {"y": y}, precision=other, **arguments)
+
+
+@pytest.mark.parametrize("kind, used", [("NVIDIA A100-SXM4-80GB", True), ("NVIDIA L4", False)])
+def test_a_plan_for_a_device_elsewhere_takes_its_precision(kind, used):
+    rng = np.random.default_rng(10)
+    tasks = align_arrays(normal(rng, 400, [90, 50]), {"y": rng.normal(size=400)})
+    device = DeviceFacts("gpu", kind, 2**34)
+    plan = make_plan(tasks, Settings(seeds=50), device)
+    assert plan.precision == ("float64" if used else "float32")
+    assert bool(plan.hat[0]) == used  # many seeds: the hat route, which is float64's alone
