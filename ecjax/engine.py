@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host, logistic, refine, ridge
+from ecjax import gram, hat, host_call, logistic, refine, ridge
 from ecjax.host import HeldOut
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
@@ -145,33 +145,9 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
 def _host_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
     """Fits to the training rows by the host's BLAS."""
     blocks = [sample.blocks[i] for i in part.blocks]
-    (r, k, h), t = sample.held_out.shape, scaled.shape[1]
-    shape = (r, k, h if program.predictions else 0, len(part.lattice.subsets), t)
-
-    arguments = (*blocks, sample.y, sample.held_out, ridge_lambda)
-    forms = [(argument.shape, argument.dtype) for argument in arguments]
-
-    def fit(*words):
-        arrays = [np.asarray(w) for w in words]
-        arrays = [
-            a.view(dtype).reshape(form) if dtype.itemsize == 8 else a
-            for a, (form, dtype) in zip(arrays, forms, strict=True)
-        ]
-        *blocks, y, held_out, ridge_lambda = arrays
-        found = host.fit(blocks, y, held_out, ridge_lambda, part.lattice, program.predictions)
-        return tuple(a[..., None].view(np.uint32) for a in found)
-
-    shapes = tuple(
-        jax.ShapeDtypeStruct((*dims, 2), np.uint32) for dims in ((r, k, *shape[3:]), shape)
+    return host_call.fit(
+        blocks, sample.y, sample.held_out, ridge_lambda, part.lattice, program.predictions
     )
-    words = jax.pure_callback(fit, shapes, *map(_words, arguments))
-    return HeldOut(*(lax.bitcast_convert_type(w, scaled.dtype) for w in words))
-
-
-def _words(x: Array) -> Array:
-    """Numbers of 64 bits as pairs of 32: a call-back's thread may not know that x64 is enabled, and
-    would then be given, and give back, numbers cut to 32 bits."""
-    return lax.bitcast_convert_type(x, np.uint32) if x.dtype.itemsize == 8 else x
 
 
 def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):

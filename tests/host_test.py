@@ -1,6 +1,9 @@
 """Ridge on the host's BLAS against one fit at a time and against the compiled route."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -118,3 +121,20 @@ def test_a_singular_system_is_not_a_number_and_the_others_are():
     singular = np.isnan(found[0][:, which, 0])
     assert not singular[:, 2].any()
     assert (singular[:, 0] == singular[:, 1]).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot take cores away here")
+def test_one_core_is_enough():
+    """JAX then has one thread: a call-back that waits for JAX to copy large tables never ends."""
+    script = """
+import os
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+import numpy as np, ecjax
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(2, 900, 300)).astype("f4"), rng.normal(size=900)
+print(len(ecjax.evaluate({"a": x[0], "b": x[1]}, {"y": y}, folds=3).scores))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
