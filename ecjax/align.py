@@ -40,6 +40,7 @@ class AlignedTask:
         sample: Tasks with equal `sample` share their rows and the very same embedding arrays.
         notes: What was dropped or noticed.
         read: Which columns were taken, in words: of each embedding, and "task table".
+        split: (n,) object, what the task says about its rows' folds, or None.
     """
 
     name: str
@@ -55,6 +56,7 @@ class AlignedTask:
     sample: int
     notes: tuple[Note, ...]
     read: dict[str, str] = dataclasses.field(default_factory=dict)
+    split: np.ndarray | None = None
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -159,6 +161,7 @@ def _align_one(
         sample=sample,
         notes=notes,
         read=_columns_in_words(task, tables),
+        split=kept.split,
     )
 
 
@@ -178,6 +181,7 @@ def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
         lat=None if task.lat is None else task.lat[keep],
         lon=None if task.lon is None else task.lon[keep],
         group=None if task.group is None else task.group[keep],
+        split=None if task.split is None else task.split[keep],
         coordinates={name: values[keep] for name, values in task.coordinates.items()},
     )
 

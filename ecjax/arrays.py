@@ -27,7 +27,8 @@ class Task:
         kind: "regression" or "classification"; by default as the type of `y` says.
         id: (n,) unique integers or text; by default the row numbers.
         lat, lon: (n,) degrees.
-        group: (n,) labels.
+        group: (n,) labels, for `split="group"`.
+        split: (n,) "train" or "trainval" and "test", or the fold of each row, for `split="column"`.
     """
 
     y: Any
@@ -37,6 +38,7 @@ class Task:
     lat: Any = None
     lon: Any = None
     group: Any = None
+    split: Any = None
 
 
 def align_arrays(
@@ -119,7 +121,10 @@ def _task_table(name: str, task: Task) -> TaskTable:
     if task.lat is not None:
         lat = coordinate(_column(task.lat, n, "lat", where), "lat", 90, ids, where)
         lon = coordinate(_column(task.lon, n, "lon", where), "lon", 180, ids, where)
-    group = None if task.group is None else _column(task.group, n, "group", where)
+    labels = {
+        what: None if given is None else _column(given, n, what, where).astype(object).to_numpy()
+        for what, given in {"group": task.group, "split": task.split}.items()
+    }
     return TaskTable(
         name=name,
         where=where,
@@ -128,7 +133,7 @@ def _task_table(name: str, task: Task) -> TaskTable:
         targets=targets,
         lat=lat,
         lon=lon,
-        group=None if group is None else group.astype(object).to_numpy(),
+        **labels,
     )
 
 

@@ -19,6 +19,7 @@ from ecjax.notes import in_words
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
 from ecjax.settings import Settings, from_arguments
+from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
@@ -42,6 +43,7 @@ def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _print(describe(tasks))
     folds = max(study.sweep.get("folds", [Settings().folds]))
     for task in tasks:
+        check_column(task)
         for note in class_notes(task, int(folds)):
             _print(f"  {in_words(note)}")
     return DONE
@@ -89,8 +91,9 @@ COMMANDS = {
 
 
 def _settings(values: flags.FlagValues) -> dict:
-    """Arguments of `Settings` from a command's flags."""
-    return {name: values[name].value for name in values if name not in ("help", "h", "out")}
+    """Arguments of `Settings` from those of a command's flags that were given."""
+    given = [name for name in values if values[name].present]
+    return {name: values[name].value for name in given if name not in ("help", "h", "out")}
 
 
 def _terminal() -> tuple[bool, int]:

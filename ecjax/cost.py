@@ -56,6 +56,28 @@ class Step(NamedTuple):
         return 1.0 * self.count * self.m * self.n
 
 
+class Held(NamedTuple):
+    """Rows that a fold leaves out of training, and those of them that it scores.
+
+    Attributes:
+      left_out, scored: on average.
+      padded_left_out, padded_scored: as compiled programs take them, the same for all folds.
+      divided: whether the folds divide the rows between them.
+    """
+
+    left_out: int
+    scored: int
+    padded_left_out: int
+    padded_scored: int
+    divided: bool = True
+
+
+def shares(n: int, folds: int) -> Held:
+    """Of n rows that are divided evenly."""
+    h = -(-n // folds)
+    return Held(h, h, h, h)
+
+
 def product(count: int, m: int, n: int, k: int) -> Step:
     return Step("product", count, m, n, k)
 
@@ -86,13 +108,14 @@ def _moments(lattice: Lattice, n: int, t: int) -> list[Step]:
     return [*panels, product(1, p, t, n)]
 
 
-def gram_fold(lattice: Lattice, h: int, t: int, kept: bool) -> list[Step]:
+def gram_fold(lattice: Lattice, held: Held, t: int, kept: bool) -> list[Step]:
     """Moments of the held-out rows, all subsets' weights, predictions.
 
     kept: whether moments that served the total are kept for the fold.
     """
     p = sum(lattice.widths)
-    steps = _moments(lattice, h, t) * (1 if kept else 2)
+    once = kept or not held.divided
+    steps = _moments(lattice, held.padded_left_out, t) * (1 if once else 2)
     for width, stop, stage in _blocks(lattice):
         later, q = p - stop, len(stage.take)
         columns = len(stage.members[0]) * t
@@ -103,20 +126,22 @@ def gram_fold(lattice: Lattice, h: int, t: int, kept: bool) -> list[Step]:
             product(q, width, columns, later),
             solve(q, width, columns),
         ]
-    return [*steps, product(1, h, len(lattice.subsets) * t, p)]
+    return [*steps, product(1, held.padded_scored, len(lattice.subsets) * t, p)]
 
 
-def host_fit(lattice: Lattice, n: int, t: int, folds: int, seeds: int) -> list[Step]:
+def host_fit(
+    lattice: Lattice, n: int, t: int, folds: int, seeds: int, held: Held | None = None
+) -> list[Step]:
     """Everything that `host.fit` does."""
-    p = lattice.starts[-1]
-    h, q, fits = -(-n // folds), p + t, folds * seeds
-    if seeds == 1 and gram_lib.keeps_moments(q, folds, n):
+    p, held = lattice.starts[-1], held or shares(n, folds)
+    q, fits = p + t, folds * seeds
+    if held.divided and seeds == 1 and gram_lib.keeps_moments(q, folds, n):
         steps = [symmetric(1, q, folds)]
     else:
         starts = range(0, q, host.PANEL)
         panels = [(min(start + host.PANEL, q) - start, start) for start in starts]
         steps = [product(1, width, start + width, n) for width, start in panels]
-    steps += [standardised(n, q), symmetric(fits, q, h + 1)]
+    steps += [standardised(n, q), symmetric(fits, q, held.left_out + 1)]
     _, branches = host.walk(lattice)
     for branch in host.every(branches):
         width, later = lattice.widths[branch.block], p - lattice.starts[branch.block + 1]
@@ -133,7 +158,7 @@ def host_fit(lattice: Lattice, n: int, t: int, folds: int, seeds: int) -> list[S
         steps.append(solve(fits, width, columns))
     for branch in branches:
         columns = (branch.last - branch.first) * t
-        steps.append(product(fits, h, columns, p - lattice.starts[branch.block]))
+        steps.append(product(fits, held.scored, columns, p - lattice.starts[branch.block]))
     return steps
 
 
@@ -205,21 +230,33 @@ class Cost(NamedTuple):
 
 
 def ridge_cost(
-    gram: Part | None, hat: Part | None, n: int, t: int, folds: int, seeds: int, on_host: bool
+    gram: Part | None,
+    hat: Part | None,
+    n: int,
+    t: int,
+    folds: int,
+    seeds: int,
+    on_host: bool,
+    held: Held | None = None,
 ) -> Cost:
-    """Of subsets that are shared out between the routes; `on_host` as `engine.Program.host`."""
-    h = -(-n // folds)
+    """Of subsets that are shared out between the routes; `on_host` as `engine.Program.host`.
+
+    held: by default equal shares of the rows.
+    """
+    held = held or shares(n, folds)
     cost = np.zeros(2)
     if gram is not None and on_host:
-        sums = features(host_fit(gram.lattice, n, t, folds, seeds))
+        sums = features(host_fit(gram.lattice, n, t, folds, seeds, held))
         cost += sums[:2].sum(), sums @ np.array(HOST)
     elif gram is not None:
         kept = gram_lib.keeps_moments(sum(gram.lattice.widths), folds, n)
-        sums = folds * seeds * features(gram_fold(gram.lattice, h, t, kept))
+        sums = folds * seeds * features(gram_fold(gram.lattice, held, t, kept))
+        if not held.divided:
+            sums += seeds * features(_moments(gram.lattice, n, t))
         cost += sums[:2].sum(), sums @ np.array(GRAM)
     if hat is not None:
         sums = features(hat_setup(hat.lattice, n, t))
-        sums += folds * seeds * features(hat_fold(hat.lattice, h, t))
+        sums += folds * seeds * features(hat_fold(hat.lattice, held.padded_left_out, t))
         cost += sums[:2].sum(), sums @ np.array(HAT)
     return Cost(*cost.tolist())
 
@@ -237,7 +274,13 @@ def refinement_cost(lattice: Lattice, n: int, t: int, folds: int, seeds: int) ->
 
 @functools.cache
 def share_out(
-    lattice: Lattice, n: int, t: int, folds: int, seeds: int, on_host: bool
+    lattice: Lattice,
+    n: int,
+    t: int,
+    folds: int,
+    seeds: int,
+    on_host: bool,
+    held: Held | None = None,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Positions of the subsets for the Gram route and for the hat route.
 
@@ -249,17 +292,17 @@ def share_out(
     if len(cuts) > MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).round().astype(int)]
 
-    def shares(cut):
+    def parted(cut):
         narrow = tuple(i for i, width in enumerate(widths) if width <= cut)
         wide = tuple(i for i, width in enumerate(widths) if width > cut)
         return narrow, wide
 
     def seconds(cut) -> float:
-        gram, hat = (part_of(lattice, share) for share in shares(cut))
+        gram, hat = (part_of(lattice, share) for share in parted(cut))
         compiling = HAT_COMPILING if hat is not None and on_host else 0.0
-        return ridge_cost(gram, hat, n, t, folds, seeds, on_host).seconds + compiling
+        return ridge_cost(gram, hat, n, t, folds, seeds, on_host, held).seconds + compiling
 
-    return shares(min(cuts, key=seconds))
+    return parted(min(cuts, key=seconds))
 
 
 # Logistic regression: fits stop at a tolerance, so that what they take can only be assumed.

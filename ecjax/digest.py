@@ -181,10 +181,19 @@ def headline(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> str:
         f"protocol {mark(str(manifest.get('protocol', '?')))}",
     ]
     if folds is not None and len(folds):
-        parts.append(_count(folds["fold"].nunique(), "fold"))
+        parts.append(_folds(folds, manifest))
         parts.append(_count(folds["seed"].nunique(), "seed"))
     parts.append(f"{mark(str(manifest.get('device', '?')))}, {manifest.get('precision', '?')}")
     return " · ".join(parts)
+
+
+def _folds(folds: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
+    """ "20 folds", or "6 to 14 group folds"."""
+    split = (manifest.get("arguments") or {}).get("split", "random")
+    numbers = folds.groupby("task")["fold"].nunique()
+    noun = "fold" if split == "random" else f"{split} fold"
+    fewest = "" if numbers.min() == numbers.max() else f"{numbers.min():,} to "
+    return fewest + _count(int(numbers.max()), noun)
 
 
 def _count(n: int, noun: str) -> str:

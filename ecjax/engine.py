@@ -61,12 +61,24 @@ class SampleData(NamedTuple):
       y: (n, t) regression targets, t may be 0.
       labels: (n,) class codes of each classification task.
       held_out: (r, k, h) as `folds.Folds`.
+      scored: (r, k, h'), or None, likewise.
     """
 
     blocks: tuple[Array, ...]
     y: Array
     labels: tuple[Array, ...]
     held_out: Array
+    scored: Array | None = None
+
+    @property
+    def divided(self) -> bool:
+        """Whether the folds divide the rows between them."""
+        return self.scored is None
+
+    @property
+    def tested(self) -> Array:
+        """(r, k, h') the rows that each fold scores."""
+        return self.held_out if self.scored is None else self.scored
 
 
 class Penalties(NamedTuple):
@@ -96,7 +108,7 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
         table = refine.table_of(sample.blocks, program.at_once) if refined else z
         regression = _regression(program, sample, table, penalties.ridge_lambda)
     classification = tuple(
-        _classification(program, z, labels, classes, sample.held_out, penalties)
+        _classification(program, z, labels, classes, sample, penalties)
         for labels, classes in zip(sample.labels, program.classes, strict=True)
     )
     return SampleSums(regression, classification)
@@ -104,7 +116,7 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
 
 def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> RegressionSums:
     """table: (n, p) standardised columns or, in float32, a `refine.Table`."""
-    y, held_out = sample.y.astype(float), sample.held_out
+    y, tested = sample.y.astype(float), sample.tested
     n, t = y.shape
     scaled, scale = gram.standardise(y)
     by_gram = _host_route if program.on_host else _gram_route
@@ -123,19 +135,22 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         yh = jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
         return yh, _spread(yh, inside), inside.sum().astype(scaled.dtype)
 
-    yh, spread, count = lax.map(jax.vmap(fold), held_out)
+    yh, spread, count = lax.map(jax.vmap(fold), tested)
+    covered = jnp.ones(n, bool)
+    if not sample.divided:  # the same rows for every seed
+        covered = jnp.zeros(n, bool).at[tested[0]].set(True, mode="drop")
     predictions = None
     if program.predictions:
         residuals = jnp.concatenate([one.residuals for one in found], axis=3)[:, :, :, back]
         own_units = (yh[:, :, :, None] - residuals) * scale + y.mean(0)
-        r, s = len(held_out), len(program.lattice.subsets)
+        r, s = len(tested), len(program.lattice.subsets)
         empty = jnp.zeros((r, n, s, t), y.dtype)
         seed = jnp.arange(r)[:, None, None]
-        predictions = empty.at[seed, held_out].set(own_units, mode="drop").transpose(0, 2, 1, 3)
+        predictions = empty.at[seed, tested].set(own_units, mode="drop").transpose(0, 2, 1, 3)
     return RegressionSums(
         jnp.moveaxis(error, 1, 2),
         spread,
-        _spread(scaled, jnp.ones(n, bool)),
+        _spread(scaled, covered),
         count,
         scale,
         predictions,
@@ -145,9 +160,8 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
 def _host_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
     """Fits to the training rows by the host's BLAS."""
     blocks = [sample.blocks[i] for i in part.blocks]
-    return host_call.fit(
-        blocks, sample.y, sample.held_out, ridge_lambda, part.lattice, program.predictions
-    )
+    folds = sample.held_out, ridge_lambda, part.lattice, program.predictions, sample.scored
+    return host_call.fit(blocks, sample.y, *folds)
 
 
 def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
@@ -156,19 +170,20 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
     n, t = scaled.shape
     s = len(part.lattice.subsets)
 
-    def held_out(rows: Array) -> tuple[Array, Array]:
+    def of_rows(rows: Array) -> tuple[Array, Array]:
         x = jnp.take(z, rows, axis=0, mode="fill", fill_value=0)
         return x, jnp.take(scaled, rows, axis=0, mode="fill", fill_value=0)
 
-    def seed(folds: Array):
+    def seed(folds: Array, tested: Array):
         def moments(fold: Array) -> gram.Moments:
             count = (folds[fold] < n).sum().astype(z.dtype)
-            return gram.moments(*held_out(folds[fold]), count)
+            return gram.moments(*of_rows(folds[fold]), count)
 
-        total, moments_of = gram.over_folds(moments, len(folds), n)
+        whole = None if sample.divided else gram.moments(z, scaled, jnp.asarray(n, z.dtype))
+        total, moments_of = gram.over_folds(moments, len(folds), n, whole)
 
         def residuals(fold: Array) -> Array:
-            x, y = held_out(folds[fold])
+            x, y = of_rows(tested[fold])
             system, rhs, mean_x, mean_y = gram.training_system(total, moments_of(fold))
             weights = ridge.lattice_solve(system, rhs, ridge_lambda, part.lattice, program.at_once)
             columns = jnp.moveaxis(weights, 0, 1).reshape(-1, s * t)  # (p, s·t)
@@ -177,7 +192,7 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
         return residuals
 
-    return _over_folds(program, sample.held_out, n, seed)
+    return _over_folds(program, sample, n, seed)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -185,11 +200,11 @@ def _refined_route(program: Program, part: Part, sample: SampleData, table, scal
     table = refine.part_of(table, part.blocks)
     at_once = program.at_once
 
-    def seed(folds: Array):
-        fits = refine.fit(table, scaled, folds, ridge_lambda, part.lattice, at_once)
-        return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i, at_once)
+    def seed(folds: Array, tested: Array):
+        fits = refine.fit(table, scaled, folds, ridge_lambda, part.lattice, at_once, sample.divided)
+        return lambda i: refine.held_out_residuals(table, scaled, fits, tested[i], i, at_once)
 
-    return _over_folds(program, sample.held_out, len(scaled), seed)
+    return _over_folds(program, sample, len(scaled), seed)
 
 
 def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
@@ -198,10 +213,15 @@ def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridg
     lattice, at_once = part.lattice, program.at_once
     factors = hat.factor(z, scaled, ridge_lambda, lattice, at_once)
 
-    def seed(folds: Array):
-        return lambda i: hat.fold_residuals(factors, folds[i], folds[i] < len(z), lattice, at_once)
+    def seed(folds: Array, tested: Array):
+        def residuals(i: Array) -> Array:
+            inside = folds[i] < len(z)
+            left = hat.fold_residuals(factors, folds[i], inside, lattice, at_once)
+            return left[: tested.shape[1]]
 
-    return _over_folds(program, sample.held_out, len(z), seed)
+        return residuals
+
+    return _over_folds(program, sample, len(z), seed)
 
 
 def _columns(program: Program, part: Part, z: Array) -> Array:
@@ -210,21 +230,25 @@ def _columns(program: Program, part: Part, z: Array) -> Array:
     return z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
 
 
-def _over_folds(program: Program, held_out: Array, n: int, solver) -> HeldOut:
-    """All seeds and folds of a solver: folds (k, h) of a seed → (fold → residuals (h, s, t))."""
-    k = held_out.shape[1]
+def _over_folds(program: Program, sample: SampleData, n: int, solver) -> HeldOut:
+    """All seeds and folds of a solver.
+
+    solver: folds (k, h) and tested rows (k, h') of a seed → (fold → residuals (h', s, t)).
+    """
+    k = sample.held_out.shape[1]
     side_by_side = program.at_once if program.at_once > 1 else None
 
-    def seed(folds: Array):
-        residuals_of = solver(folds)
+    def seed(rows: tuple[Array, Array]):
+        folds, tested = rows
+        residuals_of = solver(folds, tested)
 
         def fold(i: Array):
-            residuals = jnp.where((folds[i] < n)[:, None, None], residuals_of(i), 0)
+            residuals = jnp.where((tested[i] < n)[:, None, None], residuals_of(i), 0)
             return (residuals**2).sum(0), residuals if program.predictions else residuals[:0]
 
         return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
 
-    return HeldOut(*lax.map(seed, held_out))
+    return HeldOut(*lax.map(seed, (sample.held_out, sample.tested)))
 
 
 def _spread(y: Array, inside: Array) -> Array:
@@ -237,26 +261,27 @@ def _spread(y: Array, inside: Array) -> Array:
     return jnp.where(low == high, 0, squares)
 
 
-def _classification(program, z, labels, classes, held_out, penalties) -> ClassSums:
+def _classification(program, z, labels, classes, sample, penalties) -> ClassSums:
     n = z.shape[0]
     fits = logistic.fit_lattice(
         z,
         labels,
         classes,
-        held_out,
+        sample.held_out,
         penalties.logistic_c,
         penalties.logistic_tolerance,
         program.lattice,
         program.fits_at_once,
+        sample.scored,
     )
     onehot = labels[:, None] == jnp.arange(classes)
 
     def seed(arguments) -> tuple[Array, Array, Array]:
         """Hits (s, k, c), log-loss (s, k) and counts (k, c) of one seed."""
-        rows, log_probability = arguments  # (k, h) and (s, n, c)
+        rows, log_probability = arguments  # (k, h') and (s, n, c)
         k = len(rows)
         fold = jnp.arange(k, dtype=jnp.int32)[:, None]
-        fold_of_row = jnp.zeros(n, jnp.int32).at[rows].set(fold, mode="drop")
+        fold_of_row = jnp.full(n, k, jnp.int32).at[rows].set(fold, mode="drop")
         hit = log_probability.argmax(2) == labels
         loss = -jnp.take_along_axis(log_probability, labels[None, :, None], axis=2)[..., 0]
         return (
@@ -265,7 +290,7 @@ def _classification(program, z, labels, classes, held_out, penalties) -> ClassSu
             _by_fold(onehot[None], fold_of_row, k)[0],
         )
 
-    hits, log_loss, count = lax.map(seed, (held_out, fits.log_probability))
+    hits, log_loss, count = lax.map(seed, (sample.tested, fits.log_probability))
     return ClassSums(
         hits=hits,
         log_loss=log_loss,
@@ -277,7 +302,7 @@ def _classification(program, z, labels, classes, held_out, penalties) -> ClassSu
 
 
 def _by_fold(values: Array, fold_of_row: Array, folds: int) -> Array:
-    """Sums (s, n, …) over the rows of each fold: (s, k, …)."""
+    """Sums (s, n, …) over the rows of each fold: (s, k, …); rows of fold k count nowhere."""
     values = values.astype(jnp.result_type(float))  # counts of rows must stay exact
     empty = jnp.zeros((values.shape[0], folds, *values.shape[2:]), values.dtype)
-    return empty.at[:, fold_of_row].add(values)
+    return empty.at[:, fold_of_row].add(values, mode="drop")

@@ -30,6 +30,7 @@ from ecjax.progress import Progress, Silent
 from ecjax.results import TaskResult, build_frames
 from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
+from ecjax.splits import fold_notes, made_from
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
 
@@ -150,7 +151,8 @@ class Run:
             results += [dataclasses.replace(result, setting=setting) for result in found]
         frames = build_frames(results, self.settings.predictions)
         timings["total"] = time.perf_counter() - started
-        manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings)
+        notes = self.notes(results)
+        manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings, notes)
         result = Result(**frames, manifest=manifest)
         if out is not None:
             write(out, result, self.progress)
@@ -194,14 +196,30 @@ class Run:
             "folds": list(self.swept.get("folds", [self.settings.folds])),
             "penalty": self.settings.penalty,
             "precision": self.precision(),
+            **self._split_fingerprint(),
         }
 
-    def notes(self) -> list[Note]:
-        """What was noticed about the rows of all tasks."""
-        folds = max(self.swept.get("folds", [self.settings.folds]))
-        return [n for t in self.tasks for n in (*t.notes, *class_notes(t, int(folds)))]
+    def _split_fingerprint(self) -> dict[str, Any]:
+        """What the folds are made from beside rows and seeds."""
+        split = self.settings.split
+        if split == "random":
+            return {}
+        made = {t.name: repr(made_from(t, split)).encode() for t in self.tasks}
+        found = {"split_of": {k: hashlib.sha256(v).hexdigest() for k, v in made.items()}}
+        if split == "spatial":
+            found |= {"block_km": self.settings.block_km, "buffer_km": self.settings.buffer_km}
+        return found
 
-    def _manifest(self, device, fingerprint, swept: list[str], timings) -> dict[str, Any]:
+    def notes(self, results: Sequence[TaskResult]) -> list[Note]:
+        """What was noticed about the rows of all tasks, and their folds where there are most."""
+        notes = []
+        for task in self.tasks:
+            folds = [result.folds for result in results if result.task is task]
+            most = max(folds, key=lambda folds: folds.count)
+            notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
+        return notes
+
+    def _manifest(self, device, fingerprint, swept: list[str], timings, notes) -> dict[str, Any]:
         widths = {k: x.shape[1] for t in self.tasks for k, x in t.embeddings.items()}
         return {
             "name": self.name,
@@ -214,7 +232,7 @@ class Run:
             "study": fingerprint or {},
             "arguments": dataclasses.asdict(self.settings),
             "swept": swept,
-            "notes": [dataclasses.asdict(note) for note in self.notes()],
+            "notes": [dataclasses.asdict(note) for note in notes],
             "tasks": {
                 t.name: {
                     "kind": t.kind,
@@ -278,14 +296,13 @@ def compute(
 
 def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
     sample = plan.samples[i]
-    fold_of_row = plan.folds[i].fold_of_row()
     of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
     for task, task_sums in zip(sample.tasks, of_task, strict=True):
         yield TaskResult(
             task=task,
             subsets=plan.subsets[i],
             seeds=settings.seed_list(),
-            fold_of_row=fold_of_row,
+            folds=plan.folds[i],
             targets=sample.columns(task),
             sums=task_sums,
             tolerance=settings.logistic_tolerance,

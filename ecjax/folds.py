@@ -1,28 +1,64 @@
-"""Folds: which rows each fold holds out, as arrays of fixed shape."""
+"""Folds: which rows each fold leaves out of training and which it scores, as arrays.
+
+`random_folds` depends on the order of the rows, as scikit-learn's KFold does. All others depend on
+nothing but the seed and the rows' ids (or the names of their groups): the same folds come out of
+rows in any order. Where a choice is to be random, it is taken from `hashes`.
+
+Axes: r seeds, k folds, n rows, h rows left out by a fold, h' rows that it scores.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+NOWHERE = -1  # the fold of a row that none scores
+
 
 class Folds(NamedTuple):
-    """Held-out rows of k folds for each of r seeds.
+    """Rows that take no part in each fold's training, for each of r seeds.
 
     Attributes:
-      held_out: (r, k, h) int32, row numbers; shorter folds are padded with n, a row out of range.
-      sizes: (r, k) int64, the number of rows in each fold.
+      held_out: (r, k, h) int32, row numbers, first those that the fold scores; shorter folds are
+        padded with n, a row out of range.
+      sizes: (r, k) int64, the number of rows that each fold scores.
+      rows: n.
+      scored: (r, k, h') int32, the rows that each fold scores, padded likewise; they are the
+        first of held_out's. None where every row is in held_out once: the folds divide the rows
+        between them, and each scores all that it leaves out.
     """
 
     held_out: np.ndarray
     sizes: np.ndarray
+    rows: int
+    scored: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        return self.held_out.shape[1]
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """(r, k): the number of rows in held_out."""
+        return (self.held_out < self.rows).sum(2)
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """(r, k): the number of rows that a fold neither scores nor trains on."""
+        return self.left_out - self.sizes
+
+    @property
+    def training(self) -> np.ndarray:
+        """(r, k): the number of rows that each fold is trained on."""
+        return self.rows - self.left_out
 
     def fold_of_row(self) -> np.ndarray:
-        """(r, n) int64: the fold that holds out each row."""
+        """(r, n) int64: the fold that scores each row, NOWHERE for none."""
         seeds, folds, _ = self.held_out.shape
-        n = int(self.sizes[0].sum())
-        fold = np.empty((seeds, n), np.int64)
+        fold = np.full((seeds, self.rows), NOWHERE)
         for r in range(seeds):
             for k in range(folds):
                 fold[r, self.held_out[r, k, : self.sizes[r, k]]] = k
@@ -49,4 +85,131 @@ def random_folds(n: int, folds: int, seeds: tuple[int, ...]) -> Folds:
         np.random.RandomState(seed).shuffle(order)
         for k, (size, stop) in enumerate(zip(sizes, stops, strict=True)):
             held_out[r, k, :size] = np.sort(order[stop - size : stop])
-    return Folds(held_out, np.broadcast_to(sizes, (len(seeds), folds)))
+    return Folds(held_out, np.broadcast_to(sizes, (len(seeds), folds)), n)
+
+
+def as_folds(
+    fold_of_row: np.ndarray,
+    folds: int,
+    dropped: Sequence[Sequence[np.ndarray]] | None = None,
+    steady: bool = True,
+) -> Folds:
+    """Folds from the fold of each row.
+
+    Args:
+      fold_of_row: (r, n), NOWHERE for rows that no fold scores.
+      dropped: r × k arrays of row numbers that a fold neither scores nor trains on.
+      steady: whether the longest fold is as long for every seed. Where it is not, some padding is
+        added, so that other seeds seldom bring another shape, for which all would be compiled anew.
+    """
+    seeds, n = fold_of_row.shape
+    own = [[np.flatnonzero(fold == k) for k in range(folds)] for fold in fold_of_row]
+    sizes = np.array([[len(rows) for rows in folds] for folds in own])
+    divided = dropped is None and (fold_of_row != NOWHERE).all()
+    scored = None if divided else _padded(own, n, steady)
+    if dropped is not None:
+        own = [
+            [np.concatenate(pair) for pair in zip(*of_seed, strict=True)]
+            for of_seed in zip(own, dropped, strict=True)
+        ]
+    return Folds(_padded(own, n, steady), sizes, n, scored)
+
+
+def _padded(rows: list[list[np.ndarray]], n: int, steady: bool) -> np.ndarray:
+    """(r, k, h) int32 row numbers, padded with n."""
+    longest = max(len(some) for of_seed in rows for some in of_seed)
+    if not steady:
+        step = 2 ** max(0, longest.bit_length() - 4)  # an eighth to a sixteenth of it
+        longest = min(n, -(-longest // step) * step)
+    padded = np.full((len(rows), len(rows[0]), longest), n, np.int32)
+    for r, of_seed in enumerate(rows):
+        for k, some in enumerate(of_seed):
+            padded[r, k, : len(some)] = some
+    return padded
+
+
+def hashes(names: Iterable[object], seed: int) -> np.ndarray:
+    """(n,) uint64: BLAKE2b of each name's text (UTF-8), 8 bytes, big end first.
+
+    The key is the text of the seed. So anyone can find the same numbers again; in Python:
+    `int.from_bytes(hashlib.blake2b(b"name", digest_size=8, key=b"42").digest(), "big")`.
+    """
+    key = str(seed).encode()
+    digests = [
+        hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+        for name in names
+    ]
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+
+
+def hash_folds(ids: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) the fold of each row: `hashes` of its id modulo the folds. Other rows do not matter."""
+    return (hashes(ids.tolist(), seed) % np.uint64(folds)).astype(np.int64)
+
+
+def stratified_folds(ids: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) the fold of each row: class counts of folds differ by at most one, and so do sizes.
+
+    Rows, sorted by class and in a class by the `hashes` of their ids, are dealt in turn.
+    """
+    order = np.lexsort((hashes(ids.tolist(), seed), labels))
+    fold = np.empty(len(ids), np.int64)
+    fold[order] = np.arange(len(ids)) % folds
+    return fold
+
+
+def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) the fold of each row, whole groups dealt to folds of nearly equal numbers of rows.
+
+    Large groups come first, each to the fold with the fewest rows. The order is that of size × u, u
+    being between 1 and 2 by the `hashes` of the groups' names, so that seeds differ. Then, as long
+    as that helps, the largest fold gives a group to the smallest, or exchanges one for a smaller.
+
+    Args:
+      groups: (n,) names, all text or all whole numbers; at least as many as folds.
+    """
+    names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    hashed = hashes(names.tolist(), seed)
+    fold = np.empty(len(names), np.int64)
+    load = np.zeros(folds, np.int64)
+    for group in np.lexsort((hashed, -sizes * (1 + hashed / 2.0**64))):
+        fold[group] = load.argmin()
+        load[fold[group]] += sizes[group]
+    _even_out(fold, load, sizes)
+    return fold[group_of_row.reshape(-1)]
+
+
+def _even_out(fold: np.ndarray, load: np.ndarray, sizes: np.ndarray) -> None:
+    """Moves groups from the largest fold to the smallest one, in place, as long as that helps.
+
+    fold (g,) of each group, load (k,) rows of each fold, sizes (g,). Groups of one size are alike.
+    """
+    while True:
+        high, low = load.argmax(), load.argmin()
+        gap = load[high] - load[low]
+        gives, takes = np.flatnonzero(fold == high), np.flatnonzero(fold == low)
+        given, first_given = np.unique(sizes[gives], return_index=True)
+        taken, first_taken = np.unique(sizes[takes], return_index=True)
+        moved = given[:, None] - np.append(taken, 0)  # rows; the last column takes nothing back
+        off = np.where((moved > 0) & (moved < gap), np.abs(2 * moved - gap), gap)
+        i, j = np.unravel_index(off.argmin(), off.shape)
+        if off[i, j] == gap:
+            return
+        fold[gives[first_given[i]]] = low
+        if j < len(taken):
+            fold[takes[first_taken[j]]] = high
+        load[high] -= moved[i, j]
+        load[low] += moved[i, j]
+
+
+def one_each(names: np.ndarray) -> np.ndarray:
+    """(n,) the fold of each row where every name is a fold: whole numbers by size, text sorted."""
+    known = sorted(set(names.tolist()), key=_by_number)
+    place = {name: i for i, name in enumerate(known)}
+    return np.array([place[name] for name in names.tolist()])
+
+
+def _by_number(name: str) -> tuple:
+    number = name.removeprefix("-")
+    whole = number.isascii() and number.isdigit() and len(number) < 19
+    return (0, int(name), name) if whole else (1, 0, name)

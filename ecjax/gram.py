@@ -86,7 +86,9 @@ def keeps_moments(p: int, folds: int, n: int) -> bool:
     return folds * p <= MOST_KEPT * n
 
 
-def over_folds(moments_of: Callable[[Array], Moments], folds: int, n: int):
+def over_folds(
+    moments_of: Callable[[Array], Moments], folds: int, n: int, total: Moments | None = None
+):
     """Moments of the whole table, and a function that gives those of a fold.
 
     A fold's moments are kept where all of them together are no more than a few tables of n rows;
@@ -94,13 +96,18 @@ def over_folds(moments_of: Callable[[Array], Moments], folds: int, n: int):
 
     Args:
       moments_of: of a fold, by its number ().
+      total: of the whole table, where that is not the sum over the folds.
     """
     p = jax.eval_shape(moments_of, jnp.zeros((), int)).x.shape[0]
     numbers = jnp.arange(folds)
     if keeps_moments(p, folds, n):
         kept = lax.map(moments_of, numbers)
-        total = jax.tree.map(lambda a: a.sum(0), kept)
+        if total is None:
+            total = jax.tree.map(lambda a: a.sum(0), kept)
         return total, lambda fold: jax.tree.map(lambda a: a[fold], kept)
+
+    if total is not None:
+        return total, moments_of
 
     def add(total: Moments, fold: Array):
         return jax.tree.map(jnp.add, total, moments_of(fold)), None

@@ -49,6 +49,7 @@ def fit(
     ridge_lambda: np.ndarray,
     lattice: Lattice,
     residuals: bool,
+    scored: np.ndarray | None = None,
 ) -> HeldOut:
     """Fits every subset to the training rows of every fold and seed.
 
@@ -58,15 +59,18 @@ def fit(
       held_out: (r, k, h) as `folds.Folds`.
       ridge_lambda: () penalty, on the scale of the Gram matrix of standardised columns.
       residuals: whether they are kept.
+      scored: (r, k, h') as `folds.Folds`.
     """
-    r, k, h = held_out.shape
+    divided = scored is None
+    scored = held_out if divided else scored
+    r, k, h = scored.shape
     n, t = y.shape
     s = len(lattice.subsets)
     found = HeldOut(np.empty((r, k, s, t)), np.zeros((r, k, h if residuals else 0, s, t)))
     cores = available_cores()
     with ThreadPoolExecutor(cores) as pool:
         z = _standardised(pool, [*blocks, y])
-        if r == 1 and keeps_moments(z.shape[1], k, n):
+        if divided and r == 1 and keeps_moments(z.shape[1], k, n):
             grams, means = _grams(pool, z, held_out[0])
             total = _sum(pool, grams, means)
         else:
@@ -83,7 +87,8 @@ def fit(
                 else:
                     for place in _panels(len(total)):
                         np.subtract(total[place], grams[fold][place], out=state[place])
-                left = _fold(held, state, n, float(ridge_lambda), lattice)
+                count = (scored[seed, fold] < n).sum()
+                left = _fold(held, count, state, n, float(ridge_lambda), lattice)
                 found.squared_error[seed, fold] = np.einsum("hst,hst->st", left, left)
                 if residuals:
                     found.residuals[seed, fold, : len(left)] = left
@@ -182,15 +187,15 @@ def _sum(pool, grams: np.ndarray, means: np.ndarray) -> np.ndarray:
     return total
 
 
-def _fold(held, state, n: int, ridge_lambda: float, lattice: Lattice) -> np.ndarray:
-    """Residuals (h, s, t) of the held-out rows of `_held`.
+def _fold(held, count: int, state, n: int, ridge_lambda: float, lattice: Lattice) -> np.ndarray:
+    """Residuals (count, s, t) of the first held-out rows of `_held`, those that are scored.
 
-    state (q, q) holds the centred moments of the other rows and is used up.
+    state (q, q) holds the centred moments of the rows not held out and is used up.
     """
     p, s = lattice.starts[-1], len(lattice.subsets)
     q = len(state)
-    rows = held[:-1]
-    mean = held[-1] / np.sqrt(n - len(rows))
+    rows = held[:count]
+    mean = held[-1] / np.sqrt(n - (len(held) - 1))
     state.flat[: p * (q + 1) : q + 1] += ridge_lambda
     weights = np.zeros((p, s * (q - p)))
     order, branches = walk(lattice)

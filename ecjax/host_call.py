@@ -29,29 +29,32 @@ def fit(
     ridge_lambda: Array,
     lattice: Lattice,
     residuals: bool,
+    scored: Array | None = None,
 ) -> HeldOut:
     """As `host.fit`, traced."""
-    arguments = (*blocks, y, held_out, ridge_lambda)
-    found = _fit.bind(*arguments, lattice=lattice, residuals=residuals)
+    divided = scored is None
+    arguments = (*blocks, y, ridge_lambda, held_out, *([] if divided else [scored]))
+    found = _fit.bind(*arguments, lattice=lattice, residuals=residuals, divided=divided)
     return HeldOut(*(lax.bitcast_convert_type(words, np.float64) for words in found))
 
 
 @_fit.def_abstract_eval
-def _shapes(*arguments, lattice: Lattice, residuals: bool):
+def _shapes(*arguments, lattice: Lattice, residuals: bool, divided: bool):
     """Of `HeldOut`, its numbers as pairs of 32 bits.
 
     The call-back's thread does not know that x64 is enabled, and would cut them to 32 bits.
     """
-    *_, y, held_out, _ = arguments
-    (r, k, h), fitted = held_out.shape, (len(lattice.subsets), y.shape[1])
+    y = arguments[-3 if divided else -4]
+    (r, k, h), fitted = arguments[-1].shape, (len(lattice.subsets), y.shape[1])
     shapes = (r, k, *fitted, 2), (r, k, h if residuals else 0, *fitted, 2)
     return [jax.core.ShapedArray(shape, np.dtype(np.uint32)) for shape in shapes]
 
 
-def _lower(context, *operands, lattice: Lattice, residuals: bool):
+def _lower(context, *operands, lattice: Lattice, residuals: bool, divided: bool):
     def call(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        *blocks, y, held_out, ridge_lambda = arrays
-        found = host.fit(blocks, y, held_out, ridge_lambda, lattice, residuals)
+        arrays, scored = (arrays, None) if divided else (arrays[:-1], arrays[-1])
+        *blocks, y, ridge_lambda, held_out = arrays
+        found = host.fit(blocks, y, held_out, ridge_lambda, lattice, residuals, scored)
         return tuple(numbers[..., None].view(np.uint32) for numbers in found)
 
     ins, outs = context.avals_in, context.avals_out

@@ -337,8 +337,8 @@ class LatticeFits(NamedTuple):
     """Out-of-fold results of all subsets.
 
     Attributes:
-      log_probability: (r, s, n, c) of each row by the fold that holds it out; −inf where the class
-        was absent from that fold's training rows.
+      log_probability: (r, s, n, c) of each row by the fold that scores it; −inf where the class
+        was absent from that fold's training rows. Of a row that no fold scores it means nothing.
       weights: (r, s, k, c, p + 1) on standardised columns, the intercept last.
       gradient_norm, iterations: (r, s, k).
     """
@@ -364,6 +364,7 @@ def fit_lattice(
     tolerance: Array,
     lattice: Lattice,
     at_once: int,
+    scored: Array | None = None,
 ) -> LatticeFits:
     """Fits all subsets on all folds.
 
@@ -372,18 +373,25 @@ def fit_lattice(
       labels: (n,) class codes.
       held_out: (r, k, h) rows that each fold leaves out; n stands for none.
       at_once: folds fitted side by side.
+      scored: (r, k, h') as `folds.Folds`.
     """
     n, p = z.shape
-    r, k, h = held_out.shape
+    r, k, _ = held_out.shape
+    scored = held_out if scored is None else scored
     s = len(lattice.subsets)
     one = jnp.ones((1, n), z.dtype)
     x = jnp.concatenate([z.T, one, 0 * one])
     batches = -(-k // at_once)
     at_once = -(-k // batches)
     idle = batches * at_once - k  # places that no fold fills: problems without training rows
-    rows = jnp.pad(held_out, ((0, 0), (0, idle), (0, 0)), constant_values=n).reshape(-1, h)
-    b = len(rows)
-    training = jnp.ones((b, n), bool).at[jnp.arange(b)[:, None], rows].set(False, mode="drop")
+    b = r * (k + idle)
+
+    def of_problems(rows: Array) -> Array:
+        """(r, k, …) → (b, …)."""
+        return jnp.pad(rows, ((0, 0), (0, idle), (0, 0)), constant_values=n).reshape(b, -1)
+
+    rows, left_out = of_problems(scored), of_problems(held_out)
+    training = jnp.ones((b, n), bool).at[jnp.arange(b)[:, None], left_out].set(False, mode="drop")
     training = training & jnp.tile(jnp.arange(k + idle) < k, r)[:, None]
     folds = make_problem(labels, classes, training, logistic_c, z.dtype)
     whole = make_problem(labels, classes, jnp.ones((1, n), bool), logistic_c, z.dtype)
@@ -426,6 +434,6 @@ def fit_lattice(
     )
     seed = jnp.arange(r)[:, None, None]
     by_row = jnp.zeros((r, n, s, classes), z.dtype)
-    by_row = by_row.at[seed, held_out].set(log_probability.transpose(0, 2, 4, 1, 3), mode="drop")
+    by_row = by_row.at[seed, scored].set(log_probability.transpose(0, 2, 4, 1, 3), mode="drop")
     weights = by_seed(tables[0][:s, ..., : p + 1])
     return LatticeFits(by_row.swapaxes(1, 2), weights, norm, iterations)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ecjax import sphere
 from ecjax.errors import counted, quote
 
-EARTH_RADIUS_KM = 6371.0
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
 _HASHED_COLUMNS = 8
@@ -23,6 +23,8 @@ _WORDS = {
     "identical vectors": ("row", "with the same vector as another row"),
     "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
     "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
+    "uneven folds": ("row", "in the largest fold: sizes differ by more than a fifth"),
+    "dropped by the buffer": ("row", "at most that a fold neither trains on nor scores"),
     "leak allowed": ("column", "that looks like a leak, allowed by allow_leaks"),
 }
 
@@ -68,15 +70,11 @@ def shared_vectors(matrix: np.ndarray) -> np.ndarray:
 
 def near_neighbours(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     """Marks the rows (n,) with another row nearer than NEAR_KM; degrees in, great circles."""
-    from scipy import spatial  # here, because importing it takes a third of a second
-
     if len(lat) < 2:
         return np.zeros(len(lat), bool)
-    phi, lam = np.radians(lat), np.radians(lon)
-    xyz = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-    chord = 2 * np.sin(NEAR_KM / EARTH_RADIUS_KM / 2)
-    distances, _ = spatial.cKDTree(xyz).query(xyz, k=2, distance_upper_bound=chord)
-    return np.isfinite(distances[:, 1])  # the nearest is the row itself, or one at the same place
+    places = sphere.unit_vectors(lat, lon)
+    # The nearest is the row itself, or one at the same place.
+    return np.isfinite(sphere.nearest(places, places, 2, NEAR_KM))
 
 
 def constant_columns(matrix: np.ndarray) -> np.ndarray:

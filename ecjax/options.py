@@ -27,7 +27,8 @@ class Command(NamedTuple):
 _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
-    "max_subset_size", "predictions", "protocol", "split", "penalty", "precision", *_MACHINE,
+    "max_subset_size", "predictions", "protocol", "split", "block_km", "buffer_km",
+    "penalty", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -44,7 +45,8 @@ COMMANDS = {
 }
 TEXTS = {
     "out": "directory for the tables",
-    "folds": "folds of every seed, at least 2",
+    "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
+    "time",
     "seeds": "how often the rows are dealt to folds",
     "seed": "the first seed, from which the others count up; the demo's world is made from it too",
     "ridge_lambda": "ridge penalty; several, as in 0.1,1,10, are computed one by one",
@@ -55,7 +57,11 @@ TEXTS = {
     "max_subset_size": "most models in a set; 0: no cap",
     "predictions": "also write out-of-fold predictions",
     "protocol": "only paper so far: fixed penalties, everything standardised over the table",
-    "split": "how rows are dealt to folds: only random so far",
+    "split": "how rows are dealt to folds: random; stratified (classes in proportion); group "
+    "(whole groups: the task's key group); spatial (whole blocks of the map); hash (of seed and "
+    "id); column (the task's key split: train and test, or one fold for each value)",
+    "block_km": "with --split=spatial: side of a block",
+    "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
     "penalty": "only shared so far: one penalty for all embeddings of a set",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
@@ -137,7 +143,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
     if flag in ("ridge_lambda", "logistic_c"):
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
-    if flag in ("logistic_tolerance", "max_memory_gib"):
+    if flag in ("logistic_tolerance", "max_memory_gib", "block_km", "buffer_km"):
         return _Parser(float, "give a number")
     return _Parser(_split if flag == "subsets" else str, "")
 

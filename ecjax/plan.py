@@ -7,6 +7,7 @@ cut by sample, then by seeds, then by subsets, none of which changes what is com
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,9 +15,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, host, lbfgs, logistic, refine, subsets
-from ecjax.align import AlignedTask, check_rows
+from ecjax import cost, engine, host, lbfgs, logistic, refine, splits, subsets
+from ecjax.align import AlignedTask
 from ecjax.errors import InputError
+from ecjax.folds import Folds
 from ecjax.gram import keeps_moments
 from ecjax.precision import DeviceFacts, resolve
 from ecjax.settings import Settings
@@ -30,7 +32,7 @@ TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Tasks that share rows and embeddings.
+    """Tasks that share rows, embeddings and folds.
 
     Attributes:
       names: embeddings, in the study's order.
@@ -120,7 +122,7 @@ class Plan:
 
     samples: tuple[Sample, ...]
     chunks: tuple[tuple[Piece, ...], ...]
-    folds: tuple[folds.Folds, ...]
+    folds: tuple[Folds, ...]
     subsets: tuple[tuple[tuple[int, ...], ...], ...]
     hat: tuple[frozenset[tuple[int, ...]], ...]
     settings: Settings
@@ -148,19 +150,21 @@ class Plan:
         """Bytes of a piece's arrays; an upper estimate."""
         sample, hat = self.samples[piece.sample], self.hat[piece.sample]
         beside = (self.at_once, self.fits_at_once)
-        k, predictions = self.settings.folds, self.settings.predictions
+        folds, predictions = self.folds[piece.sample], self.settings.predictions
+        k, held = folds.count, _held(folds)
         if self.precision == "float32":
-            return _refined_memory(sample, piece, k, beside, predictions)
-        return _memory(sample, piece, hat, k, beside, self.on_host, predictions)
+            return _refined_memory(sample, piece, k, beside, predictions, held)
+        return _memory(sample, piece, hat, k, beside, self.on_host, predictions, held)
 
     def _cost(self, piece: Piece) -> cost.Cost:
-        sample, k, r = self.samples[piece.sample], self.settings.folds, len(piece.seeds)
+        sample, folds, r = self.samples[piece.sample], self.folds[piece.sample], len(piece.seeds)
+        k = folds.count
         lattice = _lattice(sample, piece.subsets)
         costs = []
         if sample.regression:
             parts = _parts(lattice, piece, self.hat[piece.sample])
             shape = sample.rows, sample.regression_targets, k, r
-            costs.append(cost.ridge_cost(*parts, *shape, self.on_host))
+            costs.append(cost.ridge_cost(*parts, *shape, self.on_host, _held(folds)))
             if self.precision == "float32":
                 costs.append(cost.refinement_cost(lattice, *shape))
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
@@ -199,19 +203,21 @@ class Plan:
         """The arrays of a piece."""
         sample = self.samples[piece.sample]
         none = np.zeros((sample.rows, 0))
+        folds, seeds = self.folds[piece.sample], list(piece.seeds)
         return engine.SampleData(
             blocks=tuple(sample.blocks[i] for i in sample.order),
             y=np.concatenate([none, *(task.y for task in sample.regression)], axis=1),
             labels=tuple(task.y for task in sample.classification),
-            held_out=self.folds[piece.sample].held_out[list(piece.seeds)],
+            held_out=folds.held_out[seeds],
+            scored=None if folds.scored is None else folds.scored[seeds],
         )
 
 
-def group_samples(tasks: Iterable[AlignedTask]) -> tuple[Sample, ...]:
-    """Groups tasks that share rows, in order of first appearance."""
-    groups: dict[int, list[AlignedTask]] = {}
+def group_samples(tasks: Iterable[AlignedTask], split: str = "random") -> tuple[Sample, ...]:
+    """Groups tasks that share rows and folds, in order of first appearance."""
+    groups: dict[tuple, list[AlignedTask]] = {}
     for task in tasks:
-        groups.setdefault(task.sample, []).append(task)
+        groups.setdefault((task.sample, *splits.made_from(task, split)), []).append(task)
     return tuple(
         Sample(
             tuple(group[0].embeddings),
@@ -235,29 +241,26 @@ def make_plan(
       route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
 
     Raises:
-      InputError: too few rows for the folds, or a memory budget that not even one subset of one
-        seed fits into.
-      UsageError: subsets of unknown embeddings.
+      InputError: rows that cannot be dealt to the folds as asked, or a memory budget that not even
+        one subset of one seed fits into.
+      UsageError: subsets of unknown embeddings, or a split that a task does not have.
     """
-    for task in tasks:
-        check_rows(task, settings.folds)
-    samples = group_samples(tasks)
+    samples = group_samples(tasks, settings.split)
     wanted = tuple(
         subsets.requested(s.names, settings.subsets, settings.max_subset_size) for s in samples
     )
-    assigned = tuple(
-        folds.random_folds(s.rows, settings.folds, settings.seed_list()) for s in samples
-    )
+    assigned = tuple(splits.folds_of(sample.tasks[0], settings) for sample in samples)
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
-    at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
+    most = max(folds.count for folds in assigned)
+    at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
     precision = resolve(settings.precision, device.platform, device.device_kind)
     on_host = _on_host(device.platform, precision)
     if precision == "float32":
         route = "gram"  # no other is refined
     hat = tuple(
-        _hat_subsets(sample, sets, settings, route, on_host)
-        for sample, sets in zip(samples, wanted, strict=True)
+        _hat_subsets(sample, sets, folds, route, on_host)
+        for sample, sets, folds in zip(samples, wanted, assigned, strict=True)
     )
     plan = Plan(
         samples,
@@ -312,8 +315,15 @@ def _parts(lattice: subsets.Lattice, piece: Piece, hat: frozenset):
     return tuple(subsets.part_of(lattice, members) for members in routes)
 
 
+def _held(folds: Folds) -> cost.Held:
+    """What folds cost by."""
+    scored = folds.held_out if folds.scored is None else folds.scored
+    means = (math.ceil(rows.mean()) for rows in (folds.left_out, folds.sizes))
+    return cost.Held(*means, folds.held_out.shape[2], scored.shape[2], divided=folds.scored is None)
+
+
 def _hat_subsets(
-    sample: Sample, wanted, settings: Settings, route: str, on_host: bool
+    sample: Sample, wanted, folds: Folds, route: str, on_host: bool
 ) -> frozenset[tuple[int, ...]]:
     """The subsets that take the hat route; decided for the whole run, so that chunks agree."""
     t = sample.regression_targets
@@ -321,9 +331,8 @@ def _hat_subsets(
         return frozenset()
     lattice = _lattice(sample, wanted)
     if route == "cheaper":
-        _, members = cost.share_out(
-            lattice, sample.rows, t, settings.folds, settings.seeds, on_host
-        )
+        seeds, k, _ = folds.held_out.shape
+        _, members = cost.share_out(lattice, sample.rows, t, k, seeds, on_host, _held(folds))
     else:
         members = range(len(wanted))
     return frozenset(wanted[i] for i in members)
@@ -363,6 +372,7 @@ def _memory(
     beside: tuple[int, int],
     on_host: bool,
     predictions: bool,
+    held: cost.Held | None = None,
 ) -> float:
     """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
 
@@ -374,11 +384,12 @@ def _memory(
     t = sample.regression_targets
     inputs = sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
     gram, part = _parts(_lattice(sample, piece.subsets), piece, hat)
+    held = held or cost.shares(n, k)
     compiled = part is not None or sample.classification or not on_host
     working = 3 * n * p * FLOAT if compiled else 0.0
     outputs = 0.0
     if t:
-        h, q = -(-n // k), p + t
+        h, q = held.padded_left_out, p + t
         kept = k * q * q if keeps_moments(q, k, n) else 0
         fold = h * q + 8 * q * q + 3 * s * p * t + 3 * h * s * t
         beside = at_once
@@ -387,13 +398,20 @@ def _memory(
             beside = host.available_cores()
         working += (kept + fold * beside) * FLOAT
         if part is not None:
-            working += _hat_memory(part, n, t, k, at_once)
-        outputs += (r * s * k * t + (5 * r * s * n * t if predictions else 0)) * FLOAT
-    return inputs + working + outputs + _class_memory(sample, piece, k, fits_at_once, predictions)
+            working += _hat_memory(part, n, t, h, at_once)
+        predicted = 5 * r * s * max(n, k * held.padded_scored) * t
+        outputs += (r * s * k * t + (predicted if predictions else 0)) * FLOAT
+    classes = _class_memory(sample, piece, k, fits_at_once, predictions, held)
+    return inputs + working + outputs + classes
 
 
 def _refined_memory(
-    sample: Sample, piece: Piece, k: int, beside: tuple[int, int], predictions: bool
+    sample: Sample,
+    piece: Piece,
+    k: int,
+    beside: tuple[int, int],
+    predictions: bool,
+    held: cost.Held,
 ) -> float:
     """The same where ridge regression is float32 with refinement; see `refine`."""
     at_once, fits_at_once = beside
@@ -407,17 +425,23 @@ def _refined_memory(
         lattice = _lattice(sample, piece.subsets)
         blocks = zip(lattice.stages, lattice.widths, lattice.starts, strict=False)
         factor = sum(len(stage.take) * width * (p - start) for stage, width, start in blocks)
-        h, columns = -(-n // k), k * s * t
+        h, columns = held.padded_left_out, k * s * t
         chunk = min(n * (p + columns), refine.MOST_NUMBERS)
         kept = k * p * p if keeps_moments(p, k, n) else p * p
         fold = 6 * p * p + 3 * factor + 3 * h * s * t
         total += (kept + fold * at_once + k * factor + 10 * p * columns + 4 * chunk) * FLOAT
-        total += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
-    return total + _class_memory(sample, piece, k, fits_at_once, predictions)
+        predicted = 3 * r * s * max(n, k * held.padded_scored) * t
+        total += (r * s * k * t + (predicted if predictions else 0)) * FLOAT
+    return total + _class_memory(sample, piece, k, fits_at_once, predictions, held)
 
 
 def _class_memory(
-    sample: Sample, piece: Piece, k: int, fits_at_once: int, predictions: bool
+    sample: Sample,
+    piece: Piece,
+    k: int,
+    fits_at_once: int,
+    predictions: bool,
+    held: cost.Held,
 ) -> float:
     """Bytes of the classification tasks' fits and results."""
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
@@ -431,14 +455,15 @@ def _class_memory(
         fits = b * c * (2 * (s + 1) * (p + 2) + (lbfgs.HISTORY + 4) * widest) + b * n
         batch = fits_at_once * c * (12 * n + 30 * widest)
         blocks = 3 * c * widest * widest
-        working += (fits + batch + blocks + 3 * n * widest + 2 * r * s * n * c) * FLOAT
+        logits = r * s * c * (n + max(n, k * held.padded_scored))
+        working += (fits + batch + blocks + 3 * n * widest + logits) * FLOAT
         outputs += (r * s * n * c if predictions else 0) * FLOAT
     return working + outputs
 
 
-def _hat_memory(part: subsets.Part, n: int, t: int, k: int, at_once: int = 1) -> float:
+def _hat_memory(part: subsets.Part, n: int, t: int, h: int, at_once: int = 1) -> float:
     """Bytes of the hat route's factors, of their elimination and of one round of folds."""
-    lattice, h = part.lattice, -(-n // k)
+    lattice = part.lattice
     taken = [len(stage.take) for stage in lattice.stages]
     growth = sum(q * width for q, width in zip(taken, lattice.widths, strict=True))
     later = [lattice.starts[-1] - start for start in lattice.starts[:-1]]

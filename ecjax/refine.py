@@ -129,7 +129,13 @@ class Fits(NamedTuple):
 
 
 def fit(
-    table: Table, y: Array, folds: Array, ridge_lambda: Array, lattice: Lattice, at_once: int = 1
+    table: Table,
+    y: Array,
+    folds: Array,
+    ridge_lambda: Array,
+    lattice: Lattice,
+    at_once: int = 1,
+    divided: bool = True,
 ) -> Fits:
     """Fits all subsets to the training rows of each fold.
 
@@ -140,10 +146,12 @@ def fit(
       lattice: the subsets of the table's blocks.
       at_once: systems factored side by side; 1 on a CPU, see `ridge.lattice_solve`. There rows are
         also taken in chunks that its cache holds.
+      divided: whether every row is in one fold.
     """
     n, (k, _) = table.rows, folds.shape
+    whole = None if divided else _moments(table, y, jnp.arange(n), at_once)
     total, moments_of = gram_lib.over_folds(
-        lambda fold: _moments(table, y, folds[fold], at_once), k, n
+        lambda fold: _moments(table, y, folds[fold], at_once), k, n, whole
     )
 
     def factor(fold: Array):
@@ -156,12 +164,12 @@ def fit(
         factor, jnp.arange(k), batch_size=at_once if at_once > 1 else None
     )
     held = jnp.asarray(_held_columns(lattice), rhs.dtype)  # (s, p, 1)
-    fold_of_row = jnp.zeros(n, jnp.int32)
-    fold_of_row = fold_of_row.at[folds].set(jnp.arange(k, dtype=jnp.int32)[:, None], mode="drop")
+    training = jnp.ones((n, k), bool)
+    training = training.at[folds, jnp.arange(k)[:, None]].set(False, mode="drop")
 
     def system_times(d: Array) -> Array:
         """A·D of (k, s, p, t), each subset's own A."""
-        about_zero = _gram_times(table, fold_of_row, d, at_once)
+        about_zero = _gram_times(table, training, d, at_once)
         mean = mean_x[:, None, :, None]
         shift = count[:, None, None, None] * (mean * d).sum(2, keepdims=True)
         return held * (about_zero - mean * shift) + ridge_lambda * d
@@ -287,17 +295,19 @@ def _held_columns(lattice: Lattice) -> np.ndarray:
     return held
 
 
-def _gram_times(table: Table, fold_of_row: Array, d: Array, at_once: int) -> Array:
-    """Xᵀ(XD) over the training rows of each fold, for D (k, s, p, t), X about the table's mean."""
+def _gram_times(table: Table, training: Array, d: Array, at_once: int) -> Array:
+    """Xᵀ(XD) over the training rows (n, k) of each fold, for D (k, s, p, t).
+
+    X is about the table's mean.
+    """
     k, s, p, t = d.shape
     columns = d.transpose(2, 0, 1, 3).reshape(p, -1)
 
     def of_chunk(start: Array, fresh: Array) -> Array:
         x = table.slice(start, len(fresh))
-        owner = lax.dynamic_slice_in_dim(fold_of_row, start, len(fresh))
-        training = fresh & (owner[:, None] != jnp.arange(k))  # (c, k)
+        own = fresh & lax.dynamic_slice_in_dim(training, start, len(fresh))  # (c, k)
         products = matmul(x, columns).reshape(-1, k, s * t)
-        products = jnp.where(training[:, :, None], products, 0).reshape(-1, k * s * t)
+        products = jnp.where(own[:, :, None], products, 0).reshape(-1, k * s * t)
         # The barrier as in `gram.lower_gram`.
         return matmul(lax.optimization_barrier(x.T), products)
 

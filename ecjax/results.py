@@ -11,6 +11,7 @@ import pandas as pd
 
 from ecjax import complementarity, uncertainty
 from ecjax.align import AlignedTask
+from ecjax.folds import NOWHERE, Folds
 from ecjax.scores import PRIMARY, Scores, class_scores, regression_scores
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums
@@ -29,7 +30,7 @@ class TaskResult:
       task: its rows.
       subsets: positions in the study's order of embeddings.
       seeds: the r seeds.
-      fold_of_row: (r, n).
+      folds: of its rows.
       targets: columns of `sums` that are this task's (regression).
       sums: of this task's sample (regression) or of the task (classification).
       tolerance: a logistic fit has converged if its gradient norm is no larger.
@@ -39,7 +40,7 @@ class TaskResult:
     task: AlignedTask
     subsets: tuple[tuple[int, ...], ...]
     seeds: tuple[int, ...]
-    fold_of_row: np.ndarray
+    folds: Folds
     targets: tuple[int, ...]
     sums: RegressionSums | ClassSums
     tolerance: float
@@ -150,7 +151,6 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
 def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     r, s, k = scores.fold.shape
     seed, subset, fold = (axis.ravel() for axis in np.indices((r, s, k)))
-    n_test = np.array([np.bincount(row, minlength=k) for row in result.fold_of_row])
     columns = {
         "task": result.task.name,
         "subset": result.names[subset],
@@ -158,8 +158,9 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         "seed": np.array(result.seeds)[seed],
         "fold": fold,
         "score": scores.fold.ravel(),
-        "n_train": len(result.task.ids) - n_test[seed, fold],
-        "n_test": n_test[seed, fold],
+        "n_train": result.folds.training[seed, fold],
+        "n_test": result.folds.sizes[seed, fold],
+        "n_dropped": result.folds.dropped[seed, fold],
     }
     norm = np.full(r * s * k, np.nan)
     converged = np.full(r * s * k, None)
@@ -212,7 +213,7 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
 
 
 def _prediction_rows(result: TaskResult) -> Columns:
-    """Row × subset × target (or class) × seed."""
+    """Row × subset × target (or class) × seed, of the rows that a fold scores."""
     task = result.task
     if task.kind == "classification":
         values = result.sums.probabilities  # (r, s, n, c)
@@ -222,8 +223,11 @@ def _prediction_rows(result: TaskResult) -> Columns:
         values = result.sums.predictions[..., list(result.targets)]  # (r, s, n, t)
         names = np.array(task.targets, object)
         truth = task.y
-    seed, subset, row, column = (axis.ravel() for axis in np.indices(values.shape))
-    prediction = values.ravel()
+    fold_of_row = result.folds.fold_of_row()
+    tested = fold_of_row[0] != NOWHERE  # the same rows for every seed
+    places = np.indices(values.shape)[:, :, :, tested]
+    seed, subset, row, column = (axis.ravel() for axis in places)
+    prediction = values[:, :, tested].ravel()
     y = truth[row, column]
     nowhere = np.full(len(task.ids), np.nan)
     columns = {
@@ -234,7 +238,7 @@ def _prediction_rows(result: TaskResult) -> Columns:
         "subset": result.names[subset],
         "target": names[column],
         "seed": np.array(result.seeds)[seed],
-        "fold": result.fold_of_row[seed, row],
+        "fold": fold_of_row[seed, row],
         "y": y,
         "prediction": prediction,
         "squared_error": (y - prediction) ** 2,

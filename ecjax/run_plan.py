@@ -37,6 +37,8 @@ class SamplePlan:
       targets: of all regression tasks.
       classes: of each classification task.
       subsets, folds, seeds: how many.
+      tested: (2,) fewest and most rows that a fold scores.
+      dropped: most rows that a fold neither scores nor trains on.
       by_gram, by_hat: subsets whose ridge fits take the one route and the other.
       operations: floating-point operations, logistic fits at the assumed evaluations.
       seconds: estimated, without compiling; None on a device whose rates were never measured.
@@ -52,6 +54,8 @@ class SamplePlan:
     subsets: int
     folds: int
     seeds: int
+    tested: tuple[int, int]
+    dropped: int
     by_gram: int
     by_hat: int
     operations: float
@@ -65,6 +69,7 @@ class RunPlan:
 
     Attributes:
       samples: in order of first use.
+      split: how rows are dealt to folds.
       swept: key → values; empty without a sweep.
       calls: of the compiled function, one for each memory chunk of each setting.
       compilations: how often it is compiled anew in a fresh process: distinct programs × shapes.
@@ -78,6 +83,7 @@ class RunPlan:
     """
 
     samples: tuple[SamplePlan, ...]
+    split: str
     swept: dict[str, tuple]
     calls: int
     compilations: int
@@ -122,6 +128,7 @@ def plan_run(
     tolerance = plan.settings.logistic_tolerance
     return RunPlan(
         samples=found,
+        split=plan.settings.split,
         swept={key: tuple(dict.fromkeys(step[0][key] for step in steps)) for key in steps[0][0]},
         calls=calls,
         compilations=len(programs),
@@ -139,7 +146,7 @@ def _sample_plan(plan: Plan, number: int) -> SamplePlan:
     pieces = [piece for chunk in plan.chunks for piece in chunk if piece.sample == number]
     work = plan.work(pieces)
     by_hat = len(plan.hat[number])
-    subsets = len(plan.subsets[number])
+    subsets, folds = len(plan.subsets[number]), plan.folds[number]
     return SamplePlan(
         tasks=tuple(task.name for task in sample.tasks),
         settings=1,
@@ -148,8 +155,10 @@ def _sample_plan(plan: Plan, number: int) -> SamplePlan:
         targets=sample.regression_targets,
         classes=tuple(len(task.classes) for task in sample.classification),
         subsets=subsets,
-        folds=plan.settings.folds,
+        folds=folds.count,
         seeds=plan.settings.seeds,
+        tested=(int(folds.sizes.min()), int(folds.sizes.max())),
+        dropped=int(folds.dropped.max()),
         by_gram=subsets - by_hat if sample.regression else 0,
         by_hat=by_hat,
         operations=work.operations,
@@ -168,6 +177,8 @@ def _add(samples: dict[tuple, SamplePlan], new: SamplePlan) -> None:
     samples[key] = dataclasses.replace(
         before,
         settings=before.settings + 1,
+        tested=(min(before.tested[0], new.tested[0]), max(before.tested[1], new.tested[1])),
+        dropped=max(before.dropped, new.dropped),
         operations=before.operations + new.operations,
         seconds=_sum([before.seconds, new.seconds]),
     )
@@ -191,9 +202,8 @@ def as_text(plan: RunPlan, width: int = 100) -> str:
     columns = [column for column in zip(*rows, strict=True) if _tells(*column)]
     table = [list(row) for row in zip(*columns, strict=True)]
     lines = [*aligned(table, None, rule_after=0), ""]
-    folds = ", ".join(str(k) for k in dict.fromkeys(sample.folds for sample in plan.samples))
     whole = {
-        "folds": f"{folds}; {counted(plan.samples[0].seeds, 'seed')}",
+        "folds": _folds_in_words(plan),
         "sweep": _sweep_in_words(plan),
         "operations": _amount(plan.operations),
         "memory": f"up to {size_text(plan.peak_bytes)} in a call; the budget is "
@@ -237,6 +247,22 @@ def _row(sample: SamplePlan) -> list[str]:
         "not known" if sample.seconds is None else duration(sample.seconds),
         size_text(sample.bytes),
     ]
+
+
+def _folds_in_words(plan: RunPlan) -> str:
+    folds = ", ".join(str(k) for k in dict.fromkeys(sample.folds for sample in plan.samples))
+    seeds = counted(plan.samples[0].seeds, "seed")
+    if plan.split == "random":
+        return f"{folds}; {seeds}"
+    fewest, most = (pick(s.tested[i] for s in plan.samples) for i, pick in enumerate((min, max)))
+    sizes = counted(most, "row") if fewest == most else f"{fewest:,} to {most:,} rows"
+    dropped = max(sample.dropped for sample in plan.samples)
+    lost = (
+        f"; the buffer drops up to {counted(dropped, 'row')} of a fold's training"
+        if dropped
+        else ""
+    )
+    return f"{folds} of {sizes} by split={plan.split}{lost}; {seeds}"
 
 
 def _sweep_in_words(plan: RunPlan) -> str:

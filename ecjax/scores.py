@@ -69,12 +69,13 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
     unfinished = f"{NOT_CONVERGED} (fold {failed[0, 2]})" if len(failed) else ""
 
     pooled_error = error.sum((2, 3))  # (r, s)
+    pooled_spread = sums.pooled_spread[varying].sum()
     rows = sums.count.sum(1)[:, None]
     return (
         Scores(
             "r2",
             r2,
-            1 - pooled_error / sums.pooled_spread[varying].sum(),
+            1 - pooled_error / (pooled_spread if pooled_spread > 0 else np.nan),
             pooled_error.mean(0),
             reason or unfinished,
         ),

@@ -13,21 +13,21 @@ from ecjax.errors import UsageError
 # Values that later issues add; asking for one is refused, never ignored.
 AVAILABLE = {
     "protocol": ("paper",),
-    "split": ("random",),
+    "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared",),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
     "protocol": ("strict",),
-    "split": ("stratified", "group", "spatial", "hash", "column"),
     "penalty": ("banded",),
 }
 FLAGS_TO_COME = (
     "inner_folds", "bootstraps", "confidence", "interval", "bootstrap_unit", "bootstrap_choices",
-    "block_km", "buffer_km", "control", "probe", "stream", "shard", "coordinator",
+    "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
+BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
 
 
@@ -36,7 +36,10 @@ class Settings:
     """The flags of `evaluate` under their own names.
 
     Attributes:
-      folds, seeds, seed: k folds; seed i is `seed` + i.
+      folds, seeds, seed: k folds; seed i is `seed` + i. No folds, with `split` "group": leave one
+        group out. With `split` "column" the column says how many folds there are.
+      split, block_km, buffer_km: how rows are dealt to folds, see `splits`; with "spatial", the
+        side of a block, and how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties; several are swept.
       logistic_tolerance: on the gradient norm of the mean objective.
       subsets: wanted sets, names joined by `+`; empty: all.
@@ -51,6 +54,8 @@ class Settings:
     seeds: int = 1
     seed: int = 42
     split: str = "random"
+    block_km: float = 100.0
+    buffer_km: float = 0.0
     penalty: str = "shared"
     ridge_lambda: tuple[float, ...] = (1.0,)
     logistic_c: tuple[float, ...] = (1.0,)
@@ -66,7 +71,8 @@ class Settings:
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
         for name, least in LEAST.items():
-            _check_whole(name, getattr(self, name), least)
+            if (name, self.split, self.folds) != ("folds", "group", 0):
+                _check_whole(name, getattr(self, name), least)
         for name in ("ridge_lambda", "logistic_c"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -74,8 +80,14 @@ class Settings:
             for value in values:
                 _check_positive(name, value)
         _check_positive("logistic_tolerance", self.logistic_tolerance)
+        _check_split(self)
         if self.max_memory_gib:
             _check_positive("max_memory_gib", self.max_memory_gib)
+
+    @property
+    def one_dealing(self) -> bool:
+        """Whether every seed deals the rows alike."""
+        return self.split == "column" or (self.split == "group" and not self.folds)
 
     def seed_list(self) -> tuple[int, ...]:
         return tuple(self.seed + i for i in range(self.seeds))
@@ -85,7 +97,8 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
     """Settings from keyword arguments; lists and single numbers are both taken.
 
     Raises:
-      UsageError: an unknown argument, one still to come, or a value out of range.
+      UsageError: an unknown argument, one still to come, one that the split makes no use of, or a
+        value out of range.
     """
     known = {field.name for field in dataclasses.fields(Settings)}
     values = {}
@@ -96,6 +109,7 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
             later = "is not there yet" if name in FLAGS_TO_COME else "is unknown"
             raise UsageError(f"{name} {later}; there are {', '.join(sorted(known))}")
         values[name] = value
+    _check_belongs(values)
     for name in ("ridge_lambda", "logistic_c"):
         if name in values:
             values[name] = tuple(float(v) for v in _listed(values[name]))
@@ -113,7 +127,7 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
       study: the `[sweep]` table of a study file, or empty. A key may be swept there or by a flag.
 
     Raises:
-      UsageError: a key swept in both places.
+      UsageError: a key swept in both places, or one that changes nothing.
     """
     swept: dict[str, tuple] = {key: tuple(values) for key, values in study.items()}
     for name in ("ridge_lambda", "logistic_c"):
@@ -122,6 +136,8 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
             if name in swept:
                 raise UsageError(f"{name} is swept by the study file and by the flag; keep one")
             swept[name] = values
+    if "folds" in swept:
+        _check_belongs({"folds": swept["folds"], "split": settings.split})
     combinations = []
     for values in itertools.product(*swept.values()):
         setting = dict(zip(swept, values, strict=True))
@@ -129,8 +145,35 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
             key: (float(value),) if key in ("ridge_lambda", "logistic_c") else int(value)
             for key, value in setting.items()
         }
-        combinations.append((setting, dataclasses.replace(settings, **changes)))
+        chosen = dataclasses.replace(settings, **changes)
+        if "seed" in setting and chosen.protocol == "paper" and chosen.one_dealing:
+            raise UsageError(f"seed is swept, but {_ALIKE}; sweep something else")
+        combinations.append((setting, chosen))
     return combinations
+
+
+_ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
+
+
+def _check_belongs(given: Mapping[str, Any]) -> None:
+    """Refuses arguments that the split makes no use of."""
+    split = given.get("split", Settings.split)
+    for name in ("block_km", "buffer_km"):
+        if name in given and split != "spatial":
+            raise UsageError(f"{name} is for split=spatial; give --split=spatial, or leave it out")
+    if "folds" in given and split == "column":
+        raise UsageError("folds: with split=column the column says which there are; leave it out")
+
+
+def _check_split(settings: Settings) -> None:
+    low, high = BLOCKS_KM
+    side, buffer = settings.block_km, settings.buffer_km
+    if not _is_number(side) or not low <= side <= high:
+        raise UsageError(f"block_km={side!r}: give a number from {low:g} to {high:g}")
+    if not _is_number(buffer) or not 0 <= buffer <= high:
+        raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
+    if settings.seeds > 1 and settings.protocol == "paper" and settings.one_dealing:
+        raise UsageError(f"seeds={settings.seeds}: {_ALIKE}; leave it out")
 
 
 def _listed(value: Any) -> list:
@@ -149,9 +192,14 @@ def _check_choice(name: str, value: Any, values: tuple[str, ...]) -> None:
 
 def _check_whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32 - 2**16:
-        raise UsageError(f"{name}={value!r}: give a whole number of at least {least}")
+        more = "; 0, leave one group out, is for split=group" if name == "folds" else ""
+        raise UsageError(f"{name}={value!r}: give a whole number of at least {least}{more}")
 
 
 def _check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    if not _is_number(value) or value <= 0:
         raise UsageError(f"{name}={value!r}: give a number above 0")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

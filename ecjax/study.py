@@ -26,11 +26,11 @@ MAX_EMBEDDINGS = 10
 
 # Keys that later versions will read. Until then they are refused rather than ignored.
 EMBEDDING_KEYS_TO_COME = ("source", "transform", "scale", "dequantise")
-TASK_KEYS_TO_COME = ("split",)
+TASK_KEYS_TO_COME = ()
 
 _STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep")
 _EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks")
-_TASK_KEYS = ("path", "id", "target", "kind", "lat", "lon", "group", "embeddings")
+_TASK_KEYS = ("path", "id", "target", "kind", "lat", "lon", "group", "split", "embeddings")
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
 
 
@@ -63,6 +63,7 @@ class TaskSource:
     lat: str | None
     lon: str | None
     group: str | None
+    split: str | None
     embeddings: dict[str, EmbeddingSource]
 
 
@@ -219,6 +220,7 @@ def _task(
         lat=lat,
         lon=lon,
         group=keys.text(table, "group", where),
+        split=keys.text(table, "split", where),
         embeddings=_own_tables(table.get("embeddings", {}), embeddings, study, where),
     )
 

@@ -18,7 +18,7 @@ class RegressionSums(NamedTuple):
       squared_error: (r, s, k, t).
       spread: (r, k, t) squared deviations of the held-out targets from their mean; exactly 0 where
         they are constant.
-      pooled_spread: (t,) the same for the whole table.
+      pooled_spread: (t,) the same for all held-out rows together.
       count: (r, k) rows.
       scale: (t,) the table's standard deviations.
       predictions: (r, s, n, t) in the targets' own units, or None.

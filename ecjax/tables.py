@@ -49,8 +49,9 @@ class TaskTable:
     """One task's labels as stored, rows in the files' order.
 
     `targets` maps each target to its (n,) values, uninterpreted; `lat` and `lon` are (n,) float64
-    degrees, `group` (n,) object; `coordinates` as in EmbeddingTable. `names` are the columns that
-    are no features: id, coordinates, targets; `roles` those taken as id, lat, lon and group.
+    degrees, `group` and `split` (n,) object; `coordinates` as in EmbeddingTable. `names` are the
+    columns that are no features: id, coordinates, targets; `roles` those taken as id, lat, lon,
+    group and split.
     """
 
     name: str
@@ -61,6 +62,7 @@ class TaskTable:
     lat: np.ndarray | None = None
     lon: np.ndarray | None = None
     group: np.ndarray | None = None
+    split: np.ndarray | None = None
     coordinates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
@@ -115,14 +117,15 @@ def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
 
 
 def read_task(source: TaskSource) -> TaskTable:
-    """Reads one task's ids, targets, coordinates and groups.
+    """Reads one task's ids, targets, coordinates, groups and folds.
 
     Raises:
         InputError: A file cannot be read, a column is missing, or an id or coordinate unusable.
     """
     owner = f"task {quote(source.name)}"
     where = f"{owner} ({source.path})"
-    asked = {"lat": source.lat, "lon": source.lon, "group": source.group}
+    labels = {"group": source.group, "split": source.split}
+    asked = {"lat": source.lat, "lon": source.lon, **labels}
 
     def choose(schema: pa.Schema, here: str) -> list[str]:
         columns.check_id(schema, source.id, here)
@@ -135,7 +138,7 @@ def read_task(source: TaskSource) -> TaskTable:
         given = [name for name in asked.values() if name is not None]
         return list(dict.fromkeys([source.id, *source.target, *given, *extra]))
 
-    text = [source.id] if source.group is None else [source.id, source.group]
+    text = dict.fromkeys([source.id, *(name for name in labels.values() if name is not None)])
     whole = files.read_parts(source.files, owner, text, choose)
     ids = _ids(whole[source.id], source.id, files.is_csv(source.files[0]), where)
     used = dict.fromkeys([source.id, *source.target, source.lat, source.lon])
@@ -144,7 +147,10 @@ def read_task(source: TaskSource) -> TaskTable:
         check_not_swapped(source.lat, source.lon, where)
         lat = coordinate(whole[source.lat].to_pandas(), source.lat, 90, ids, where)
         lon = coordinate(whole[source.lon].to_pandas(), source.lon, 180, ids, where)
-    group = None if source.group is None else whole[source.group].to_pandas().astype(object)
+    columns_of = {
+        role: None if name is None else whole[name].to_pandas().astype(object).to_numpy()
+        for role, name in labels.items()
+    }
     return TaskTable(
         name=source.name,
         where=where,
@@ -153,7 +159,7 @@ def read_task(source: TaskSource) -> TaskTable:
         targets={name: whole[name].to_pandas() for name in source.target},
         lat=lat,
         lon=lon,
-        group=None if group is None else group.to_numpy(),
+        **columns_of,
         coordinates=_coordinates(whole, used),
         names=tuple(name for name in used if name is not None),
         files=source.files,

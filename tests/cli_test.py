@@ -175,7 +175,10 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["plan"], "STUDY"),
         (["plan", "s.toml", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
-        (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--split=spatia"], "spatial, hash, column"),
+        (["evaluate", "s.toml", "--out=o", "--block_km=50"], "block_km is for split=spatial"),
+        (["plan", "s.toml", "--split=column", "--folds=20"], "the column says which there are"),
+        (["plan", "s.toml", "--split=spatial", "--block_km=x"], "block_km=x: give a number"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--precision=float16"], "unknown"),
         (["evaluate", "s.toml", "--out=o", "--fold=3"], "did you mean --folds?"),
@@ -304,6 +307,62 @@ def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, caps
     fitted = (before["metric"] == "log_loss").to_numpy()
     for rows, rtol in ((~fitted, 1e-9), (fitted, 1e-6)):
         pd.testing.assert_series_equal(before["score"][rows], after["score"][rows], rtol=rtol)
+
+
+def split_study(folder):
+    """Adds places, a group and a column of folds to the tasks."""
+    table = pd.read_csv(folder / "t.csv")
+    rng = np.random.default_rng(0)
+    table["lat"], table["lon"] = rng.uniform(-1, 1, (2, N)) + [[70], [179.5]]
+    table["lon"] = np.where(table["lon"] > 180, table["lon"] - 360, table["lon"])
+    table["country"] = rng.choice(["NA", "007", "7"], N)
+    table["part"] = rng.choice(["train", "test"], N)
+    table.to_csv(folder / "t.csv", index=False)
+    keys = 'lat = "lat"\nlon = "lon"\ngroup = "country"\nsplit = "part"'
+    text = (folder / "study.toml").read_text()
+    (folder / "study.toml").write_text(text.replace('path = "t.csv"', f'path = "t.csv"\n{keys}'))
+    return table
+
+
+def test_splits_of_a_study(study_folder, capsys):
+    table = split_study(study_folder)
+    assert run("validate", study_folder / "study.toml") == cli.DONE
+    assert 'lon "lon", group "country", split "part"' in capsys.readouterr().out
+    command = ("evaluate", study_folder / "study.toml", "--subsets=alpha,beta")
+    tests = {
+        "group": ("--folds=0", [(table["country"] == c).sum() for c in ("7", "007", "NA")]),
+        "column": ("--seed=7", [(table["part"] == "test").sum()]),
+        "stratified": ("--folds=4", None),
+        "spatial": ("--folds=3", None),
+    }
+    for split, (flag, sizes) in tests.items():
+        out = study_folder / split
+        arguments = [*command, f"--out={out}", f"--split={split}", flag]
+        if split == "stratified":  # a regression has no classes
+            assert run(*arguments) == cli.USAGE
+            assert 'task "height" is a regression' in capsys.readouterr().err
+            continue
+        if split == "spatial":
+            arguments += ["--block_km=20", "--buffer_km=5"]
+        assert run(*arguments) == cli.DONE
+        folds = pd.read_parquet(out / "folds.parquet").drop_duplicates(["task", "fold"])
+        if sizes is not None:
+            assert folds.loc[folds["task"] == "height", "n_test"].tolist() == sizes
+        assert (folds["n_dropped"].max() > 0) == (split == "spatial")
+        assert (folds[["n_train", "n_test", "n_dropped"]].sum(axis=1) == N).all()
+        assert f"{split} fold" in capsys.readouterr().out
+
+
+def test_a_study_without_what_the_split_needs(study_folder, capsys):
+    for flags in (["--split=spatial"], ["--split=group"], ["--split=group", "--folds=0"]):
+        assert plan(study_folder, *flags) == cli.BAD_INPUT
+        assert f'task "height": {flags[0]} needs' in capsys.readouterr().err
+    table = split_study(study_folder)
+    assert plan(study_folder, "--split=group") == cli.BAD_INPUT
+    assert "3 groups for --folds=4; use --folds=3 or fewer, or --folds=0" in capsys.readouterr().err
+    table.assign(part="val").to_csv(study_folder / "t.csv", index=False)
+    assert run("validate", study_folder / "study.toml") == cli.BAD_INPUT
+    assert 'split holds "val" in every row' in capsys.readouterr().err
 
 
 def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):

@@ -503,7 +503,7 @@ def test_row_37_class_codes(tmp_path):
         ({"task_keys": "lat = 3"}, ("[tasks.t]", "lat must be text", "a number")),
         ({"a_keys": "allow_leaks = [1]"}, ("[embeddings.a]", "allow_leaks", "list of texts")),
         ({"kind": "regresion"}, ("[tasks.t]", 'did you mean "regression"?')),
-        ({"task_keys": 'split = "fold"'}, ("[tasks.t]", '"split"', "not there yet")),
+        ({"task_keys": "split = 3"}, ("[tasks.t]", "split must be text", "a number")),
         ({"a_keys": "path"}, ("study.toml", "not valid TOML", "line 4")),
         ({"task_keys": "[tasks.t.embeddings]\nc = 'x.csv'"}, ('unknown embedding "c"',)),
     ],

@@ -31,6 +31,14 @@ def splits(n, folds, seed):
     return list(KFold(folds, shuffle=True, random_state=seed).split(np.zeros(n)))
 
 
+def great_circle_km(lat, lon, lat_of, lon_of):
+    """Distances by the haversine formula; degrees in, arrays as they broadcast."""
+    lat, lon, lat_of, lon_of = map(np.radians, (lat, lon, lat_of, lon_of))
+    half = np.sin((lat - lat_of) / 2) ** 2
+    half = half + np.cos(lat) * np.cos(lat_of) * np.sin((lon - lon_of) / 2) ** 2
+    return 2 * 6371 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+
+
 def ridge_predictions(x, y, training, held_out, ridge_lambda):
     """(h, t) predictions of one fold; x and y standardised."""
     model = Ridge(alpha=ridge_lambda, solver="svd").fit(x[training], y[training])

@@ -1,0 +1,257 @@
+"""How a task's rows are dealt to folds, by the flag `--split`, and what stands in the way.
+
+| split | question that its scores answer |
+|---|---|
+| random, stratified, hash | new rows drawn like these, also between them |
+| group, spatial | rows of groups, or of cells, of which none was seen in training |
+| column | whatever the column's author had in mind |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecjax import sphere
+from ecjax.align import AlignedTask, check_rows
+from ecjax.errors import InputError, UsageError, counted, listing, quote
+from ecjax.folds import (
+    NOWHERE,
+    Folds,
+    as_folds,
+    group_folds,
+    hash_folds,
+    one_each,
+    random_folds,
+    stratified_folds,
+)
+from ecjax.notes import TASK_TABLE, Note
+from ecjax.settings import Settings
+
+TRAINING, TEST = ("train", "trainval"), "test"
+UNEVEN = 0.2  # of the mean number of rows: folds are noted that differ by more
+
+
+class _Dealing(NamedTuple):
+    """One split of one task.
+
+    Attributes:
+      folds: k.
+      deal: seed → (n,) fold of each row.
+      steady: as `folds.as_folds` takes it.
+    """
+
+    folds: int
+    deal: Callable[[int], np.ndarray]
+    steady: bool = True
+
+
+def folds_of(task: AlignedTask, settings: Settings) -> Folds:
+    """The folds of a task, for all seeds.
+
+    Raises:
+      InputError: the task lacks what the split is made from, or has too little of it.
+      UsageError: there is no such split of this kind of task.
+    """
+    if settings.split == "random":
+        check_rows(task, settings.folds)
+        return random_folds(len(task.ids), settings.folds, settings.seed_list())
+    dealing = _DEALINGS[settings.split](task, settings)
+    fold_of_row = np.array([dealing.deal(seed) for seed in settings.seed_list()])
+    _check_none_empty(task, dealing.folds, fold_of_row, settings)
+    if not settings.buffer_km:
+        return as_folds(fold_of_row, dealing.folds, steady=dealing.steady)
+    dropped = _buffer(task, dealing.folds, fold_of_row, settings.buffer_km)
+    folds = as_folds(fold_of_row, dealing.folds, dropped, dealing.steady)
+    if not folds.training.all():
+        seed, fold = np.argwhere(folds.training == 0)[0]
+        raise InputError(
+            f"task {quote(task.name)}: --buffer_km={settings.buffer_km:g} leaves no row to train "
+            f"on in fold {fold} of seed {settings.seed_list()[seed]}; use a smaller buffer"
+        )
+    return folds
+
+
+def made_from(task: AlignedTask, split: str) -> tuple:
+    """What a split of the task's rows depends on beside their number, order and ids: hashable."""
+    arrays = {
+        "stratified": [task.kind, task.y],
+        "group": [task.group],
+        "spatial": [task.lat, task.lon],
+        "column": [task.split],
+    }.get(split, [])
+    return tuple(
+        tuple(_texts(a)) if isinstance(a, np.ndarray) and a.dtype == object
+        else a.tobytes() if isinstance(a, np.ndarray) else a
+        for a in arrays
+    )  # fmt: skip
+
+
+def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
+    """Notes on folds of unequal size and on what the buffer dropped, for the first seed."""
+    notes = []
+    sizes, dropped = folds.sizes[0], folds.dropped[0]
+    if np.abs(sizes - sizes.mean()).max() > max(1, UNEVEN * sizes.mean()):
+        largest = int(sizes.argmax())
+        notes.append(
+            Note(task.name, TASK_TABLE, "uneven folds", int(sizes.max()), f"fold {largest}")
+        )
+    if dropped.any():
+        most = int(dropped.argmax())
+        notes.append(
+            Note(task.name, TASK_TABLE, "dropped by the buffer", int(dropped.max()), f"fold {most}")
+        )
+    return notes
+
+
+def check_column(task: AlignedTask) -> None:
+    """Raises an InputError if the task has a column of folds that cannot be used."""
+    if task.split is not None:
+        _column(task, Settings(split="column"))
+
+
+def _stratified(task: AlignedTask, settings: Settings) -> _Dealing:
+    if task.kind == "regression":
+        raise UsageError(
+            f"split=stratified: task {quote(task.name)} is a regression, which has no classes to "
+            "keep in proportion; use --split=random, or leave that task out"
+        )
+    check_rows(task, settings.folds)
+    k = settings.folds
+    return _Dealing(k, lambda seed: stratified_folds(task.ids, task.y, k, seed))
+
+
+def _hash(task: AlignedTask, settings: Settings) -> _Dealing:
+    check_rows(task, settings.folds)
+    k = settings.folds
+    return _Dealing(k, lambda seed: hash_folds(task.ids, k, seed), steady=False)
+
+
+def _group(task: AlignedTask, settings: Settings) -> _Dealing:
+    groups = _values(task, task.group, "group", "group")
+    count, k = len(set(groups.tolist())), settings.folds
+    if count < 2:
+        raise InputError(
+            f"task {quote(task.name)}: all rows are of one group ({quote(groups[0])}), so that "
+            "none is left to train on; name another column with group, or use another --split"
+        )
+    if not k:
+        fold = one_each(groups)
+        return _Dealing(count, lambda seed: fold)
+    if count < k:
+        raise InputError(
+            f"task {quote(task.name)}: {counted(count, 'group')} for --folds={k}; use "
+            f"--folds={count} or fewer, or --folds=0 to leave out one group at a time"
+        )
+    check_rows(task, k)
+    return _Dealing(k, lambda seed: group_folds(groups, k, seed), steady=False)
+
+
+def _spatial(task: AlignedTask, settings: Settings) -> _Dealing:
+    if task.lat is None or task.lon is None:
+        raise InputError(
+            f"task {quote(task.name)}: --split=spatial needs coordinates; name their columns with "
+            "lat and lon (arrays: lat=… and lon=… of ecjax.Task)"
+        )
+    k = settings.folds
+    check_rows(task, k)
+    cells = sphere.equal_area_cells(task.lat, task.lon, settings.block_km)
+    count = len(np.unique(cells))
+    if count < k:
+        way_out = f"use --folds={count} or fewer, or smaller blocks" if count > 1 else (
+            "use smaller blocks"
+        )  # fmt: skip
+        raise InputError(
+            f"task {quote(task.name)}: its rows lie in {counted(count, 'block')} of "
+            f"--block_km={settings.block_km:g}, too few for --folds={k}; {way_out}"
+        )
+    return _Dealing(k, lambda seed: group_folds(cells, k, seed), steady=False)
+
+
+def _column(task: AlignedTask, settings: Settings) -> _Dealing:
+    values = _values(task, task.split, "column", "split")
+    names = set(values.tolist())
+    known = {*TRAINING, TEST}
+    if not names & known:
+        if len(names) < 2:
+            raise InputError(
+                f"task {quote(task.name)}: split holds {quote(values[0])} in every row, so that "
+                'none is left to train on; mark the rows "train" and "test", or give each fold a '
+                "value of its own"
+            )
+        fold = one_each(values)
+        return _Dealing(len(names), lambda seed: fold)
+    others = sorted(names - known)
+    if others:
+        raise InputError(
+            f"task {quote(task.name)}: split holds {listing(sorted(names & known))} beside "
+            f"{listing(others)}, which could be folds of their own or not; mark every row "
+            '"train" (or "trainval") or "test", or give each fold a value of its own'
+        )
+    if TEST not in names or len(names) < 2:
+        lacking = '"test"' if TEST not in names else '"train" or "trainval"'
+        raise InputError(
+            f"task {quote(task.name)}: split holds only {listing(sorted(names))}, and no row "
+            f"{lacking}; mark some rows so"
+        )
+    fold = np.where(values == TEST, 0, NOWHERE)
+    return _Dealing(1, lambda seed: fold)
+
+
+_DEALINGS = {
+    "stratified": _stratified,
+    "group": _group,
+    "spatial": _spatial,
+    "hash": _hash,
+    "column": _column,
+}
+
+
+def _values(task: AlignedTask, given: np.ndarray | None, split: str, key: str) -> np.ndarray:
+    """(n,) texts of a column that the split needs in every row."""
+    if given is None:
+        raise InputError(
+            f'task {quote(task.name)}: --split={split} needs a column; name it with {key} = "…" '
+            f"in the study file (arrays: {key}=… of ecjax.Task)"
+        )
+    null = pd.isna(given)
+    null[~null] = given[~null] == ""
+    if null.any():
+        raise InputError(
+            f"task {quote(task.name)}: {key} is null in {counted(int(null.sum()), 'row')}, first "
+            f"at id {quote(task.ids[int(null.argmax())])}; fill them, or remove those rows"
+        )
+    return np.array(_texts(given), object)
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [str(value) for value in values.tolist()]
+
+
+def _check_none_empty(
+    task: AlignedTask, folds: int, fold_of_row: np.ndarray, settings: Settings
+) -> None:
+    for seed, fold in zip(settings.seed_list(), fold_of_row, strict=True):
+        empty = np.setdiff1d(np.arange(folds), fold)
+        if len(empty):
+            raise InputError(
+                f"task {quote(task.name)}: --split={settings.split} deals none of "
+                f"{counted(len(fold), 'row')} to fold {empty[0]} of {folds} with seed {seed}; use "
+                "fewer --folds, or another --seed"
+            )
+
+
+def _buffer(
+    task: AlignedTask, folds: int, fold_of_row: np.ndarray, km: float
+) -> list[list[np.ndarray]]:
+    """The rows of other folds within a distance of each fold's rows, for each seed and fold."""
+    places = sphere.unit_vectors(task.lat, task.lon)
+
+    def near(own: np.ndarray) -> np.ndarray:
+        others = np.flatnonzero(~own)
+        return others[sphere.within(places[others], places[own], km)]
+
+    return [[near(fold == k) for k in range(folds)] for fold in fold_of_row]

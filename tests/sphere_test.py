@@ -1,0 +1,77 @@
+"""Distances and cells on the sphere, against the haversine formula and against areas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import great_circle_km
+
+from ecjax import sphere
+
+
+def uniform(rng, n):
+    """Places (n,) and (n,), as many on every square kilometre."""
+    return np.degrees(np.arcsin(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)
+
+
+# Around the poles and the date line; a place there has many names.
+LATITUDES = st.sampled_from([90.0, -90.0, 0.0]) | st.floats(-90, 90) | st.floats(89.9, 90)
+LONGITUDES = st.sampled_from([180.0, -180.0]) | st.floats(-180, 180) | st.floats(179.9, 180)
+PLACES = st.lists(st.tuples(LATITUDES, LONGITUDES), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(PLACES, PLACES, st.floats(0.01, 20_000))
+def test_within_is_what_the_great_circles_say(places, others, km):
+    (lat, lon), (lat_of, lon_of) = np.array(places).T, np.array(others).T
+    distance = great_circle_km(lat[:, None], lon[:, None], lat_of, lon_of).min(1)
+    found = sphere.within(sphere.unit_vectors(lat, lon), sphere.unit_vectors(lat_of, lon_of), km)
+    # Neither formula is exact near the antipode.
+    clear = np.abs(distance - km) > (1e-6 if km < 10_000 else 1.0)
+    assert (found == (distance <= km))[clear].all()
+
+
+def test_the_nearest_but_one():
+    lat, lon = np.array([10.0, 10.0, 10.5]), np.array([179.9, -179.9, 0.0])
+    places = sphere.unit_vectors(lat, lon)
+    found = sphere.nearest(places, places, 2, 100)
+    km = 2 * np.arcsin(found[:2] / 2) * sphere.EARTH_RADIUS_KM
+    np.testing.assert_allclose(km, great_circle_km(10, 179.9, 10, -179.9), rtol=1e-9)
+    assert np.isinf(found[2])
+
+
+@pytest.mark.parametrize("side", [400.0, 1_500.0, 9_000.0])
+def test_cells_are_of_equal_area(side):
+    lat, lon = uniform(np.random.default_rng(0), 400_000)
+    cells = sphere.equal_area_cells(lat, lon, side)
+    count = round(4 * np.pi * (sphere.EARTH_RADIUS_KM / side) ** 2)
+    rows = np.bincount(cells)
+    assert len(rows) == count
+    expected = len(lat) / count
+    # χ² of equal expectations: mean count − 1, variance twice that.
+    surplus = ((rows - expected) ** 2 / expected).sum() - (count - 1)
+    assert abs(surplus) < 5 * np.sqrt(2 * count)
+
+
+@pytest.mark.parametrize("side", [30.0, 100.0, 800.0])
+def test_cells_are_about_as_wide_as_they_are_high(side):
+    rng = np.random.default_rng(1)
+    lat, lon = uniform(rng, 2_000)
+    lat[:300], lon[300:500] = 90 - rng.uniform(0, 3 * side / 111, 300), 180  # poles, the date line
+    lat[:150] *= -1
+    # Places up to two sides away, in degrees to and fro.
+    step = rng.uniform(-1, 1, (2, len(lat))) * rng.uniform(0, 2, len(lat)) * side / 111
+    east = lon + step[1] / np.maximum(np.cos(np.radians(lat)), 0.01)
+    near = np.clip(lat + step[0], -90, 90), (east + 180) % 360 - 180
+    same = sphere.equal_area_cells(lat, lon, side) == sphere.equal_area_cells(*near, side)
+    distance = great_circle_km(lat, lon, *near)
+    assert 0.1 < same.mean() < 0.9
+    assert distance[same].max() < 2 * side
+    assert same[distance < 0.05 * side].mean() > 0.75
+
+
+def test_names_of_one_place_are_one_cell():
+    for side in (50.0, 3_000.0):
+        lat, lon = np.array([12.0, 12.0, 90, 90, -90, -90]), np.array([180.0, -180, 3, -99, 0, 77])
+        cells = sphere.equal_area_cells(lat, lon, side)
+        assert (cells[::2] == cells[1::2]).all() and len(set(cells)) == 3
