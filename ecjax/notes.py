@@ -23,8 +23,6 @@ _WORDS = {
     "identical vectors": ("row", "with the same vector as another row"),
     "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
     "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
-    "uneven folds": ("row", "in the largest fold: sizes differ by more than a fifth"),
-    "dropped by the buffer": ("row", "at most that a fold neither trains on nor scores"),
     "leak allowed": ("column", "that looks like a leak, allowed by allow_leaks"),
 }
 

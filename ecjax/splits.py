@@ -33,6 +33,8 @@ from ecjax.settings import Settings
 
 TRAINING, TEST = ("train", "trainval"), "test"
 UNEVEN = 0.2  # of the mean number of rows: folds are noted that differ by more
+_LARGEST = "uneven folds, the largest of"
+_MOST_DROPPED = "dropped by buffer, at most"
 
 
 class _Dealing(NamedTuple):
@@ -95,15 +97,9 @@ def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
     notes = []
     sizes, dropped = folds.sizes[0], folds.dropped[0]
     if np.abs(sizes - sizes.mean()).max() > max(1, UNEVEN * sizes.mean()):
-        largest = int(sizes.argmax())
-        notes.append(
-            Note(task.name, TASK_TABLE, "uneven folds", int(sizes.max()), f"fold {largest}")
-        )
+        notes.append(Note(task.name, TASK_TABLE, _LARGEST, int(sizes.max()), ""))
     if dropped.any():
-        most = int(dropped.argmax())
-        notes.append(
-            Note(task.name, TASK_TABLE, "dropped by the buffer", int(dropped.max()), f"fold {most}")
-        )
+        notes.append(Note(task.name, TASK_TABLE, _MOST_DROPPED, int(dropped.max()), ""))
     return notes
 
 

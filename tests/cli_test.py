@@ -330,7 +330,7 @@ def test_splits_of_a_study(study_folder, capsys):
     assert 'lon "lon", group "country", split "part"' in capsys.readouterr().out
     command = ("evaluate", study_folder / "study.toml", "--subsets=alpha,beta")
     tests = {
-        "group": ("--folds=0", [(table["country"] == c).sum() for c in ("7", "007", "NA")]),
+        "group": ("--folds=0", [(table["country"] == c).sum() for c in ("007", "7", "NA")]),
         "column": ("--seed=7", [(table["part"] == "test").sum()]),
         "stratified": ("--folds=4", None),
         "spatial": ("--folds=3", None),
