@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ecjax import blas, cost, engine, host
-from ecjax.arrays import align_arrays
+from ecjax.arrays import Task, align_arrays
 from ecjax.evaluate import compute
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
@@ -45,6 +45,16 @@ def counted(jaxpr) -> float:
     return total
 
 
+def counted_study(program, plan, piece) -> float:
+    """Operations of the traced study."""
+    with jax.enable_x64(True):
+        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        traced = jax.make_jaxpr(engine.study, static_argnums=0)(
+            (program,), (plan.data(piece),), penalties
+        )
+    return counted(traced.jaxpr)
+
+
 def tasks_of(widths, n, t):
     rng = np.random.default_rng([n, t])
     embeddings = {name: rng.normal(size=(n, w)) for name, w in zip("abcdef", widths, strict=False)}
@@ -66,16 +76,29 @@ def test_the_model_counts_what_the_program_does(route, widths, wanted, n, t, fol
     plan = make_plan(tasks_of(widths, n, t), settings, CPU, route)
     (piece,) = plan.chunks[0]
     program = dataclasses.replace(plan.program(piece, False), on_host=False)
-    with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
-        traced = jax.make_jaxpr(engine.study, static_argnums=0)(
-            (program,), (plan.data(piece),), penalties
-        )
     shares = program.gram, program.hat
     expected = cost.ridge_cost(*shares, n, t, folds, seeds, on_host=False).operations
-    assert counted(traced.jaxpr) == pytest.approx(expected, rel=1e-12)
+    assert counted_study(program, plan, piece) == pytest.approx(expected, rel=1e-12)
     planned = cost.ridge_cost(*shares, n, t, folds, seeds, on_host=True).operations
     assert plan.work([piece]).operations == pytest.approx(planned, rel=1e-12)
+
+
+@pytest.mark.parametrize("route", ["gram", "hat"])
+@pytest.mark.parametrize("n, widths", [(50, [3, 2]), (24, [20, 30])])  # moments kept, and not kept
+def test_the_model_counts_folds_that_leave_rows_out_twice(route, n, widths):
+    """A buffer, where what folds leave out does not add up to the table."""
+    rng = np.random.default_rng(n)
+    embeddings = {name: rng.normal(size=(n, w)) for name, w in zip("ab", widths, strict=True)}
+    lat, lon = rng.uniform(0, 2, (2, n))
+    tasks = align_arrays(embeddings, {"y": Task(rng.normal(size=n), lat=lat, lon=lon)})
+    settings = Settings(split="spatial", folds=4, seeds=2, block_km=30, buffer_km=20)
+    plan = make_plan(tasks, settings, CPU, route)
+    (piece,) = plan.chunks[0]
+    program = dataclasses.replace(plan.program(piece, False), on_host=False)
+    (folds,) = plan.folds
+    held = cost.Held(0, 0, folds.held_out.shape[2], folds.scored.shape[2], divided=False)
+    expected = cost.ridge_cost(program.gram, program.hat, n, 1, 4, 2, False, held).operations
+    assert counted_study(program, plan, piece) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
