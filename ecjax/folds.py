@@ -29,12 +29,14 @@ class Folds(NamedTuple):
       scored: (r, k, h') int32, the rows that each fold scores, padded likewise; they are the
         first of held_out's. None where every row is in held_out once: the folds divide the rows
         between them, and each scores all that it leaves out.
+      names: k, of the groups or values that the folds are; () where they are none.
     """
 
     held_out: np.ndarray
     sizes: np.ndarray
     rows: int
     scored: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -202,11 +204,14 @@ def _even_out(fold: np.ndarray, load: np.ndarray, sizes: np.ndarray) -> None:
         load[low] += moved[i, j]
 
 
-def one_each(names: np.ndarray) -> np.ndarray:
-    """(n,) the fold of each row where every name is a fold: whole numbers by size, text sorted."""
-    known = sorted(set(names.tolist()), key=_by_number)
+def one_each(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(n,) the fold of each row where every name is a fold, and the names of the folds.
+
+    Whole numbers come first, by size, then other text.
+    """
+    known = tuple(sorted(set(names.tolist()), key=_by_number))
     place = {name: i for i, name in enumerate(known)}
-    return np.array([place[name] for name in names.tolist()])
+    return np.array([place[name] for name in names.tolist()]), known
 
 
 def _by_number(name: str) -> tuple:

@@ -19,7 +19,13 @@ from ecjax.sums import ClassSums, RegressionSums
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
 # Of columns with nulls.
-DTYPES = {"target": "str", "best_single": "str", "reason": "str", "converged": "boolean"}
+DTYPES = {
+    "target": "str",
+    "best_single": "str",
+    "fold_name": "str",
+    "reason": "str",
+    "converged": "boolean",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +156,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
 
 def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     r, s, k = scores.fold.shape
+    names = np.array(result.folds.names or [None] * k, object)
     seed, subset, fold = (axis.ravel() for axis in np.indices((r, s, k)))
     columns = {
         "task": result.task.name,
@@ -157,6 +164,7 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         "metric": scores.metric,
         "seed": np.array(result.seeds)[seed],
         "fold": fold,
+        "fold_name": names[fold],
         "score": scores.fold.ravel(),
         "n_train": result.folds.training[seed, fold],
         "n_test": result.folds.sizes[seed, fold],

@@ -44,11 +44,13 @@ class _Dealing(NamedTuple):
       folds: k.
       deal: seed → (n,) fold of each row.
       steady: as `folds.as_folds` takes it.
+      names: of the folds, as `folds.Folds`.
     """
 
     folds: int
     deal: Callable[[int], np.ndarray]
     steady: bool = True
+    names: tuple[str, ...] = ()
 
 
 def folds_of(task: AlignedTask, settings: Settings) -> Folds:
@@ -65,7 +67,8 @@ def folds_of(task: AlignedTask, settings: Settings) -> Folds:
     fold_of_row = np.array([dealing.deal(seed) for seed in settings.seed_list()])
     _check_none_empty(task, dealing.folds, fold_of_row, settings)
     if not settings.buffer_km:
-        return as_folds(fold_of_row, dealing.folds, steady=dealing.steady)
+        folds = as_folds(fold_of_row, dealing.folds, steady=dealing.steady)
+        return folds._replace(names=dealing.names)
     dropped = _buffer(task, dealing.folds, fold_of_row, settings.buffer_km)
     folds = as_folds(fold_of_row, dealing.folds, dropped, dealing.steady)
     if not folds.training.all():
@@ -135,8 +138,8 @@ def _group(task: AlignedTask, settings: Settings) -> _Dealing:
             "none is left to train on; name another column with group, or use another --split"
         )
     if not k:
-        fold = one_each(groups)
-        return _Dealing(count, lambda seed: fold)
+        fold, names = one_each(groups)
+        return _Dealing(count, lambda seed: fold, names=names)
     if count < k:
         raise InputError(
             f"task {quote(task.name)}: {counted(count, 'group')} for --folds={k}; use "
@@ -170,20 +173,20 @@ def _spatial(task: AlignedTask, settings: Settings) -> _Dealing:
 def _column(task: AlignedTask, settings: Settings) -> _Dealing:
     values = _values(task, task.split, "column", "split")
     names = set(values.tolist())
-    known = {*TRAINING, TEST}
-    if not names & known:
+    reserved = {*TRAINING, TEST}
+    if not names & reserved:
         if len(names) < 2:
             raise InputError(
                 f"task {quote(task.name)}: split holds {quote(values[0])} in every row, so that "
                 'none is left to train on; mark the rows "train" and "test", or give each fold a '
                 "value of its own"
             )
-        fold = one_each(values)
-        return _Dealing(len(names), lambda seed: fold)
-    others = sorted(names - known)
+        fold, known = one_each(values)
+        return _Dealing(len(names), lambda seed: fold, names=known)
+    others = sorted(names - reserved)
     if others:
         raise InputError(
-            f"task {quote(task.name)}: split holds {listing(sorted(names & known))} beside "
+            f"task {quote(task.name)}: split holds {listing(sorted(names & reserved))} beside "
             f"{listing(others)}, which could be folds of their own or not; mark every row "
             '"train" (or "trainval") or "test", or give each fold a value of its own'
         )
@@ -194,7 +197,7 @@ def _column(task: AlignedTask, settings: Settings) -> _Dealing:
             f"{lacking}; mark some rows so"
         )
     fold = np.where(values == TEST, 0, NOWHERE)
-    return _Dealing(1, lambda seed: fold)
+    return _Dealing(1, lambda seed: fold, names=(TEST,))
 
 
 _DEALINGS = {

@@ -82,7 +82,8 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
 COLUMNS = {
     "scores": "task subset n_models dims metric score sem seed_std pooled score_low score_high "
     "n_rows reason",
-    "folds": "task subset metric seed fold score n_train n_test n_dropped gradient_norm converged",
+    "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
+    "converged",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
     "eci_pooled eci_low eci_high p_value p_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "

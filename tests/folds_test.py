@@ -149,7 +149,8 @@ def test_many_groups_of_few_sizes_are_quick_to_even_out(monkeypatch):
 
 def test_one_fold_for_each_name():
     names = np.array(["10", "9", "9", "-1", "b", "a", "10"], object)
-    assert one_each(names).tolist() == [2, 1, 1, 0, 4, 3, 2]
+    folds, known = one_each(names)
+    assert folds.tolist() == [2, 1, 1, 0, 4, 3, 2] and known == ("-1", "9", "10", "a", "b")
 
 
 def test_rows_that_no_fold_scores_and_rows_that_are_dropped():

@@ -304,7 +304,7 @@ def test_tables_say_what_the_buffer_dropped(world):
     notes = {note["reason"]: note["count"] for note in result.manifest["notes"]}
     assert most > 5 and notes["dropped by buffer, at most"] == most
     assert f"dropped by buffer, at most: {most}" in str(result)
-    assert "4 spatial folds" in str(result)
+    assert "4 spatial folds" in str(result) and result.folds["fold_name"].isna().all()
     assert len(result.predictions) == 3 * 2 * 2 * N
 
 
@@ -316,6 +316,7 @@ def test_one_fold_has_no_standard_error_and_its_own_pooled_score(world):
     assert result.folds["n_train"].unique() == [N - test.sum()]
     assert sorted(result.predictions["id"].unique()) == np.flatnonzero(test).tolist()
     assert (result.predictions["fold"] == 0).all()
+    assert (result.folds["fold_name"] == "test").all()
     scores = result.scores.query("metric == 'r2'")
     np.testing.assert_allclose(scores["score"], scores["pooled"], rtol=0, atol=0.02)
     assert not result.undefined and "1 column fold" in str(result)
@@ -363,6 +364,7 @@ def test_groups_of_unequal_size_left_out_in_turn(world):
         expected = reference.ridge_predictions(x, y, training, rows, 1.0)
         found = result.folds.query(f"subset == 'a+b' and metric == 'mse' and fold == {k}")["score"]
         assert found.item() == pytest.approx(((y[rows] - expected) ** 2).mean(), abs=1e-9)
+    assert result.folds["fold_name"].tolist() == list("xyz") * 6
 
 
 def test_a_directory_is_of_one_split(world, tmp_path):
