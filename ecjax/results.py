@@ -53,6 +53,11 @@ class TaskResult:
     setting: Mapping[str, Any]
 
     @property
+    def fold_of_row(self) -> np.ndarray:
+        """(r, n), `folds.NOWHERE` for a row that no fold scores."""
+        return self.folds.fold_of_row()
+
+    @property
     def names(self) -> np.ndarray:
         embeddings = list(self.task.embeddings)
         return np.array([subset_name(s, embeddings) for s in self.subsets], object)
@@ -231,7 +236,7 @@ def _prediction_rows(result: TaskResult) -> Columns:
         values = result.sums.predictions[..., list(result.targets)]  # (r, s, n, t)
         names = np.array(task.targets, object)
         truth = task.y
-    fold_of_row = result.folds.fold_of_row()
+    fold_of_row = result.fold_of_row
     tested = fold_of_row[0] != NOWHERE  # the same rows for every seed
     places = np.indices(values.shape)[:, :, :, tested]
     seed, subset, row, column = (axis.ravel() for axis in places)

@@ -63,8 +63,8 @@ class TaskSource:
     lat: str | None
     lon: str | None
     group: str | None
-    split: str | None
     embeddings: dict[str, EmbeddingSource]
+    split: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,8 +220,8 @@ def _task(
         lat=lat,
         lon=lon,
         group=keys.text(table, "group", where),
-        split=keys.text(table, "split", where),
         embeddings=_own_tables(table.get("embeddings", {}), embeddings, study, where),
+        split=keys.text(table, "split", where),
     )
 
 

@@ -25,7 +25,7 @@ def test_reads_the_example_of_the_contract(tmp_path):
         '[embeddings.alphaearth]\npath = "ae/*.parquet"\nid = "id"\ncolumns = "emb_*"\n'
         '[embeddings.tessera]\npath = "tessera.csv"\n'
         '[tasks.biomass]\npath = "biomass.csv"\nid = "index"\ntarget = ["biomass_mean"]\n'
-        'kind = "regression"\nlat = "lat"\nlon = "lon"\ngroup = "country"\n'
+        'kind = "regression"\nlat = "lat"\nlon = "lon"\ngroup = "country"\nsplit = "part"\n'
         'embeddings = { alphaearth = "ae_biomass.csv" }\n'
         "[sweep]\nridge_lambda = [0.1, 1, 10]\n"
     )
@@ -34,7 +34,8 @@ def test_reads_the_example_of_the_contract(tmp_path):
     assert [f.name for f in found.embeddings["alphaearth"].files] == ["1.parquet", "2.parquet"]
     assert found.embeddings["tessera"].columns is None
     task = found.tasks["biomass"]
-    assert (task.id, task.target, task.group) == ("index", ("biomass_mean",), "country")
+    assert (task.id, task.target) == ("index", ("biomass_mean",))
+    assert (task.group, task.split) == ("country", "part")
     own = task.embeddings["alphaearth"]
     assert own.files == (tmp_path / "ae_biomass.csv",) and own.columns == "emb_*"
     assert task.embeddings["tessera"] == found.embeddings["tessera"]
@@ -64,6 +65,7 @@ def test_defaults_and_one_target_as_text(tmp_path):
     assert (found.name, found.join, found.sweep) == ("study", "inner", {})
     task = found.tasks["t"]
     assert (task.id, task.target, task.lat, task.group) == ("id", ("height",), None, None)
+    assert task.split is None
 
 
 def test_a_folder_stands_for_its_parquet_parts(tmp_path):

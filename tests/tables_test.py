@@ -203,21 +203,23 @@ def test_bom_quotes_and_line_breaks_in_csv(tmp_path):
 
 
 def test_task_table(tmp_path):
-    frame = labels().assign(country="NA", longitude=1.0)
+    frame = labels().assign(country="NA", longitude=1.0, part="007")
     table = _task(write(frame, tmp_path / "t.csv"), ("height", "lat"), lat="lat", lon="lon")
     assert list(table.targets) == ["height", "lat"] and table.group is None
     assert table.lat.dtype == np.float64 and (table.lon == frame["lon"]).all()
     assert list(table.coordinates) == ["longitude"]
     table = _task(tmp_path / "t.csv", ("crop",), group="country")
-    assert list(table.group[:2]) == ["NA", "NA"] and table.lat is None
+    assert list(table.group[:2]) == ["NA", "NA"] and table.lat is None and table.split is None
+    table = _task(tmp_path / "t.csv", ("crop",), split="part")
+    assert list(table.split[:2]) == ["007", "007"] and table.roles == {"id": "id", "split": "part"}
     assert set(table.coordinates) == {"lat", "lon", "longitude"}
     with pytest.raises(InputError, match='unknown column for a target "heigt"; did you mean "hei'):
         _task(tmp_path / "t.csv", ("heigt",))
 
 
-def _task(path, target, lat=None, lon=None, group=None):
+def _task(path, target, lat=None, lon=None, group=None, split=None):
     kind = "regression"
-    return read_task(TaskSource("t", path, (path,), "id", target, kind, lat, lon, group, {}))
+    return read_task(TaskSource("t", path, (path,), "id", target, kind, lat, lon, group, {}, split))
 
 
 @settings(max_examples=40, deadline=None)
