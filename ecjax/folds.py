@@ -165,7 +165,10 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
     Large groups come first, each to the fold with the fewest rows. The order is that of size × u, u
     being between 1 and 2 by the `hashes` of the groups' names, so that seeds differ. Then, as long
-    as that helps, the largest fold gives a group to the smallest, or exchanges one for a smaller.
+    as that helps, the largest fold gives a group to another, or exchanges one for a smaller, and
+    another fold does so with the smallest. So sizes are within a fifth of their mean where no group
+    has more than 1/(2k) of the rows, unless nearly all are as large as that: of 2k + 1 equal groups
+    one fold gets three and the others two, however they are dealt.
 
     Args:
       groups: (n,) names, all text or all whole numbers; at least as many as folds.
@@ -182,26 +185,39 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def _even_out(fold: np.ndarray, load: np.ndarray, sizes: np.ndarray) -> None:
-    """Moves groups from the largest fold to the smallest one, in place, as long as that helps.
+    """Moves groups between the largest or the smallest fold and others as long as that helps.
 
-    fold (g,) of each group, load (k,) rows of each fold, sizes (g,). Groups of one size are alike.
+    fold (g,) of each group and load (k,) rows of each fold, both changed in place; sizes (g,).
     """
-    while True:
-        high, low = load.argmax(), load.argmin()
-        gap = load[high] - load[low]
-        gives, takes = np.flatnonzero(fold == high), np.flatnonzero(fold == low)
-        given, first_given = np.unique(sizes[gives], return_index=True)
-        taken, first_taken = np.unique(sizes[takes], return_index=True)
-        moved = given[:, None] - np.append(taken, 0)  # rows; the last column takes nothing back
-        off = np.where((moved > 0) & (moved < gap), np.abs(2 * moved - gap), gap)
-        i, j = np.unravel_index(off.argmin(), off.shape)
-        if off[i, j] == gap:
-            return
-        fold[gives[first_given[i]]] = low
-        if j < len(taken):
-            fold[takes[first_taken[j]]] = high
-        load[high] -= moved[i, j]
-        load[low] += moved[i, j]
+    helped = True
+    while helped:
+        order = np.argsort(load, kind="stable")
+        pairs = [(order[-1], low) for low in order[:-1]] + [
+            (high, order[0]) for high in order[:0:-1]
+        ]
+        helped = any(_exchange(fold, load, sizes, high, low) for high, low in pairs)
+
+
+def _exchange(fold: np.ndarray, load: np.ndarray, sizes: np.ndarray, high: int, low: int) -> bool:
+    """Brings two folds together as closely as one group, or one for another, can; False: no way.
+
+    Groups of one size are alike, so that sizes are compared and not groups.
+    """
+    gap = load[high] - load[low]
+    gives, takes = np.flatnonzero(fold == high), np.flatnonzero(fold == low)
+    given, first_given = np.unique(sizes[gives], return_index=True)
+    taken, first_taken = np.unique(sizes[takes], return_index=True)
+    moved = given[:, None] - np.append(taken, 0)  # rows; the last column takes nothing back
+    off = np.where((moved > 0) & (moved < gap), np.abs(2 * moved - gap), gap)
+    i, j = np.unravel_index(off.argmin(), off.shape)
+    if off[i, j] == gap:
+        return False
+    fold[gives[first_given[i]]] = low
+    if j < len(taken):
+        fold[takes[first_taken[j]]] = high
+    load[high] -= moved[i, j]
+    load[low] += moved[i, j]
+    return True
 
 
 def one_each(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

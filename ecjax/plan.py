@@ -252,7 +252,8 @@ def make_plan(
     assigned = tuple(splits.folds_of(sample.tasks[0], settings) for sample in samples)
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
-    most = max(folds.count for folds in assigned)
+    # Where the data say how many folds there are, that may be hundreds.
+    most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
     precision = resolve(settings.precision, device.platform, device.device_kind)
     on_host = _on_host(device.platform, precision)

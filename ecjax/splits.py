@@ -82,17 +82,13 @@ def folds_of(task: AlignedTask, settings: Settings) -> Folds:
 
 def made_from(task: AlignedTask, split: str) -> tuple:
     """What a split of the task's rows depends on beside their number, order and ids: hashable."""
-    arrays = {
-        "stratified": [task.kind, task.y],
-        "group": [task.group],
-        "spatial": [task.lat, task.lon],
-        "column": [task.split],
-    }.get(split, [])
-    return tuple(
-        tuple(_texts(a)) if isinstance(a, np.ndarray) and a.dtype == object
-        else a.tobytes() if isinstance(a, np.ndarray) else a
-        for a in arrays
-    )  # fmt: skip
+    made = {
+        "stratified": (task.kind, task.y),
+        "group": (task.group,),
+        "spatial": (task.lat, task.lon),
+        "column": (task.split,),
+    }
+    return tuple(_hashable(part) for part in made.get(split, ()))
 
 
 def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
@@ -224,6 +220,12 @@ def _values(task: AlignedTask, given: np.ndarray | None, split: str, key: str) -
             f"at id {quote(task.ids[int(null.argmax())])}; fill them, or remove those rows"
         )
     return np.array(_texts(given), object)
+
+
+def _hashable(part: np.ndarray | str | None):
+    if not isinstance(part, np.ndarray):
+        return part
+    return tuple(_texts(part)) if part.dtype == object else part.tobytes()
 
 
 def _texts(values: np.ndarray) -> list[str]:
