@@ -116,6 +116,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
             members.extend(part.members)
     back = np.argsort(members)
     error = jnp.concatenate([one.squared_error for one in found], axis=2)[:, :, back]
+    row_error = jnp.concatenate([one.row_error for one in found], axis=2)[:, :, back]
 
     def fold(rows: Array):
         """Targets, spread and count of the rows (h,) of a fold."""
@@ -138,6 +139,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         _spread(scaled, jnp.ones(n, bool)),
         count,
         scale,
+        row_error,
         predictions,
     )
 
@@ -177,7 +179,7 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
         return residuals
 
-    return _over_folds(program, sample.held_out, n, seed)
+    return _over_folds(program, sample.held_out, (t, n, s), seed)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -189,7 +191,8 @@ def _refined_route(program: Program, part: Part, sample: SampleData, table, scal
         fits = refine.fit(table, scaled, folds, ridge_lambda, part.lattice, at_once)
         return lambda i: refine.held_out_residuals(table, scaled, fits, folds[i], i, at_once)
 
-    return _over_folds(program, sample.held_out, len(scaled), seed)
+    shape = scaled.shape[1], len(scaled), len(part.lattice.subsets)
+    return _over_folds(program, sample.held_out, shape, seed)
 
 
 def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
@@ -201,7 +204,8 @@ def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridg
     def seed(folds: Array):
         return lambda i: hat.fold_residuals(factors, folds[i], folds[i] < len(z), lattice, at_once)
 
-    return _over_folds(program, sample.held_out, len(z), seed)
+    shape = scaled.shape[1], len(z), len(lattice.subsets)
+    return _over_folds(program, sample.held_out, shape, seed)
 
 
 def _columns(program: Program, part: Part, z: Array) -> Array:
@@ -210,21 +214,27 @@ def _columns(program: Program, part: Part, z: Array) -> Array:
     return z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
 
 
-def _over_folds(program: Program, held_out: Array, n: int, solver) -> HeldOut:
-    """All seeds and folds of a solver: folds (k, h) of a seed → (fold → residuals (h, s, t))."""
-    k = held_out.shape[1]
+def _over_folds(program: Program, held_out: Array, shape: tuple[int, int, int], solver) -> HeldOut:
+    """All seeds and folds of a solver: folds (k, h) of a seed → (fold → residuals (h, s, t)).
+
+    shape: (t, n, s).
+    """
+    k, n = held_out.shape[1], shape[1]
     side_by_side = program.at_once if program.at_once > 1 else None
 
-    def seed(folds: Array):
+    def seed(row_error: Array, folds: Array):
         residuals_of = solver(folds)
 
         def fold(i: Array):
             residuals = jnp.where((folds[i] < n)[:, None, None], residuals_of(i), 0)
-            return (residuals**2).sum(0), residuals if program.predictions else residuals[:0]
+            return residuals**2, residuals if program.predictions else residuals[:0]
 
-        return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+        squares, residuals = lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+        own = jnp.moveaxis(squares, 3, 0)  # (t, k, h, s)
+        return row_error.at[:, folds].add(own, mode="drop"), (squares.sum(1), residuals)
 
-    return HeldOut(*lax.map(seed, held_out))
+    row_error, (error, residuals) = lax.scan(seed, jnp.zeros(shape), held_out)
+    return HeldOut(error, row_error, residuals)
 
 
 def _spread(y: Array, inside: Array) -> Array:
@@ -251,27 +261,36 @@ def _classification(program, z, labels, classes, held_out, penalties) -> ClassSu
     )
     onehot = labels[:, None] == jnp.arange(classes)
 
-    def seed(arguments) -> tuple[Array, Array, Array]:
-        """Hits (s, k, c), log-loss (s, k) and counts (k, c) of one seed."""
-        rows, log_probability = arguments  # (k, h) and (s, n, c)
-        k = len(rows)
+    def seed(rows: tuple[Array, Array], arguments):
+        """Adds a seed's misses and log-loss to those of each row, both (n, s).
+
+        Beside them hits (s, k, c), log-loss (s, k) and counts (k, c) of the folds.
+        """
+        held_out, log_probability = arguments  # (k, h) and (s, n, c)
+        k = len(held_out)
         fold = jnp.arange(k, dtype=jnp.int32)[:, None]
-        fold_of_row = jnp.zeros(n, jnp.int32).at[rows].set(fold, mode="drop")
+        fold_of_row = jnp.zeros(n, jnp.int32).at[held_out].set(fold, mode="drop")
         hit = log_probability.argmax(2) == labels
         loss = -jnp.take_along_axis(log_probability, labels[None, :, None], axis=2)[..., 0]
-        return (
+        of_folds = (
             _by_fold(hit[:, :, None] & onehot, fold_of_row, k),
             _by_fold(loss, fold_of_row, k),
             _by_fold(onehot[None], fold_of_row, k)[0],
         )
+        return (rows[0] + ~hit.T, rows[1] + loss.T), of_folds
 
-    hits, log_loss, count = lax.map(seed, (held_out, fits.log_probability))
+    nothing = jnp.zeros((n, len(program.lattice.subsets)))
+    (row_miss, row_log_loss), (hits, log_loss, count) = lax.scan(
+        seed, (nothing, nothing), (held_out, fits.log_probability)
+    )
     return ClassSums(
         hits=hits,
         log_loss=log_loss,
         count=count,
         gradient_norm=fits.gradient_norm,
         iterations=fits.iterations,
+        row_miss=row_miss,
+        row_log_loss=row_log_loss,
         probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
     )
 

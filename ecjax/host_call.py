@@ -43,9 +43,9 @@ def _shapes(*arguments, lattice: Lattice, residuals: bool):
     The call-back's thread does not know that x64 is enabled, and would cut them to 32 bits.
     """
     *_, y, held_out, _ = arguments
-    (r, k, h), fitted = held_out.shape, (len(lattice.subsets), y.shape[1])
-    shapes = (r, k, *fitted, 2), (r, k, h if residuals else 0, *fitted, 2)
-    return [jax.core.ShapedArray(shape, np.dtype(np.uint32)) for shape in shapes]
+    (r, k, h), (n, t), s = held_out.shape, y.shape, len(lattice.subsets)
+    shapes = (r, k, s, t), (t, n, s), (r, k, h if residuals else 0, s, t)
+    return [jax.core.ShapedArray((*shape, 2), np.dtype(np.uint32)) for shape in shapes]
 
 
 def _lower(context, *operands, lattice: Lattice, residuals: bool):

@@ -27,7 +27,8 @@ class Command(NamedTuple):
 _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
-    "max_subset_size", "predictions", "protocol", "split", "penalty", "precision", *_MACHINE,
+    "max_subset_size", "predictions", "protocol", "split", "penalty", "interval", "confidence",
+    "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -57,6 +58,8 @@ TEXTS = {
     "protocol": "only paper so far: fixed penalties, everything standardised over the table",
     "split": "how rows are dealt to folds: only random so far",
     "penalty": "only shared so far: one penalty for all embeddings of a set",
+    "interval": "kind of interval: only ratio so far, in closed form",
+    "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
@@ -137,7 +140,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
     if flag in ("ridge_lambda", "logistic_c"):
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
-    if flag in ("logistic_tolerance", "max_memory_gib"):
+    if flag in ("logistic_tolerance", "max_memory_gib", "confidence"):
         return _Parser(float, "give a number")
     return _Parser(_split if flag == "subsets" else str, "")
 

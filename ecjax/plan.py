@@ -388,7 +388,8 @@ def _memory(
         working += (kept + fold * beside) * FLOAT
         if part is not None:
             working += _hat_memory(part, n, t, k, at_once)
-        outputs += (r * s * k * t + (5 * r * s * n * t if predictions else 0)) * FLOAT
+        outputs += (r * s * k * t + 3 * s * n * t) * FLOAT
+        outputs += (5 * r * s * n * t if predictions else 0) * FLOAT
     return inputs + working + outputs + _class_memory(sample, piece, k, fits_at_once, predictions)
 
 
@@ -412,7 +413,8 @@ def _refined_memory(
         kept = k * p * p if keeps_moments(p, k, n) else p * p
         fold = 6 * p * p + 3 * factor + 3 * h * s * t
         total += (kept + fold * at_once + k * factor + 10 * p * columns + 4 * chunk) * FLOAT
-        total += (r * s * k * t + (3 * r * s * n * t if predictions else 0)) * FLOAT
+        total += (r * s * k * t + 3 * s * n * t) * FLOAT
+        total += (3 * r * s * n * t if predictions else 0) * FLOAT
     return total + _class_memory(sample, piece, k, fits_at_once, predictions)
 
 
@@ -432,7 +434,7 @@ def _class_memory(
         batch = fits_at_once * c * (12 * n + 30 * widest)
         blocks = 3 * c * widest * widest
         working += (fits + batch + blocks + 3 * n * widest + 2 * r * s * n * c) * FLOAT
-        outputs += (r * s * n * c if predictions else 0) * FLOAT
+        outputs += ((r * s * n * c if predictions else 0) + 4 * s * n) * FLOAT
     return working + outputs
 
 
