@@ -11,11 +11,11 @@ import pandas as pd
 from ecjax import store
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Result, Run, write
+from ecjax.intervals import z_of
 from ecjax.progress import Progress, Silent
 from ecjax.scores import PRIMARY
 from ecjax.settings import Settings
 from ecjax.truth import true_index
-from ecjax.uncertainty import ratio_standard_error
 from ecjax.world import MODELS, SAMPLES, Places, World, as_tasks, make_world
 
 ROWS = 2_000
@@ -39,7 +39,7 @@ READING = """\
 How to read it: the index says which share of what the best single model leaves unexplained is
 closed by fusing. Above 0 and starred, the models are better together; below 0, fusing hurts.
 Here the truth is known, because the world is made up: {close} of {count} indices lie within
-0.05 of it.
+0.05 of it, and {inside} intervals hold it.
 Next: `ecjax report {folder}` writes a page with all tables. For places of your own, edit
 {folder}/study.toml, then `ecjax evaluate {folder}/study.toml --out=my-results`."""
 
@@ -96,7 +96,8 @@ def run_demo(
     write_study(Path(out), demo.drawn["biomass"])
     whole = whole_tasks(result.index)
     close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() <= CLOSE).sum())
-    return result, READING.format(close=close, count=len(whole), folder=out)
+    inside = int(whole["eci_true"].between(whole["eci_low"], whole["eci_high"]).sum())
+    return result, READING.format(close=close, inside=inside, count=len(whole), folder=out)
 
 
 def whole_tasks(index: pd.DataFrame) -> pd.DataFrame:
@@ -105,53 +106,37 @@ def whole_tasks(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_with_truth(result: Result) -> pd.DataFrame:
-    """How far the found indices of whole tasks are from the true ones, in standard errors.
+    """How far the found indices of whole tasks are from the true ones.
 
     Args:
-      result: with predictions and with `eci_true`.
+      result: with `eci_true`.
 
     Returns:
-      `task, subset, eci_pooled, eci_true`; the `standard_error` of `eci_pooled`, which is
-      (1 − eci_pooled)·s_m of `ratio_standard_error` against the best single; whether the two lie
-      `within` 0.05 or 3 standard errors of each other; whether the truth is `clear`, beyond ±0.05
-      by more than 3 standard errors; and whether the two have the `same_sign`.
+      `task, subset, eci_pooled, eci_true, eci_low, eci_high`; the `standard_error` of `eci_pooled`,
+      from its interval over the best single; whether the truth lies `within` 0.05 or 3 standard
+      errors of what was found, and whether it is `inside` the interval; whether it is `clear`,
+      beyond ±0.05 by more than 3 standard errors; and whether the two have the `same_sign`.
     """
-    found = whole_tasks(result.index)[["task", "subset", "eci_pooled", "eci_true"]]
-    errors = {
-        task: row_errors(rows, classes=task == "crops")
-        for task, rows in result.predictions.groupby("task")
-    }
-    columns = result.scores.drop_duplicates("subset").set_index("subset")["dims"]
-    ratio_errors = []
-    for row in found.itertuples():
-        of_set = errors[row.task]
-        best = min(row.subset.split("+"), key=lambda member: of_set[member].mean())
-        rows = of_set[row.subset].to_numpy(), of_set[best].to_numpy()
-        ratio_errors.append(ratio_standard_error(*rows, columns[row.subset]))
-    standard_error = (1 - found["eci_pooled"]) * ratio_errors
+    columns = ["task", "subset", "eci_pooled", "eci_true", "eci_low", "eci_high"]
+    found = whole_tasks(result.index)[columns]
+    gains = whole_tasks(result.gains)
+    singles = gains[~gains["over"].str.contains("+", regex=False)]
+    nearest = singles.loc[singles.groupby(["task", "subset"])["eci_pooled"].idxmin()]
+    z = z_of(result.manifest["arguments"]["confidence"])
+    ratio_error = np.log((1 - nearest["eci_low"]) / (1 - nearest["eci_high"])) / (2 * z)
+    error = ((1 - nearest["eci_pooled"]) * ratio_error).set_axis(
+        pd.MultiIndex.from_frame(nearest[["task", "subset"]])
+    )
+    keys = pd.MultiIndex.from_frame(found[["task", "subset"]])
+    standard_error = error.reindex(keys).to_numpy()
     distance = (found["eci_pooled"] - found["eci_true"]).abs()
     return found.assign(
         standard_error=standard_error,
         within=distance <= np.maximum(CLOSE, 3 * standard_error),
+        inside=found["eci_true"].between(found["eci_low"], found["eci_high"]),
         clear=found["eci_true"].abs() - CLOSE > 3 * standard_error,
         same_sign=np.sign(found["eci_pooled"]) == np.sign(found["eci_true"]),
     )
-
-
-def row_errors(predictions: pd.DataFrame, classes: bool) -> pd.DataFrame:
-    """Errors of each row (n, subsets) from one task's predictions, averaged over seeds.
-
-    Squared errors averaged over targets, each divided by its target's variance; for classes, 1
-    where the most probable class is not the true one.
-    """
-    keys = ["subset", "seed", "id"]
-    wide = predictions.pivot(index=keys, columns="target", values=["y", "prediction"])
-    y, prediction = wide["y"], wide["prediction"]
-    if classes:
-        errors = (y.to_numpy().argmax(1) != prediction.to_numpy().argmax(1)).astype(float)
-    else:
-        errors = ((prediction - y) ** 2 / y.var(ddof=0)).mean(axis=1).to_numpy()
-    return pd.Series(errors, wide.index).groupby(["id", "subset"]).mean().unstack("subset")
 
 
 def add_truth(

@@ -33,6 +33,9 @@ class Cell:
     best_single_score: float
     value: float  # the index shown: `eci`, or `eci_pooled` where a true one stands beside it
     true: float
+    eci_pooled: float
+    low: float  # of eci_pooled
+    high: float
     p_adjusted: float
     reason: str
 
@@ -147,7 +150,7 @@ def _task_view(
     true = index["eci_true"] if has_truth else [math.nan] * len(index)
     cells = [
         Cell(row.subset, row.score, _text(row.best_single), row.best_single_score, *pair,
-             row.p_adjusted, _text(row.reason))
+             row.eci_pooled, row.eci_low, row.eci_high, row.p_adjusted, _text(row.reason))
         for row, *pair in zip(index.itertuples(), value, true, strict=True)
     ]  # fmt: skip
     cells.sort(key=lambda cell: _study_order(cell.subset, order))
@@ -218,6 +221,9 @@ def finding(task: TaskView, mark: Mark) -> str:
     verb = f"closes {percent}" if share >= 0 else f"falls short by {percent.lstrip('-')}"
     words = f"{name}: {score}, {verb} of what {mark(best.best_single)} "
     words += f"({number(best.best_single_score)}) left"
+    if not math.isnan(best.low):
+        ends = " to ".join(number(end, 2, signed=True) for end in (best.low, best.high))
+        words += f"; eci_pooled {number(best.eci_pooled, 2, signed=True)}, interval {ends}"
     if math.isnan(best.p_adjusted):
         return words
     p = "p < 0.001" if best.p_adjusted < 0.001 else f"p = {number(best.p_adjusted)}"

@@ -128,6 +128,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
             members.extend(part.members)
     back = np.argsort(members)
     error = jnp.concatenate([one.squared_error for one in found], axis=2)[:, :, back]
+    row_error = jnp.concatenate([one.row_error for one in found], axis=2)[:, :, back]
 
     def fold(rows: Array):
         """Targets, spread and count of the rows (h,) of a fold."""
@@ -153,6 +154,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         _spread(scaled, covered),
         count,
         scale,
+        row_error,
         predictions,
     )
 
@@ -192,7 +194,7 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
         return residuals
 
-    return _over_folds(program, sample, n, seed)
+    return _over_folds(program, sample, (t, n, s), seed)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -204,7 +206,8 @@ def _refined_route(program: Program, part: Part, sample: SampleData, table, scal
         fits = refine.fit(table, scaled, folds, ridge_lambda, part.lattice, at_once, sample.divided)
         return lambda i: refine.held_out_residuals(table, scaled, fits, tested[i], i, at_once)
 
-    return _over_folds(program, sample, len(scaled), seed)
+    shape = scaled.shape[1], len(scaled), len(part.lattice.subsets)
+    return _over_folds(program, sample, shape, seed)
 
 
 def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
@@ -221,7 +224,8 @@ def _hat_route(program: Program, part: Part, sample: SampleData, z, scaled, ridg
 
         return residuals
 
-    return _over_folds(program, sample, len(z), seed)
+    shape = scaled.shape[1], len(z), len(lattice.subsets)
+    return _over_folds(program, sample, shape, seed)
 
 
 def _columns(program: Program, part: Part, z: Array) -> Array:
@@ -230,25 +234,33 @@ def _columns(program: Program, part: Part, z: Array) -> Array:
     return z if len(columns) == z.shape[1] else z[:, np.array(columns, int)]
 
 
-def _over_folds(program: Program, sample: SampleData, n: int, solver) -> HeldOut:
+def _over_folds(
+    program: Program, sample: SampleData, shape: tuple[int, int, int], solver
+) -> HeldOut:
     """All seeds and folds of a solver.
 
+    shape: (t, n, s).
     solver: folds (k, h) and tested rows (k, h') of a seed → (fold → residuals (h', s, t)).
     """
-    k = sample.held_out.shape[1]
+    k, n = sample.held_out.shape[1], shape[1]
     side_by_side = program.at_once if program.at_once > 1 else None
 
-    def seed(rows: tuple[Array, Array]):
+    def seed(row_error: Array, rows: tuple[Array, Array]):
         folds, tested = rows
         residuals_of = solver(folds, tested)
 
         def fold(i: Array):
             residuals = jnp.where((tested[i] < n)[:, None, None], residuals_of(i), 0)
-            return (residuals**2).sum(0), residuals if program.predictions else residuals[:0]
+            return residuals**2, residuals if program.predictions else residuals[:0]
 
-        return lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+        squares, residuals = lax.map(fold, jnp.arange(k), batch_size=side_by_side)
+        own = jnp.moveaxis(squares, 3, 0)  # (t, k, h', s)
+        return row_error.at[:, tested].add(own, mode="drop"), (squares.sum(1), residuals)
 
-    return HeldOut(*lax.map(seed, (sample.held_out, sample.tested)))
+    row_error, (error, residuals) = lax.scan(
+        seed, jnp.zeros(shape), (sample.held_out, sample.tested)
+    )
+    return HeldOut(error, row_error, residuals)
 
 
 def _spread(y: Array, inside: Array) -> Array:
@@ -276,27 +288,36 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
     )
     onehot = labels[:, None] == jnp.arange(classes)
 
-    def seed(arguments) -> tuple[Array, Array, Array]:
-        """Hits (s, k, c), log-loss (s, k) and counts (k, c) of one seed."""
+    def seed(losses: tuple[Array, Array], arguments):
+        """Adds a seed's misses and log-loss to those of each row, both (n, s).
+
+        Beside them hits (s, k, c), log-loss (s, k) and counts (k, c) of the folds.
+        """
         rows, log_probability = arguments  # (k, h') and (s, n, c)
         k = len(rows)
         fold = jnp.arange(k, dtype=jnp.int32)[:, None]
         fold_of_row = jnp.full(n, k, jnp.int32).at[rows].set(fold, mode="drop")
         hit = log_probability.argmax(2) == labels
         loss = -jnp.take_along_axis(log_probability, labels[None, :, None], axis=2)[..., 0]
-        return (
+        of_folds = (
             _by_fold(hit[:, :, None] & onehot, fold_of_row, k),
             _by_fold(loss, fold_of_row, k),
             _by_fold(onehot[None], fold_of_row, k)[0],
         )
+        return (losses[0] + ~hit.T, losses[1] + loss.T), of_folds
 
-    hits, log_loss, count = lax.map(seed, (sample.tested, fits.log_probability))
+    nothing = jnp.zeros((n, len(program.lattice.subsets)))
+    (row_miss, row_log_loss), (hits, log_loss, count) = lax.scan(
+        seed, (nothing, nothing), (sample.tested, fits.log_probability)
+    )
     return ClassSums(
         hits=hits,
         log_loss=log_loss,
         count=count,
         gradient_norm=fits.gradient_norm,
         iterations=fits.iterations,
+        row_miss=row_miss,
+        row_log_loss=row_log_loss,
         probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
     )
 

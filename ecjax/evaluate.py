@@ -306,6 +306,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             targets=sample.columns(task),
             sums=task_sums,
             tolerance=settings.logistic_tolerance,
+            confidence=settings.confidence,
             setting={},
         )
 

@@ -35,10 +35,12 @@ class HeldOut(NamedTuple):
 
     Attributes:
       squared_error: (r, k, s, t) sums over each fold's rows.
+      row_error: (t, n, s) squares of each row's residual, summed over seeds.
       residuals: (r, k, h, s, t), zeros in the padding; (r, k, 0, s, t) where nobody asked.
     """
 
     squared_error: np.ndarray
+    row_error: np.ndarray
     residuals: np.ndarray
 
 
@@ -66,7 +68,11 @@ def fit(
     r, k, h = scored.shape
     n, t = y.shape
     s = len(lattice.subsets)
-    found = HeldOut(np.empty((r, k, s, t)), np.zeros((r, k, h if residuals else 0, s, t)))
+    found = HeldOut(
+        np.empty((r, k, s, t)),
+        np.zeros((t, n, s)),
+        np.zeros((r, k, h if residuals else 0, s, t)),
+    )
     cores = available_cores()
     with ThreadPoolExecutor(cores) as pool:
         z = _standardised(pool, [*blocks, y])
@@ -77,24 +83,31 @@ def fit(
             grams = None
             total = _gram(pool, z)
 
-        def lane(jobs) -> None:
-            state = np.empty_like(total)  # room for the moments of the training rows
-            for seed, fold in jobs:
-                held = _held(z, held_out[seed, fold])
+        states = [np.empty_like(total) for _ in range(cores)]
+
+        def lane(seed: int, core: int) -> None:
+            state = states[core]  # room for the moments of the training rows
+            for fold in range(core, k, cores):
+                rows = held_out[seed, fold]
+                rows = rows[rows < n]
+                tested = scored[seed, fold]
+                tested = tested[tested < n]
+                held = _held(z, rows)
                 if grams is None:
                     np.copyto(state, total)
                     blas.subtract_gram(state, held)
                 else:
                     for place in _panels(len(total)):
                         np.subtract(total[place], grams[fold][place], out=state[place])
-                count = (scored[seed, fold] < n).sum()
-                left = _fold(held, count, state, n, float(ridge_lambda), lattice)
-                found.squared_error[seed, fold] = np.einsum("hst,hst->st", left, left)
+                left = _fold(held, len(tested), state, n, float(ridge_lambda), lattice)
+                squares = left**2
+                found.squared_error[seed, fold] = squares.sum(axis=0)
+                found.row_error[:, tested] += squares.transpose(2, 0, 1)
                 if residuals:
                     found.residuals[seed, fold, : len(left)] = left
 
-        jobs = list(itertools.product(range(r), range(k)))
-        list(pool.map(lane, [jobs[i::cores] for i in range(cores)]))
+        for seed in range(r):  # one after the other: the folds of one share no row
+            list(pool.map(functools.partial(lane, seed), range(cores)))
     return found
 
 
@@ -131,12 +144,11 @@ def _standardised(pool, blocks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _held(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(h + 1, q): the held-out rows and, below them, the mean of the c others times √c.
+    """(h + 1, q): the held-out rows (h,) and, below them, the mean of the c others times √c.
 
     Their products are what all rows' moments lose when these rows go and the others are centred.
     """
     n = len(z)
-    rows = rows[rows < n]
     held = np.empty((len(rows) + 1, z.shape[1]))
     np.take(z, rows, axis=0, out=held[:-1], mode="clip")  # other modes copy once more
     # All rows together have mean zero.
@@ -167,7 +179,8 @@ def _grams(pool, z: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarr
     grams, means = np.zeros((k, q, q)), np.empty((k, q))  # zeros: above the diagonals
 
     def one(fold: int) -> None:
-        held = _held(z, folds[fold])
+        rows = folds[fold]
+        held = _held(z, rows[rows < len(z)])
         means[fold] = held[-1]
         blas.gram(held, grams[fold])
 

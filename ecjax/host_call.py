@@ -45,9 +45,9 @@ def _shapes(*arguments, lattice: Lattice, residuals: bool, divided: bool):
     The call-back's thread does not know that x64 is enabled, and would cut them to 32 bits.
     """
     y = arguments[-3 if divided else -4]
-    (r, k, h), fitted = arguments[-1].shape, (len(lattice.subsets), y.shape[1])
-    shapes = (r, k, *fitted, 2), (r, k, h if residuals else 0, *fitted, 2)
-    return [jax.core.ShapedArray(shape, np.dtype(np.uint32)) for shape in shapes]
+    (r, k, h), (n, t), s = arguments[-1].shape, y.shape, len(lattice.subsets)
+    shapes = (r, k, s, t), (t, n, s), (r, k, h if residuals else 0, s, t)
+    return [jax.core.ShapedArray((*shape, 2), np.dtype(np.uint32)) for shape in shapes]
 
 
 def _lower(context, *operands, lattice: Lattice, residuals: bool, divided: bool):

@@ -28,7 +28,7 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "split", "block_km", "buffer_km",
-    "penalty", "precision", *_MACHINE,
+    "penalty", "interval", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -63,6 +63,8 @@ TEXTS = {
     "block_km": "with --split=spatial: side of a block",
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
     "penalty": "only shared so far: one penalty for all embeddings of a set",
+    "interval": "kind of interval: only ratio so far, in closed form",
+    "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
@@ -143,7 +145,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
     if flag in ("ridge_lambda", "logistic_c"):
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
-    if flag in ("logistic_tolerance", "max_memory_gib", "block_km", "buffer_km"):
+    if flag in ("logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence"):
         return _Parser(float, "give a number")
     return _Parser(_split if flag == "subsets" else str, "")
 

@@ -400,8 +400,9 @@ def _memory(
         working += (kept + fold * beside) * FLOAT
         if part is not None:
             working += _hat_memory(part, n, t, h, at_once)
-        predicted = 5 * r * s * max(n, k * held.padded_scored) * t
-        outputs += (r * s * k * t + (predicted if predictions else 0)) * FLOAT
+        rows = max(n, k * held.padded_scored)
+        outputs += (r * s * k * t + 3 * s * rows * t) * FLOAT
+        outputs += (5 * r * s * rows * t if predictions else 0) * FLOAT
     classes = _class_memory(sample, piece, k, fits_at_once, predictions, held)
     return inputs + working + outputs + classes
 
@@ -431,8 +432,9 @@ def _refined_memory(
         kept = k * p * p if keeps_moments(p, k, n) else p * p
         fold = 6 * p * p + 3 * factor + 3 * h * s * t
         total += (kept + fold * at_once + k * factor + 10 * p * columns + 4 * chunk) * FLOAT
-        predicted = 3 * r * s * max(n, k * held.padded_scored) * t
-        total += (r * s * k * t + (predicted if predictions else 0)) * FLOAT
+        rows = max(n, k * held.padded_scored)
+        total += (r * s * k * t + 3 * s * rows * t) * FLOAT
+        total += (3 * r * s * rows * t if predictions else 0) * FLOAT
     return total + _class_memory(sample, piece, k, fits_at_once, predictions, held)
 
 
@@ -458,7 +460,7 @@ def _class_memory(
         blocks = 3 * c * widest * widest
         logits = r * s * c * (n + max(n, k * held.padded_scored))
         working += (fits + batch + blocks + 3 * n * widest + logits) * FLOAT
-        outputs += (r * s * n * c if predictions else 0) * FLOAT
+        outputs += ((r * s * n * c if predictions else 0) + 4 * s * n) * FLOAT
     return working + outputs
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ecjax import complementarity, uncertainty
+from ecjax import baseline, complementarity, intervals, shapley, uncertainty
 from ecjax.align import AlignedTask
 from ecjax.folds import NOWHERE, Folds
-from ecjax.scores import PRIMARY, Scores, class_scores, regression_scores
+from ecjax.intervals import Comparisons, RowMoments
+from ecjax.scores import PERFECT, PRIMARY, Scores, class_scores, regression_scores, varying_targets
 from ecjax.subsets import name as subset_name
-from ecjax.sums import ClassSums, RegressionSums
+from ecjax.sums import ClassSums, RegressionSums, of_targets
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
@@ -26,6 +28,7 @@ DTYPES = {
     "reason": "str",
     "converged": "boolean",
 }
+NOT_ALL_SUBSETS = "Shapley values need every subset"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TaskResult:
       targets: columns of `sums` that are this task's (regression).
       sums: of this task's sample (regression) or of the task (classification).
       tolerance: a logistic fit has converged if its gradient norm is no larger.
+      confidence: level of the intervals.
       setting: values of the swept keys.
     """
 
@@ -50,6 +54,7 @@ class TaskResult:
     targets: tuple[int, ...]
     sums: RegressionSums | ClassSums
     tolerance: float
+    confidence: float
     setting: Mapping[str, Any]
 
     @property
@@ -67,36 +72,123 @@ class TaskResult:
         widths = [x.shape[1] for x in self.task.embeddings.values()]
         return np.array([sum(widths[i] for i in s) for s in self.subsets])
 
+    def members(self, sets: Sequence[int]) -> list[list[int]]:
+        """Positions of the singles of the subsets at these positions."""
+        where = {subset: i for i, subset in enumerate(self.subsets)}
+        return [[where[(m,)] for m in self.subsets[i]] for i in sets]
+
+    @functools.cached_property
+    def own(self) -> RegressionSums | ClassSums:
+        """The sums of this task's targets."""
+        classes = self.task.kind == "classification"
+        return self.sums if classes else of_targets(self.sums, self.targets)
+
+    @functools.cached_property
+    def empty(self) -> RegressionSums | ClassSums:
+        """The sums of the empty set, the only one in them."""
+        classes = self.task.kind == "classification"
+        of = baseline.classification if classes else baseline.regression
+        return of(self.task.y, self.own, self.folds)
+
+    @functools.cached_property
+    def scored(self) -> np.ndarray:
+        """Rows that some fold scores; the same for every seed."""
+        return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
+
     def scores(self) -> tuple[Scores, ...]:
         """Of all targets together."""
         if self.task.kind == "classification":
-            return class_scores(self.sums)
-        return regression_scores(self.sums, list(self.targets))
+            return class_scores(self.own, _class_moments(self))
+        targets = range(len(self.targets))
+        return regression_scores(self.own, targets, _regression_moments(self, targets))
 
     def target_scores(self) -> list[tuple[str, tuple[Scores, ...]]]:
         """Of each target of a task with several."""
         if len(self.targets) < 2:
             return []
         return [
-            (name, regression_scores(self.sums, [t]))
-            for name, t in zip(self.task.targets, self.targets, strict=True)
+            (name, regression_scores(self.own, [t], _regression_moments(self, [t])))
+            for t, name in enumerate(self.task.targets)
         ]
+
+    def empty_scores(self, target: str | None) -> dict[str, float]:
+        """Metric → score of the empty set, all targets together or one."""
+        if self.task.kind == "classification":
+            found = class_scores(self.empty)
+        else:
+            names = self.task.targets
+            targets = range(len(names)) if target is None else [names.index(target)]
+            found = regression_scores(self.empty, targets)
+        return {one.metric: float(one.fold.mean()) for one in found}
+
+
+def _regression_moments(result: TaskResult, targets: Sequence[int]) -> RowMoments | None:
+    """Of squared errors in standard deviations, summed over the targets that vary."""
+    varying = varying_targets(result.own, targets)
+    if not varying:
+        return None
+    seeds, rows = len(result.seeds), result.scored
+    losses = result.own.row_error[varying].sum(0)[rows] / seeds
+    empty = result.empty.row_error[varying, :, 0].sum(0)[rows] / seeds
+    spread = baseline.spread_of_rows(result.task.y, result.own, rows)[varying].sum(0)
+    return intervals.row_moments(losses, empty, spread, len(varying))
+
+
+def _class_moments(result: TaskResult) -> dict[str, RowMoments]:
+    """Of errors, of errors weighted to count each class alike, and of log-losses."""
+    sums, empty, seeds = result.own, result.empty, len(result.seeds)
+    labels = result.task.y[result.scored]
+    onehot = labels[:, None] == np.arange(sums.count.shape[-1])
+    members = onehot.sum(0)
+    alike = (len(labels) / (np.count_nonzero(members) * members[labels]))[:, None]
+
+    def balanced(misses: np.ndarray) -> np.ndarray:
+        """Each row's part in 1 − mean recall, less what its class differs from the others: the
+        classes are strata, and how many rows each has is no chance."""
+        losses = misses * alike
+        of_class = onehot.T.astype(float) @ losses / np.maximum(members, 1)[:, None]
+        return losses - of_class[labels] + losses.mean(0)
+
+    def moments(of_rows: str, change: Callable = np.asarray) -> RowMoments:
+        losses, of_empty = (
+            change(getattr(one, of_rows)[result.scored] / seeds) for one in (sums, empty)
+        )
+        return intervals.row_moments(losses, of_empty[:, 0], np.zeros(len(labels)), 1.0)
+
+    return {
+        "accuracy": moments("row_miss"),
+        "balanced_accuracy": moments("row_miss", balanced),
+        "log_loss": moments("row_log_loss"),
+    }
 
 
 def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
-    """The tables `scores`, `folds`, `index`, `targets` and, if asked for, `predictions`."""
+    """The tables `scores`, `folds`, `index`, `targets`, `gains`, `shapley`, and `predictions` if
+    asked for."""
     parts: dict[str, list[Columns]] = {
-        "scores": [], "folds": [], "index": [], "targets": [], "predictions": []
+        "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
+        "predictions": [],
     }  # fmt: skip
+    tables: list[_Table | None] = []  # what the index rows' intervals rest on, part by part
+
+    def compare(result: TaskResult, group: Sequence[Scores], target: str | None) -> None:
+        empty = result.empty_scores(target)
+        for scores in group:
+            columns, pairs = _index_rows(result, scores, target)
+            parts["index"].append(columns)
+            tables.append(pairs)
+            parts["gains"].append(_gain_rows(result, scores, target))
+            parts["shapley"].append(_shapley_rows(result, scores, empty[scores.metric], target))
+
     for result in results:
-        for scores in result.scores():
+        whole = result.scores()
+        for scores in whole:
             parts["scores"].append(_score_rows(result, scores))
             parts["folds"].append(_fold_rows(result, scores))
-            parts["index"].append(_index_rows(result, scores, None))
+        compare(result, whole, None)
         for target, group in result.target_scores():
-            for scores in group:
-                parts["targets"].append(_score_rows(result, scores, target))
-                parts["index"].append(_index_rows(result, scores, target))
+            parts["targets"] += [_score_rows(result, scores, target) for scores in group]
+            compare(result, group, target)
         if predictions:
             parts["predictions"].append(_prediction_rows(result))
     if not parts["targets"]:
@@ -104,15 +196,17 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
+    swept = list(results[0].setting)
+    _widen(parts["index"], tables, swept, results[0].confidence)
     frames = {key: _frame(columns) for key, columns in parts.items()}
-    frames["index"] = _adjust(frames["index"], list(results[0].setting))
+    frames["index"] = _adjust(frames["index"], swept)
     return frames
 
 
 def _with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
     """The columns and the swept keys as arrays of one length; single values are repeated."""
     columns = {**columns, **result.setting}
-    rows = len(columns["subset"])
+    rows = next(len(values) for values in columns.values() if np.ndim(values))
     return {
         name: np.full(rows, values) if np.ndim(values) == 0 else np.asarray(values)
         for name, values in columns.items()
@@ -138,8 +232,8 @@ def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
 def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> Columns:
     per_seed = scores.fold.mean(2)  # (r, s)
     score = per_seed.mean(0)
-    s = len(result.subsets)
-    undefined = np.full(s, np.nan)
+    undefined = np.full(len(result.subsets), np.nan)
+    low, high = _score_interval(result, scores)
     columns = {
         "task": result.task.name,
         **({} if target is None else {"target": target}),
@@ -151,12 +245,24 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "sem": uncertainty.standard_error(scores.fold).mean(0),
         "seed_std": per_seed.std(0) if len(per_seed) > 1 else undefined,
         "pooled": scores.pooled.mean(0),
-        "score_low": undefined,
-        "score_high": undefined,
+        "score_low": low,
+        "score_high": high,
         "n_rows": len(result.task.ids),
         "reason": _reasons(score, scores.reason),
     }
     return _with_setting(columns, result)
+
+
+def _score_interval(result: TaskResult, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (s,) of the pooled scores' intervals, within what the metric can be."""
+    pooled = scores.pooled.mean(0)
+    if scores.moments is None:
+        return (np.full(len(pooled), np.nan),) * 2
+    weights = np.eye(len(pooled), len(scores.moments.mean))
+    error = intervals.standard_error(scores.moments, weights, scores.unit, result.dims)
+    half = intervals.z_of(result.confidence) * error
+    least, most = (-np.inf if scores.metric == "r2" else 0.0, PERFECT[scores.metric] or np.inf)
+    return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
 
 
 def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
@@ -184,10 +290,27 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     return _with_setting(columns, result)
 
 
-def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> Columns:
+def _columns(result: TaskResult) -> np.ndarray:
+    """How many columns each subset has, and the empty set."""
+    return np.append(result.dims, 0)
+
+
+def _index_rows(
+    result: TaskResult, scores: Scores, target: str | None
+) -> tuple[Columns, _Table | None]:
+    """Rows of `index`, and what their simultaneous intervals are made from."""
     index = complementarity.index_of(scores, result.subsets)
     m = len(index.subset)
     undefined = np.full(m, np.nan)
+    found, table = (undefined,) * 3, None
+    if m and scores.moments is not None:
+        z = intervals.z_of(result.confidence)
+        pairs = intervals.against_members(
+            scores.moments, result.members(index.subset), index.subset, _columns(result)
+        )
+        table = _Table(scores.moments, pairs, _columns(result))
+        found = table.index(z, z)
+    low, high, p_better = found
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
@@ -200,11 +323,104 @@ def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> Colum
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,
-        "eci_low": undefined,
-        "eci_high": undefined,
+        "eci_low": low,
+        "eci_high": high,
+        "eci_low_simultaneous": undefined,
+        "eci_high_simultaneous": undefined,
         "p_value": index.p_value,
         "p_adjusted": undefined,
+        "p_better": p_better,
+        "p_better_adjusted": undefined,
         "reason": np.array([reason or None for reason in index.reason], object),
+    }
+    return _with_setting(columns, result), table
+
+
+class _Table(NamedTuple):
+    """The comparisons of one part of `index`."""
+
+    moments: RowMoments
+    pairs: Comparisons
+    columns: np.ndarray
+
+    def index(self, z: float, z_tie: float) -> intervals.IndexIntervals:
+        return intervals.index_intervals(self.moments, self.pairs, self.columns, z, z_tie)
+
+
+def _widen(
+    parts: list[Columns], tables: list[_Table | None], swept: list[str], confidence: float
+) -> None:
+    """Fills in the intervals that hold at once in all rows of a family."""
+    families: dict[tuple, list[int]] = {}
+    for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
+        if table is not None:
+            metric = part["metric"][0]
+            kind = "primary" if metric in PRIMARY.values() else metric
+            key = (kind, part["target"][0] is None, *(part[name][0] for name in swept))
+            families.setdefault(key, []).append(i)
+    for family in families.values():
+        largest = [intervals.largest_errors(tables[i].moments, tables[i].pairs) for i in family]
+        z = intervals.simultaneous_z(largest, confidence)
+        for i in family:
+            found = tables[i].index(z, intervals.z_of(confidence))
+            parts[i]["eci_low_simultaneous"] = found.low
+            parts[i]["eci_high_simultaneous"] = found.high
+
+
+def _gain_rows(result: TaskResult, scores: Scores, target: str | None) -> Columns:
+    """Every set against each of its singles and against each set with one model less."""
+    where = {subset: i for i, subset in enumerate(result.subsets)}
+    fused, over = [], []
+    for i, subset in enumerate(result.subsets):
+        if len(subset) > 1:
+            less = [tuple(m for m in subset if m != left) for left in subset]
+            compared = dict.fromkeys([*((m,) for m in subset), *less])
+            known = [where[other] for other in compared if other in where]
+            fused += [i] * len(known)
+            over += known
+    fused, over = np.array(fused, int), np.array(over, int)
+    score = scores.fold.mean((0, 2))
+    gain = low = high = np.full(len(fused), np.nan)
+    if scores.moments is not None:
+        pairs = intervals.compare(scores.moments, fused, over, _columns(result))
+        z = intervals.z_of(result.confidence)
+        gain, low, high = pairs.gain(), pairs.gain(z), pairs.gain(-z)
+    reason = scores.reason or "a set's loss is zero"
+    columns = {
+        "task": result.task.name,
+        "target": np.full(len(fused), target, object),
+        "subset": result.names[fused],
+        "over": result.names[over],
+        "metric": scores.metric,
+        "score_difference": score[fused] - score[over],
+        "eci_pooled": gain,
+        "eci_low": low,
+        "eci_high": high,
+        "reason": _reasons(gain, reason),
+    }
+    return _with_setting(columns, result)
+
+
+def _shapley_rows(result: TaskResult, scores: Scores, empty: float, target: str | None) -> Columns:
+    """Each model's share of the way from the empty set's score to the full set's."""
+    score = scores.fold.mean((0, 2))
+    value = shapley.values(result.subsets, score, empty)
+    half = np.full(len(value), np.nan)
+    weights = shapley.weights(result.subsets)
+    if weights is not None and scores.moments is not None:
+        of_moments = np.pad(weights, ((0, 0), (0, len(scores.moments.mean) - weights.shape[1])))
+        error = intervals.standard_error(scores.moments, of_moments, scores.unit, result.dims.max())
+        half = intervals.z_of(result.confidence) * error
+    reason = NOT_ALL_SUBSETS if weights is None else scores.reason
+    columns = {
+        "task": result.task.name,
+        "target": np.full(len(value), target, object),
+        "model": np.array(list(result.task.embeddings), object),
+        "metric": scores.metric,
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "reason": _reasons(value, reason),
     }
     return _with_setting(columns, result)
 
@@ -216,12 +432,14 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
     """
     index = index.copy()
     family = index["metric"].isin(PRIMARY.values())
+    adjusted = {"p_value": "p_adjusted", "p_better": "p_better_adjusted"}
     for single_target in (True, False):
         rows = index[family & (index["target"].notna() == single_target)]
         groups = [part.index for _, part in rows.groupby(swept)] if swept else [rows.index]
         for group in groups:
-            p_values = index.loc[group, "p_value"].to_numpy()
-            index.loc[group, "p_adjusted"] = uncertainty.benjamini_hochberg(p_values)
+            for plain, name in adjusted.items():
+                p_values = index.loc[group, plain].to_numpy()
+                index.loc[group, name] = uncertainty.benjamini_hochberg(p_values)
     return index
 
 

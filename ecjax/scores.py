@@ -6,9 +6,11 @@ Axes: r seeds, s subsets, k folds, t targets, c classes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ecjax.intervals import RowMoments
 from ecjax.sums import ClassSums, RegressionSums
 
 METRICS = {
@@ -31,6 +33,7 @@ class Scores:
       loss: (s,) pooled loss, averaged over seeds, whose ratio is the pooled index: squared error,
         share of errors, 1 − mean class recall, or log-loss.
       reason: why something is undefined; "" where nothing is.
+      moments: of the rows' losses, None where nothing is scored.
     """
 
     metric: str
@@ -38,9 +41,17 @@ class Scores:
     pooled: np.ndarray
     loss: np.ndarray
     reason: str
+    moments: RowMoments | None = None
+
+    @property
+    def unit(self) -> int:
+        """The column of `moments` that divides losses."""
+        return -2 if self.metric == "r2" else -1
 
 
-def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores, Scores]:
+def regression_scores(
+    sums: RegressionSums, targets: Sequence[int], moments: RowMoments | None = None
+) -> tuple[Scores, Scores]:
     """R² (variance-weighted over targets, as scikit-learn's) and mean squared error.
 
     A target that is constant in a fold carries no weight there, and one that is constant in the
@@ -48,8 +59,9 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
 
     Args:
       targets: columns of the sums to score together.
+      moments: of these targets' losses.
     """
-    varying = [t for t in targets if sums.scale[t] > 0]
+    varying = varying_targets(sums, targets)
     error = sums.squared_error[..., varying]  # (r, s, k, t)
     spread = sums.spread[..., varying]  # (r, k, t)
     if not varying:
@@ -78,6 +90,7 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
             1 - pooled_error / (pooled_spread if pooled_spread > 0 else np.nan),
             pooled_error.mean(0),
             reason or unfinished,
+            moments,
         ),
         Scores(
             "mse",
@@ -85,12 +98,24 @@ def regression_scores(sums: RegressionSums, targets: list[int]) -> tuple[Scores,
             pooled_error / (rows * len(varying)),
             pooled_error.mean(0),
             unfinished,
+            moments,
         ),
     )
 
 
-def class_scores(sums: ClassSums) -> tuple[Scores, Scores, Scores]:
-    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss."""
+def varying_targets(sums: RegressionSums, targets: Sequence[int]) -> list[int]:
+    """Those that are not constant in the table, and so have scores."""
+    return [t for t in targets if sums.scale[t] > 0]
+
+
+def class_scores(
+    sums: ClassSums, moments: Mapping[str, RowMoments] | None = None
+) -> tuple[Scores, Scores, Scores]:
+    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss.
+
+    Args:
+      moments: of the rows' losses, by metric.
+    """
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
         parts = (nothing, nothing[..., 0], nothing[0, :, 0], "there is only one class")
@@ -109,11 +134,13 @@ def class_scores(sums: ClassSums) -> tuple[Scores, Scores, Scores]:
     reason = ""
     if len(absent):
         reason = f"a class is absent from the training rows of fold {absent[0, 2]}"
-    return (
+    found = (
         Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), ""),
         Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), ""),
         Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason),
     )
+    moments = moments or {}
+    return tuple(dataclasses.replace(one, moments=moments.get(one.metric)) for one in found)
 
 
 def _mean_recall(hits: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -15,15 +15,17 @@ AVAILABLE = {
     "protocol": ("paper",),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared",),
+    "interval": ("ratio",),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
     "protocol": ("strict",),
     "penalty": ("banded",),
+    "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "inner_folds", "bootstraps", "confidence", "interval", "bootstrap_unit", "bootstrap_choices",
+    "inner_folds", "bootstraps", "bootstrap_unit", "bootstrap_choices",
     "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
@@ -42,6 +44,7 @@ class Settings:
         side of a block, and how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties; several are swept.
       logistic_tolerance: on the gradient norm of the mean objective.
+      interval, confidence: kind and level of intervals, see `intervals`.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
@@ -60,6 +63,8 @@ class Settings:
     ridge_lambda: tuple[float, ...] = (1.0,)
     logistic_c: tuple[float, ...] = (1.0,)
     logistic_tolerance: float = 1e-5
+    interval: str = "ratio"
+    confidence: float = 0.95
     subsets: tuple[str, ...] = ()
     max_subset_size: int = 0
     precision: str = "auto"
@@ -81,6 +86,8 @@ class Settings:
                 _check_positive(name, value)
         _check_positive("logistic_tolerance", self.logistic_tolerance)
         _check_split(self)
+        if not isinstance(self.confidence, float) or not 0 < self.confidence < 1:
+            raise UsageError(f"confidence={self.confidence!r}: give a share such as 0.95")
         if self.max_memory_gib:
             _check_positive("max_memory_gib", self.max_memory_gib)
 

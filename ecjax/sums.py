@@ -5,6 +5,7 @@ Axes: r seeds, s subsets, k folds, n rows, t targets, c classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class RegressionSums(NamedTuple):
       pooled_spread: (t,) the same for all held-out rows together.
       count: (r, k) rows.
       scale: (t,) the table's standard deviations.
+      row_error: (t, n, s) squared error of each row, out of fold, summed over seeds.
       predictions: (r, s, n, t) in the targets' own units, or None.
     """
 
@@ -29,6 +31,7 @@ class RegressionSums(NamedTuple):
     pooled_spread: Array
     count: Array
     scale: Array
+    row_error: Array
     predictions: Array | None
 
 
@@ -40,6 +43,8 @@ class ClassSums(NamedTuple):
       log_loss: (r, s, k) sum of −log probability of the true class; inf where it was absent.
       count: (r, k, c) rows of each class.
       gradient_norm, iterations: (r, s, k) of the fits.
+      row_miss: (n, s) in how many seeds a row was predicted wrongly, out of fold.
+      row_log_loss: (n, s) −log probability of a row's true class, summed over seeds.
       probabilities: (r, s, n, c), or None.
     """
 
@@ -48,12 +53,27 @@ class ClassSums(NamedTuple):
     count: Array
     gradient_norm: Array
     iterations: Array
+    row_miss: Array
+    row_log_loss: Array
     probabilities: Array | None
 
 
 class SampleSums(NamedTuple):
     regression: RegressionSums | None
     classification: tuple[ClassSums, ...]
+
+
+def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
+    """The sums of some targets, in this order."""
+    chosen = list(targets)
+    return sums._replace(
+        squared_error=sums.squared_error[..., chosen],
+        spread=sums.spread[..., chosen],
+        pooled_spread=sums.pooled_spread[chosen],
+        scale=sums.scale[chosen],
+        row_error=sums.row_error[chosen],
+        predictions=None if sums.predictions is None else sums.predictions[..., chosen],
+    )
 
 
 def join(parts: list[SampleSums], axis: int, order: list[int] | None = None) -> SampleSums:
@@ -71,9 +91,12 @@ def join(parts: list[SampleSums], axis: int, order: list[int] | None = None) -> 
             values = [getattr(part, name) for part in group]
             if values[0] is None or name in shared:
                 fields[name] = values[0]
+            elif name.startswith("row_") and not axis:
+                fields[name] = sum(values)
             else:
-                joined = np.concatenate(values, axis=axis)
-                fields[name] = joined if order is None else joined.take(order, axis=axis)
+                along = -1 if name.startswith("row_") else axis
+                joined = np.concatenate(values, axis=along)
+                fields[name] = joined if order is None else joined.take(order, axis=along)
         return group[0]._replace(**fields)
 
     regression = None

@@ -19,27 +19,6 @@ def standard_error(fold: np.ndarray) -> np.ndarray:
     return fold.std(axis=-1) / np.sqrt(folds)
 
 
-def ratio_standard_error(fused: np.ndarray, member: np.ndarray, columns: int) -> np.ndarray:
-    """Standard error of log(L_fused/L_m), the log ratio of two pooled out-of-fold losses.
-
-        s_m = sd_i(e_fused,i/ē_fused − e_m,i/ē_m) / √n · √(n / max(n − p, n/4))
-
-    The last factor is for fits that share their rows: it grows as the p columns of the fused set
-    near the number of rows. The index 1 − L_fused/L_m has the standard error (1 − index)·s_m.
-
-    Args:
-      fused, member: (…, n) errors of each row by the fused set and by one of its members.
-      columns: p, the number of columns of the fused set.
-
-    Returns:
-      (…,); NaN where a set makes no error at all.
-    """
-    n = fused.shape[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = fused / fused.mean(-1, keepdims=True) - member / member.mean(-1, keepdims=True)
-    return shares.std(-1, ddof=1) / np.sqrt(max(n - columns, n / 4))
-
-
 def wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """One-sided Wilcoxon signed-rank tests that differences are above zero.
 

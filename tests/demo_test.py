@@ -17,7 +17,7 @@ SEED = 42
 @pytest.fixture(scope="module")
 def demo_run():
     """The demo, its tables, and what was compiled and executed for them."""
-    made = demo.make_demo(Settings(seed=SEED, predictions=True), Silent())
+    made = demo.make_demo(Settings(seed=SEED), Silent())
     jax.clear_caches()  # so that every program that runs is seen
     with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
         result = made.evaluate()
@@ -55,20 +55,9 @@ def test_the_planted_truth_is_found(demo_run):
     assert (found["standard_error"] > 0).all() and found["standard_error"].median() < 0.05
     far = found[~found["within"]]
     assert len(far) <= 6, far
+    assert found["inside"].sum() >= 57, found[~found["inside"]]
     clear = found[found["clear"]]
     assert len(clear) >= 20 and clear["same_sign"].all()
-
-
-def test_errors_of_rows_are_those_of_the_pooled_scores(demo_run):
-    made, result, _ = demo_run
-    pooled = result.scores.set_index(["task", "subset", "metric"])["pooled"]
-    for task, metric in {"crops": "accuracy", "bioclimatic": "r2", "biomass": "r2"}.items():
-        predictions = result.predictions[result.predictions["task"] == task]
-        errors = demo.row_errors(predictions, classes=task == "crops")
-        assert errors.shape == (demo.ROWS, 15)
-        for subset in errors:
-            expected = 1 - pooled[task, subset, metric]
-            assert errors[subset].mean() == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_written_study_runs_as_it_is(tmp_path):

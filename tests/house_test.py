@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys study columns files values tables leaks sphere notes guard align arrays settings "
     "folds splits subsets sums blas gram host host_call softmax lbfgs ridge refine hat logistic "
-    "engine cost precision plan "
-    "scores uncertainty complementarity results encode store digest report picture page_style page "
+    "engine cost precision plan intervals scores baseline shapley uncertainty complementarity "
+    "results encode store digest report picture page_style page "
     "run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = "subsets blas gram host host_call softmax lbfgs ridge refine hat logistic".split()
-STATISTICS = "scores uncertainty complementarity".split()
+STATISTICS = "intervals scores baseline shapley uncertainty complementarity".split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
 

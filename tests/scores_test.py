@@ -38,6 +38,7 @@ def regression_case(t=3, constant_fold=None, constant=()):
         pooled_spread=((y - y.mean(0)) ** 2).sum(0),
         count=np.tile(np.bincount(FOLDS).astype(float), (R, 1)),
         scale=scale,
+        row_error=squares.sum(0).transpose(2, 1, 0),
         predictions=None,
     )
     return y, predictions, sums
@@ -122,6 +123,8 @@ def class_case(c=3, absent=None):
         count=np.tile(by_fold(onehot[None, None])[0, 0], (R, 1, 1)).astype(float),
         gradient_norm=np.zeros((R, S, K)),
         iterations=np.zeros((R, S, K), int),
+        row_miss=(~hit).sum(0).T,
+        row_log_loss=loss.sum(0).T,
         probabilities=None,
     )
     return labels, probabilities, sums

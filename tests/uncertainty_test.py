@@ -1,9 +1,6 @@
 """Paired tests and their adjustment equal scipy's and statsmodels'."""
 
-import math
-
 import numpy as np
-import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -11,7 +8,6 @@ from ecjax.uncertainty import (
     ALL_EQUAL,
     ONE_FOLD,
     benjamini_hochberg,
-    ratio_standard_error,
     standard_error,
     wilcoxon,
 )
@@ -50,41 +46,3 @@ def test_standard_error_is_the_papers():
     fold = np.array([[0.1, 0.4, 0.3, 0.9]])
     np.testing.assert_allclose(standard_error(fold), [np.std(fold) / 2])
     assert np.isnan(standard_error(fold[:, :1])).all()
-
-
-def plain_ratio_standard_error(fused, member, columns):
-    """The formula, row by row."""
-    n = len(fused)
-    mean_fused, mean_member = sum(fused) / n, sum(member) / n
-    shares = [f / mean_fused - m / mean_member for f, m in zip(fused, member, strict=True)]
-    mean = sum(shares) / n
-    spread = math.sqrt(sum((share - mean) ** 2 for share in shares) / (n - 1))
-    return spread / math.sqrt(n) * math.sqrt(n / max(n - columns, n / 4))
-
-
-@pytest.mark.parametrize("columns", [3, 60, 150, 500])  # n/4 takes over from 150 on
-def test_ratio_standard_error_is_the_formula(columns):
-    rng = np.random.default_rng(2)
-    fused, member = rng.chisquare(1, size=(2, 3, 200))
-    misses = rng.random(size=(2, 200)) < [[0.3], [0.4]]
-    found = ratio_standard_error(fused, member, columns)
-    expected = [
-        plain_ratio_standard_error(*rows, columns) for rows in zip(fused, member, strict=True)
-    ]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    of_misses = plain_ratio_standard_error(*misses.astype(float).tolist(), columns)
-    assert ratio_standard_error(*misses, columns) == pytest.approx(of_misses, rel=1e-12)
-
-
-def test_ratio_standard_error_is_the_spread_of_the_log_ratio():
-    rng = np.random.default_rng(3)
-    shared, own = rng.chisquare(1, size=(2, 4000, 100))
-    fused, member = shared, 0.5 * shared + 0.5 * own
-    spread = np.log(fused.mean(1) / member.mean(1)).std()
-    found = ratio_standard_error(fused, member, 0)
-    assert np.median(found) == pytest.approx(spread, rel=0.1)
-
-
-def test_ratio_standard_error_of_a_set_without_errors_is_null():
-    assert np.isnan(ratio_standard_error(np.zeros(8), np.ones(8), 2))
-    assert np.isnan(ratio_standard_error(np.arange(8.0), np.zeros(8), 2))

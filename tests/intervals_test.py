@@ -1,0 +1,173 @@
+"""Intervals from moments against the formulas row by row, and how often they hold."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from ecjax import intervals
+
+
+def losses_of(rng, n, s):
+    """Row losses (n, s) that share much, as those of nested sets do."""
+    return rng.chisquare(1, size=(n, 1)) * rng.uniform(0.5, 1.5, size=(n, s))
+
+
+def moments_of(losses, constant=1.0):
+    n = len(losses)
+    return intervals.row_moments(losses, np.full(n, 2.0), np.arange(n) + 1.0, constant)
+
+
+def plain_standard_error(fused, member, columns):
+    """The formula, row by row."""
+    n = len(fused)
+    mean_fused, mean_member = sum(fused) / n, sum(member) / n
+    shares = [f / mean_fused - m / mean_member for f, m in zip(fused, member, strict=True)]
+    mean = sum(shares) / n
+    spread = math.sqrt(sum((share - mean) ** 2 for share in shares) / (n - 1))
+    return spread / math.sqrt(n) * math.sqrt(n / max(n - columns, n / 4))
+
+
+@pytest.mark.parametrize("columns", [3, 60, 150, 500])  # n/4 takes over from 150 on
+def test_comparisons_are_the_formula(columns):
+    losses = losses_of(np.random.default_rng(2), 200, 3)
+    of_sets = np.array([1, 2, columns])
+    found = intervals.compare(moments_of(losses), [2, 2], [0, 1], of_sets)
+    for j, member in enumerate((0, 1)):
+        expected = plain_standard_error(losses[:, 2], losses[:, member], columns)
+        assert found.standard_error[j] == pytest.approx(expected, rel=1e-10)
+        ratio = losses[:, 2].sum() / losses[:, member].sum()
+        assert found.log_ratio[j] == pytest.approx(math.log(ratio), rel=1e-12)
+        z = 1.7
+        assert found.gain(z)[j] == pytest.approx(1 - ratio * math.exp(z * expected), rel=1e-10)
+        p = stats.norm.cdf(math.log(ratio) / expected)
+        assert found.p_value()[j] == pytest.approx(p, rel=1e-6)
+
+
+def test_comparisons_of_misses():
+    rng = np.random.default_rng(3)
+    misses = (rng.random(size=(200, 2)) < [0.3, 0.4]).astype(float)
+    found = intervals.compare(moments_of(misses), [0], [1], np.array([5, 5]))
+    expected = plain_standard_error(*misses.T, 5)
+    assert found.standard_error[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_standard_error_is_the_spread_of_the_log_ratio():
+    rng = np.random.default_rng(3)
+    shared, own = rng.chisquare(1, size=(2, 4000, 100))
+    fused, member = shared, 0.5 * shared + 0.5 * own
+    spread = np.log(fused.mean(1) / member.mean(1)).std()
+    found = [
+        intervals.compare(moments_of(np.stack(pair, axis=1)), [0], [1], np.zeros(2)).standard_error
+        for pair in zip(fused[:400], member[:400], strict=True)
+    ]
+    assert np.median(found) == pytest.approx(spread, rel=0.1)
+
+
+def test_a_set_without_losses_has_no_interval():
+    losses = np.stack([np.zeros(8), np.arange(8.0)], axis=1)
+    for pair in ((0, 1), (1, 0)):
+        found = intervals.compare(moments_of(losses), [pair[0]], [pair[1]], np.array([2, 2]))
+        assert np.isnan([found.standard_error[0], found.gain()[0], found.p_value()[0]]).all()
+
+
+def test_a_set_with_the_losses_of_its_member_is_no_better():
+    losses = losses_of(np.random.default_rng(0), 50, 1)[:, [0, 0]]
+    found = intervals.compare(moments_of(losses), [0], [1], np.array([2, 2]))
+    assert found.gain(2.0)[0] == 0 and found.p_value()[0] == 1
+
+
+@pytest.mark.parametrize("unit", [-1, -2])
+def test_the_standard_error_of_a_combination_is_the_delta_methods(unit):
+    rng = np.random.default_rng(4)
+    losses = losses_of(rng, 120, 3)
+    moments = moments_of(losses, constant=2.5)
+    weights = np.zeros((1, 6))
+    weights[0, :4] = 0.5, -1.2, 0.3, 0.4  # three sets and the empty one
+    found = intervals.standard_error(moments, weights, unit, np.array([30]))
+    units = np.arange(120) + 1.0 if unit == -2 else np.full(120, 2.5)
+    combined = losses @ weights[0, :3] + 0.4 * 2.0
+    shares = (combined - combined.mean() / units.mean() * units) / units.mean()
+    expected = shares.std(ddof=1) / math.sqrt(120 - 30)
+    assert found[0] == pytest.approx(expected, rel=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), tied=st.booleans())
+def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
+    rng = np.random.default_rng(seed)
+    losses = losses_of(rng, 60, 7)
+    if tied:
+        losses[:, 1] = losses[:, 0] * rng.uniform(0.99, 1.01, size=60)
+    columns = rng.integers(1, 40, size=7)
+    members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
+    moments = moments_of(losses)
+    pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
+    z, z_tie = 2.5, 1.96
+    found = intervals.index_intervals(moments, pairs, columns, z, z_tie)
+    for i, own in enumerate(members):
+        best = min(own, key=lambda m: losses[:, m].sum())
+        lows, highs, p_values = [], [], []
+        for m in own:
+            r = math.log(losses[:, 3 + i].sum() / losses[:, m].sum())
+            s = plain_standard_error(
+                losses[:, 3 + i], losses[:, m], max(columns[3 + i], columns[m])
+            )
+            lows.append(1 - math.exp(r + z * s))
+            p_values.append(stats.norm.cdf(r / s))
+            apart = math.log(losses[:, m].sum() / losses[:, best].sum())
+            error = plain_standard_error(
+                losses[:, m], losses[:, best], max(columns[m], columns[best])
+            )
+            if m == best or apart <= z_tie * error:
+                highs.append(1 - math.exp(r - z * s))
+        assert found.low[i] == pytest.approx(min(lows), rel=1e-8)
+        assert found.high[i] == pytest.approx(max(highs), rel=1e-8)
+        assert found.p_better[i] == pytest.approx(max(p_values), rel=1e-6, abs=1e-12)
+
+
+def test_one_comparison_needs_no_wider_interval():
+    losses = losses_of(np.random.default_rng(5), 300, 2)
+    moments = moments_of(losses)
+    pairs = intervals.compare(moments, [1], [0], np.array([3, 6]))
+    z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+    assert z == pytest.approx(intervals.z_of(0.95), rel=0.03)
+
+
+def test_independent_comparisons_widen_as_sidak_says():
+    """Sets with losses of their own; and several tables of one comparison each."""
+    rng = np.random.default_rng(6)
+    singles = [2 * i for i in range(6)]
+    losses = rng.chisquare(1, size=(4000, 12))
+    moments = moments_of(losses)
+    pairs = intervals.compare(moments, [i + 1 for i in singles], singles, np.ones(12))
+    expected = stats.norm.ppf(0.5 + 0.95 ** (1 / 6) / 2)
+    together = intervals.largest_errors(moments, pairs)
+    assert intervals.simultaneous_z([together], 0.95) == pytest.approx(expected, rel=0.03)
+    apart = [intervals.largest_errors(moments, pairs.take(np.array([i]))) for i in range(6)]
+    assert intervals.simultaneous_z(apart, 0.95) == pytest.approx(expected, rel=0.03)
+
+
+def test_equal_comparisons_widen_nothing():
+    losses = losses_of(np.random.default_rng(7), 300, 2)
+    moments = moments_of(losses)
+    pairs = intervals.compare(moments, [1] * 9, [0] * 9, np.array([3, 6]))
+    z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+    assert z == pytest.approx(intervals.z_of(0.95), rel=0.03)
+
+
+def test_all_intervals_hold_at_once_as_often_as_they_say():
+    """Sets that are as good as their members, drawn 400 times."""
+    rng = np.random.default_rng(8)
+    held = 0
+    for _ in range(400):
+        losses = rng.gamma(5, size=(200, 1)) * rng.uniform(0.5, 1.5, size=(200, 7))
+        moments = moments_of(losses)
+        members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
+        pairs = intervals.against_members(moments, members, [3, 4, 5, 6], np.zeros(7))
+        z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+        held += bool((np.abs(pairs.log_ratio) <= z * pairs.standard_error).all())
+    assert 0.925 <= held / 400 <= 0.98
