@@ -83,8 +83,13 @@ def standard_error(
       weights: (j, m) w.
       unit: the column of U.
       columns: (j,) the most columns of an embedding set in each.
+
+    Returns:
+      (j,); NaN where nothing is there to divide by.
     """
     n, own = moments.rows, np.array(weights, float)
+    if not moments.mean[unit] > 0:
+        return np.full(len(own), np.nan)
     own[:, unit] -= own @ moments.mean / moments.mean[unit]
     variance = np.einsum("jm,ml,jl->j", own, moments.cross, own, optimize=True)
     return np.sqrt(np.maximum(variance, 0) / (n - 1) * _inflation(n, columns)) / moments.mean[unit]

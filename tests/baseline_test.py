@@ -90,3 +90,27 @@ def test_balanced_intervals_take_classes_as_strata():
     half = (row["score_high"] - row["score_low"]) / 2
     assert half == pytest.approx(1.96 * error, rel=0.02)
     assert results.PRIMARY["classification"] == "accuracy"
+
+
+def test_rows_that_no_fold_scores_have_no_part_in_the_intervals():
+    """Trained on the first 40 rows, tested on the other 30: as from the predictions of these."""
+    rng = np.random.default_rng(3)
+    x = {"a": rng.normal(size=(70, 3)), "b": rng.normal(size=(70, 2))}
+    y = x["a"][:, 0] + rng.normal(size=70)
+    part = np.repeat(["train", "test"], [40, 30])
+    task = ecjax.Task(y, split=part)
+    found = ecjax.evaluate(x, {"y": task}, split="column", predictions=True)
+    rows = found.predictions.pivot(index="id", columns="subset", values="squared_error")
+    assert len(rows) == 30
+    gain = found.gains.query("subset == 'a+b' and over == 'a' and metric == 'r2'").iloc[0]
+    fused, member = rows["a+b"].to_numpy(), rows["a"].to_numpy()
+    assert gain["eci_pooled"] == pytest.approx(1 - fused.mean() / member.mean(), abs=1e-10)
+    shares = fused / fused.mean() - member / member.mean()
+    error = shares.std(ddof=1) / np.sqrt(30 - 5)
+    ends = 1 - fused.mean() / member.mean() * np.exp(np.array([1, -1]) * 1.959964 * error)
+    np.testing.assert_allclose(gain[["eci_low", "eci_high"]].astype(float), ends, atol=1e-6)
+    empty = y[40:] - y[:40].mean()
+    spread = ((y[40:] - y[40:].mean()) ** 2).sum()
+    full = found.scores.query("subset == 'a+b' and metric == 'r2'")["score"].item()
+    total = found.shapley.query("metric == 'r2'")["value"].sum()
+    assert full - total == pytest.approx(1 - (empty**2).sum() / spread, abs=1e-10)

@@ -85,17 +85,24 @@ COLUMNS = {
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
     "converged",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
-    "eci_pooled eci_low eci_high p_value p_adjusted reason",
+    "eci_pooled eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value p_adjusted "
+    "p_better p_better_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
     "score_high n_rows reason",
+    "gains": "task target subset over metric score_difference eci_pooled eci_low eci_high reason",
+    "shapley": "task target model metric value low high reason",
     "predictions": "task id lat lon subset target seed fold y prediction squared_error",
 }
+
+
+NUMBERS = ["score", "sem", "eci", "p_value", "prediction", "eci_low", "p_better", "value", "high"]
 
 
 def test_columns_rows_and_types_of_the_tables(watched_run):
     embeddings, _, result, _ = watched_run
     subsets = reference.all_subsets(embeddings)
-    assert list(result.tables) == ["scores", "folds", "index", "targets", "predictions"]
+    names = ["scores", "folds", "index", "targets", "predictions", "gains", "shapley"]
+    assert list(result.tables) == names
     for table, columns in COLUMNS.items():
         assert list(getattr(result, table).columns) == columns.split(), table
     rows = {
@@ -104,10 +111,12 @@ def test_columns_rows_and_types_of_the_tables(watched_run):
         "index": 11 * (7 + 2 * 2),
         "targets": 15 * 2 * 2,
         "predictions": 15 * N * (1 + 2 + 3),
+        "gains": (6 * 2 + 4 * 6 + 8) * (7 + 2 * 2),
+        "shapley": 4 * (7 + 2 * 2),
     }
     assert {table: len(frame) for table, frame in result.tables.items()} == rows
     for frame in result.tables.values():
-        for column in frame.columns.intersection(["score", "sem", "eci", "p_value", "prediction"]):
+        for column in frame.columns.intersection(NUMBERS):
             assert frame[column].dtype == np.float64
         for column in frame.columns.intersection(["n_models", "dims", "n_rows", "fold", "seed"]):
             assert frame[column].dtype == np.int64
