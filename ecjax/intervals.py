@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-DRAWS = 4_000  # of the largest of correlated errors
+DRAWS = 2_000  # of the largest of correlated errors
 
 
 class RowMoments(NamedTuple):
@@ -211,13 +211,14 @@ def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
     first, second = np.split(place, 2)
     factor = root[first] - root[second]
     factor /= np.linalg.norm(factor, axis=1, keepdims=True)
-    return np.sort(np.abs(factor @ _normal(len(used))).max(0))
+    errors = factor.astype(np.float32) @ _normal(len(used))
+    return np.sort(np.abs(errors, out=errors).max(0))
 
 
 @functools.cache
 def _normal(m: int) -> np.ndarray:
     """(m, DRAWS) standard normal, the same every time."""
-    return np.random.default_rng(0).standard_normal((m, DRAWS))
+    return np.random.default_rng(0).standard_normal((m, DRAWS), np.float32)
 
 
 def simultaneous_z(largest: Sequence[np.ndarray], confidence: float) -> float:
@@ -229,7 +230,9 @@ def simultaneous_z(largest: Sequence[np.ndarray], confidence: float) -> float:
     Args:
       largest: of each table, by `largest_errors`.
     """
-    z = np.unique(np.concatenate(largest))
-    below = [np.searchsorted(draws, z, side="right") / len(draws) for draws in largest]
-    reached = np.prod(below, axis=0) >= confidence
-    return max(float(z[reached.argmax()]), z_of(confidence))
+    low, high = z_of(confidence), max(float(draws[-1]) for draws in largest)
+    while high - low > 1e-4:
+        z = (low + high) / 2
+        held = [np.searchsorted(draws, z, side="right") / len(draws) for draws in largest]
+        low, high = (low, z) if np.prod(held) >= confidence else (z, high)
+    return max(low, high)

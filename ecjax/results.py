@@ -358,8 +358,13 @@ def _widen(
             kind = "primary" if metric in PRIMARY.values() else metric
             key = (kind, part["target"][0] is None, *(part[name][0] for name in swept))
             families.setdefault(key, []).append(i)
+    known: dict[int, np.ndarray] = {}  # R² and squared error have the same moments
     for family in families.values():
-        largest = [intervals.largest_errors(tables[i].moments, tables[i].pairs) for i in family]
+        for i in family:
+            table = tables[i]
+            if id(table.moments) not in known:
+                known[id(table.moments)] = intervals.largest_errors(table.moments, table.pairs)
+        largest = [known[id(tables[i].moments)] for i in family]
         z = intervals.simultaneous_z(largest, confidence)
         for i in family:
             found = tables[i].index(z, intervals.z_of(confidence))
