@@ -91,6 +91,11 @@ class TaskResult:
         return of(self.task.y, self.own, self.folds)
 
     @functools.cached_property
+    def spread(self) -> np.ndarray:
+        """(t, m) of the scored rows, as `baseline.spread_of_rows`."""
+        return baseline.spread_of_rows(self.task.y, self.own, self.scored)
+
+    @functools.cached_property
     def scored(self) -> np.ndarray:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
@@ -127,10 +132,20 @@ def _regression_moments(result: TaskResult, targets: Sequence[int]) -> RowMoment
     varying = varying_targets(result.own, targets)
     if not varying:
         return None
-    seeds, rows = len(result.seeds), result.scored
-    losses = result.own.row_error[varying].sum(0)[rows] / seeds
-    empty = result.empty.row_error[varying, :, 0].sum(0)[rows] / seeds
-    spread = baseline.spread_of_rows(result.task.y, result.own, rows)[varying].sum(0)
+    rows = result.scored
+
+    def summed(of_targets: np.ndarray) -> np.ndarray:
+        """(t, n, …) → sums of these targets at the scored rows."""
+        chosen = of_targets if len(varying) == len(of_targets) else of_targets[varying]
+        total = chosen[0] if len(chosen) == 1 else chosen.sum(0)
+        return total if len(total) == len(rows) else total[rows]
+
+    seeds = len(result.seeds)
+    losses = summed(result.own.row_error)
+    empty = summed(result.empty.row_error)[:, 0]
+    if seeds > 1:
+        losses, empty = losses / seeds, empty / seeds
+    spread = result.spread[varying].sum(0)
     return intervals.row_moments(losses, empty, spread, len(varying))
 
 
