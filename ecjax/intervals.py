@@ -90,8 +90,9 @@ def standard_error(
     n, own = moments.rows, np.array(weights, float)
     if not moments.mean[unit] > 0:
         return np.full(len(own), np.nan)
-    own[:, unit] -= own @ moments.mean / moments.mean[unit]
-    variance = np.einsum("jm,ml,jl->j", own, moments.cross, own, optimize=True)
+    with np.errstate(invalid="ignore"):  # infinite log-loss
+        own[:, unit] -= own @ moments.mean / moments.mean[unit]
+        variance = np.einsum("jm,jm->j", own @ moments.cross, own)
     return np.sqrt(np.maximum(variance, 0) / (n - 1) * _inflation(n, columns)) / moments.mean[unit]
 
 

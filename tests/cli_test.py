@@ -73,7 +73,7 @@ def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
     assert "alpha+beta" in printed.out and "height" in printed.out
     assert printed.err.startswith("cpu")
     written = {path.name for path in (study_folder / "out").iterdir()}
-    names = {"scores", "folds", "index", "targets", "predictions"}
+    names = {"scores", "folds", "index", "targets", "gains", "shapley", "predictions"}
     csv = names - {"folds", "predictions"}
     assert written == (
         {f"{n}.parquet" for n in names} | {f"{n}.csv" for n in csv} | {"manifest.json"}
@@ -120,12 +120,12 @@ study: what `ecjax evaluate` would take
 
 sample       rows  columns  targets  classes  sets  gram  hat  folds  operations   time    memory
 -------------------------------------------------------------------------------------------------
-height+land    60        6        1        3     3     3    0      4       1.7e6  < 1 s  0.19 MiB
+height+land    60        6        1        3     3     3    0      4       1.7e6  < 1 s  0.20 MiB
 
 folds       4; 1 seed
 sweep       none
 operations  1.7e6
-memory      up to 0.19 MiB in a call; the budget is 1.00 GiB
+memory      up to 0.20 MiB in a call; the budget is 1.00 GiB
 time        < 1 s on 2 cores of a 2.x GHz Xeon, without compiling; assumes 20 evaluations for each
             logistic fit
 compiled    1 program for 1 call
