@@ -33,7 +33,7 @@ _EVALUATION = (
 COMMANDS = {
     "demo": Command(
         "[--out=DIR]",
-        "the whole job on a made-up world, in two to three minutes",
+        "the whole job on a made-up world, in one to two minutes",
         ("out", "seed", *_MACHINE),
     ),
     "validate": Command("STUDY", "reads everything, fits nothing", ()),
