@@ -11,6 +11,7 @@ hurts. On pooled losses L, whose perfect value is 0, the same index is 1 − L(S
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,21 +59,33 @@ class Index:
     reason: list[str]
 
 
+@functools.cache
+def fused_sets(subsets: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (m,) of the sets of two or more, and (m, M) of their M or fewer members.
+
+    Rows of members are filled up with the first again.
+    """
+    where = {subset: i for i, subset in enumerate(subsets)}
+    fused = [i for i, subset in enumerate(subsets) if len(subset) > 1]
+    most = max((len(subsets[i]) for i in fused), default=1)
+    members = [
+        [where[(m,)] for m in (*subsets[i], *subsets[i][:1] * (most - len(subsets[i])))]
+        for i in fused
+    ]
+    return np.array(fused, int), np.array(members, int).reshape(len(fused), most)
+
+
 def index_of(scores: Scores, subsets: Sequence[tuple[int, ...]]) -> Index:
     """Indices of all sets of two or more models."""
     perfect = PERFECT[scores.metric]
     sign = 1.0 if perfect == 1 else -1.0  # errors: smaller is better
-    where = {subset: i for i, subset in enumerate(subsets)}
-    fused = np.array([i for i, subset in enumerate(subsets) if len(subset) > 1], int)
+    fused, members = fused_sets(tuple(subsets))
     score = scores.fold.mean((0, 2))
-    best = np.full(len(fused), -1)
-    best_loss = np.full(len(fused), np.nan)
-    for j, i in enumerate(fused):
-        members = np.array([where[(m,)] for m in subsets[i]])
-        if np.isfinite(score[members]).all():
-            best[j] = members[np.argmax(sign * score[members])]
-        best_loss[j] = scores.loss[members].min()  # NaN if any is
-    known = best >= 0
+    of_members = sign * score[members]  # (m, M)
+    known = np.isfinite(of_members).all(1)
+    first = np.where(known[:, None], of_members, 0).argmax(1)
+    best = np.where(known, members[np.arange(len(fused)), first], -1)
+    best_loss = scores.loss[members].min(1)  # NaN if any is
     best_score = np.where(known, score[best], np.nan)
     difference = sign * (scores.fold[0, fused] - scores.fold[0, best])
     p_value, test_reasons = wilcoxon(np.where(known[:, None], difference, np.nan))

@@ -70,7 +70,7 @@ def fit(
     s = len(lattice.subsets)
     found = HeldOut(
         np.empty((r, k, s, t)),
-        np.zeros((t, n, s)),
+        (np.empty if divided and r == 1 else np.zeros)((t, n, s)),
         np.zeros((r, k, h if residuals else 0, s, t)),
     )
     cores = available_cores()
@@ -102,7 +102,10 @@ def fit(
                 left = _fold(held, len(tested), state, n, float(ridge_lambda), lattice)
                 squares = left**2
                 found.squared_error[seed, fold] = squares.sum(axis=0)
-                found.row_error[:, tested] += squares.transpose(2, 0, 1)
+                row_error = squares.transpose(2, 0, 1)
+                found.row_error[:, tested] = (
+                    found.row_error[:, tested] + row_error if seed else row_error
+                )
                 if residuals:
                     found.residuals[seed, fold, : len(left)] = left
 

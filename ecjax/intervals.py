@@ -54,12 +54,10 @@ def row_moments(
 ) -> RowMoments:
     """Moments of losses (n, s) of the subsets, (n,) of the empty set, and of what divides them."""
     n = len(losses)
-    beside = np.stack([empty, spread, np.full(n, constant)], axis=1)
+    columns = np.column_stack([losses, empty, spread, np.full(n, constant)])
     with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
-        across = losses.T @ beside
-        cross = np.block([[losses.T @ losses, across], [across.T, beside.T @ beside]]) / n
-        mean = np.concatenate([losses.mean(0), beside.mean(0)])
-    return RowMoments(n, mean, cross)
+        cross = columns.T @ columns / n
+    return RowMoments(n, cross[-1] / constant, cross)
 
 
 def z_of(confidence: float) -> float:

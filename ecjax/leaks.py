@@ -122,8 +122,8 @@ def _same_line(
     if not references:
         return []
     whats = list(references)
-    few = np.stack([_standardised(references[what][rows]) for what in whats])  # (q, r)
-    r = few @ _columns_standardised(screen)  # (q, p)
+    few = np.stack([references[what][rows] for what in whats], axis=1)  # (r, q)
+    r = _columns_standardised(few).T @ _columns_standardised(screen)  # (q, p)
     # NaN: constant over the screen rows, over which no reference is, or too wild to tell.
     suspicious = ~(np.abs(r) < _SCREEN_R)
     scaled = {i: _standardised(references[whats[i]]) for i in np.flatnonzero(suspicious.any(1))}
@@ -166,11 +166,8 @@ def _same_order(
     """(column, reference, Spearman's r) beyond LEAK_R."""
     if not references:
         return []
-    ranks = _ranks(screen)  # (r, p)
-    few = np.stack([_standardised(_ranks(v[rows])) for v in references.values()])  # (q, r)
-    ranks -= ranks.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = few @ ranks / np.sqrt(np.einsum("ij,ij->j", ranks, ranks))
+    few = np.stack([values[rows] for values in references.values()], axis=1)  # (r, q)
+    r = _ranks_standardised(few).T @ _ranks_standardised(screen)  # (q, p)
     # NaN: constant over the screen rows, over which no reference is: not the same order.
     suspicious = np.abs(r) > _SCREEN_RANK_R
     found, whats = [], list(references)
@@ -181,6 +178,14 @@ def _same_order(
             if abs(exact) > LEAK_R:
                 found.append((int(j), whats[i], exact))
     return found
+
+
+def _ranks_standardised(screen: np.ndarray) -> np.ndarray:
+    """(r, p) ranks of the columns, centred and scaled to unit norm; NaN if constant."""
+    ranks = _ranks(screen)
+    ranks -= ranks.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ranks / np.sqrt(np.einsum("ij,ij->j", ranks, ranks))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

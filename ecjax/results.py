@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,12 +62,12 @@ class TaskResult:
         """(r, n), `folds.NOWHERE` for a row that no fold scores."""
         return self.folds.fold_of_row()
 
-    @property
+    @functools.cached_property
     def names(self) -> np.ndarray:
         embeddings = list(self.task.embeddings)
         return np.array([subset_name(s, embeddings) for s in self.subsets], object)
 
-    @property
+    @functools.cached_property
     def dims(self) -> np.ndarray:
         widths = [x.shape[1] for x in self.task.embeddings.values()]
         return np.array([sum(widths[i] for i in s) for s in self.subsets])
@@ -184,15 +184,17 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
         "predictions": [],
     }  # fmt: skip
-    tables: list[_Table | None] = []  # what the index rows' intervals rest on, part by part
+    comparisons: list[_Comparisons] = []  # what the index rows' intervals rest on, part by part
 
     def compare(result: TaskResult, group: Sequence[Scores], target: str | None) -> None:
         empty = result.empty_scores(target)
+        known: dict[int, _Comparisons] = {}  # R² and squared error have the same losses
         for scores in group:
-            columns, pairs = _index_rows(result, scores, target)
-            parts["index"].append(columns)
-            tables.append(pairs)
-            parts["gains"].append(_gain_rows(result, scores, target))
+            key = id(scores.moments)
+            compared = known.setdefault(key, _Comparisons(result, scores.moments))
+            comparisons.append(compared)
+            parts["index"].append(_index_rows(result, scores, compared, target))
+            parts["gains"].append(_gain_rows(result, scores, compared, target))
             parts["shapley"].append(_shapley_rows(result, scores, empty[scores.metric], target))
 
     for result in results:
@@ -212,7 +214,7 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
     if not predictions:
         del parts["predictions"]
     swept = list(results[0].setting)
-    _widen(parts["index"], tables, swept, results[0].confidence)
+    _widen(parts["index"], comparisons, swept, results[0].confidence)
     frames = {key: _frame(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], swept)
     return frames
@@ -305,27 +307,73 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     return _with_setting(columns, result)
 
 
-def _columns(result: TaskResult) -> np.ndarray:
-    """How many columns each subset has, and the empty set."""
-    return np.append(result.dims, 0)
+@dataclasses.dataclass(frozen=True)
+class _Comparisons:
+    """The sets of a task compared by one loss; `moments` is None where nothing is scored."""
+
+    result: TaskResult
+    moments: RowMoments | None
+
+    @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """How many each subset has, and the empty set."""
+        return np.append(self.result.dims, 0)
+
+    @functools.cached_property
+    def with_members(self) -> Comparisons:
+        """Every fused set with each of its singles."""
+        fused = [i for i, subset in enumerate(self.result.subsets) if len(subset) > 1]
+        return intervals.against_members(
+            self.moments, self.result.members(fused), fused, self.columns
+        )
+
+    @functools.cached_property
+    def interval(self) -> intervals.IndexIntervals:
+        """Of every fused set's index."""
+        return self.index(intervals.z_of(self.result.confidence))
+
+    def index(self, z: float) -> intervals.IndexIntervals:
+        """Of every fused set, at ± z standard errors."""
+        z_tie = intervals.z_of(self.result.confidence)
+        return intervals.index_intervals(self.moments, self.with_members, self.columns, z, z_tie)
+
+    @functools.cached_property
+    def largest_errors(self) -> np.ndarray:
+        return intervals.largest_errors(self.moments, self.with_members)
+
+    @functools.cached_property
+    def gained_over(self) -> tuple[np.ndarray, np.ndarray]:
+        """Fused sets, and what each is compared with: its singles, and itself less one model."""
+        where = {subset: i for i, subset in enumerate(self.result.subsets)}
+        fused, over = [], []
+        for i, subset in enumerate(self.result.subsets):
+            if len(subset) > 1:
+                less = [tuple(m for m in subset if m != left) for left in subset]
+                compared = dict.fromkeys([*((m,) for m in subset), *less])
+                known = [where[other] for other in compared if other in where]
+                fused += [i] * len(known)
+                over += known
+        return np.array(fused, int), np.array(over, int)
+
+    @functools.cached_property
+    def gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gains of `gained_over` and the ends of their intervals."""
+        if self.moments is None:
+            return (np.full(len(self.gained_over[0]), np.nan),) * 3
+        pairs = intervals.compare(self.moments, *self.gained_over, self.columns)
+        z = intervals.z_of(self.result.confidence)
+        return pairs.gain(), pairs.gain(z), pairs.gain(-z)
 
 
 def _index_rows(
-    result: TaskResult, scores: Scores, target: str | None
-) -> tuple[Columns, _Table | None]:
-    """Rows of `index`, and what their simultaneous intervals are made from."""
+    result: TaskResult, scores: Scores, compared: _Comparisons, target: str | None
+) -> Columns:
     index = complementarity.index_of(scores, result.subsets)
     m = len(index.subset)
     undefined = np.full(m, np.nan)
-    found, table = (undefined,) * 3, None
+    low = high = p_better = undefined
     if m and scores.moments is not None:
-        z = intervals.z_of(result.confidence)
-        pairs = intervals.against_members(
-            scores.moments, result.members(index.subset), index.subset, _columns(result)
-        )
-        table = _Table(scores.moments, pairs, _columns(result))
-        found = table.index(z, z)
-    low, high, p_better = found
+        low, high, p_better = compared.interval
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
@@ -348,63 +396,39 @@ def _index_rows(
         "p_better_adjusted": undefined,
         "reason": np.array([reason or None for reason in index.reason], object),
     }
-    return _with_setting(columns, result), table
-
-
-class _Table(NamedTuple):
-    """The comparisons of one part of `index`."""
-
-    moments: RowMoments
-    pairs: Comparisons
-    columns: np.ndarray
-
-    def index(self, z: float, z_tie: float) -> intervals.IndexIntervals:
-        return intervals.index_intervals(self.moments, self.pairs, self.columns, z, z_tie)
+    return _with_setting(columns, result)
 
 
 def _widen(
-    parts: list[Columns], tables: list[_Table | None], swept: list[str], confidence: float
+    parts: list[Columns],
+    comparisons: Sequence[_Comparisons],
+    swept: list[str],
+    confidence: float,
 ) -> None:
     """Fills in the intervals that hold at once in all rows of a family."""
     families: dict[tuple, list[int]] = {}
-    for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
-        if table is not None:
+    for i, (part, compared) in enumerate(zip(parts, comparisons, strict=True)):
+        if len(part["subset"]) and compared.moments is not None:
             metric = part["metric"][0]
             kind = "primary" if metric in PRIMARY.values() else metric
             key = (kind, part["target"][0] is None, *(part[name][0] for name in swept))
             families.setdefault(key, []).append(i)
-    known: dict[int, np.ndarray] = {}  # R² and squared error have the same moments
     for family in families.values():
-        for i in family:
-            table = tables[i]
-            if id(table.moments) not in known:
-                known[id(table.moments)] = intervals.largest_errors(table.moments, table.pairs)
-        largest = [known[id(tables[i].moments)] for i in family]
+        largest = [comparisons[i].largest_errors for i in family]
         z = intervals.simultaneous_z(largest, confidence)
         for i in family:
-            found = tables[i].index(z, intervals.z_of(confidence))
+            found = comparisons[i].index(z)
             parts[i]["eci_low_simultaneous"] = found.low
             parts[i]["eci_high_simultaneous"] = found.high
 
 
-def _gain_rows(result: TaskResult, scores: Scores, target: str | None) -> Columns:
+def _gain_rows(
+    result: TaskResult, scores: Scores, compared: _Comparisons, target: str | None
+) -> Columns:
     """Every set against each of its singles and against each set with one model less."""
-    where = {subset: i for i, subset in enumerate(result.subsets)}
-    fused, over = [], []
-    for i, subset in enumerate(result.subsets):
-        if len(subset) > 1:
-            less = [tuple(m for m in subset if m != left) for left in subset]
-            compared = dict.fromkeys([*((m,) for m in subset), *less])
-            known = [where[other] for other in compared if other in where]
-            fused += [i] * len(known)
-            over += known
-    fused, over = np.array(fused, int), np.array(over, int)
+    fused, over = compared.gained_over
+    gain, low, high = compared.gains
     score = scores.fold.mean((0, 2))
-    gain = low = high = np.full(len(fused), np.nan)
-    if scores.moments is not None:
-        pairs = intervals.compare(scores.moments, fused, over, _columns(result))
-        z = intervals.z_of(result.confidence)
-        gain, low, high = pairs.gain(), pairs.gain(z), pairs.gain(-z)
     reason = scores.reason or "a set's loss is zero"
     columns = {
         "task": result.task.name,

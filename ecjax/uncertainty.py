@@ -29,23 +29,27 @@ def wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, list[str]]:
       (m,) p-values as `scipy.stats.wilcoxon(d, alternative="greater")`, and m reasons, "" where the
       p-value is defined or the difference is not.
     """
-    p_values = np.full(len(differences), np.nan)
-    reasons = [""] * len(differences)
-    for i, d in enumerate(differences):
-        if np.isnan(d).any():
-            continue
-        if len(d) < 2:
-            reasons[i] = ONE_FOLD
-        elif not d.any():
-            reasons[i] = ALL_EQUAL
-        elif len(d) <= EXACT and d.all() and len(np.unique(np.abs(d))) == len(d):
-            rank = np.argsort(np.argsort(np.abs(d))) + 1
-            p_values[i] = _signed_ranks(len(d))[rank[d > 0].sum()]
-        else:
-            from scipy import stats  # here, because importing it takes longer than all the rest
+    m, k = differences.shape
+    p_values, reasons = np.full(m, np.nan), np.full(m, "", object)
+    defined = ~np.isnan(differences).any(axis=1)
+    if k < 2:
+        reasons[defined] = ONE_FOLD
+        return p_values, list(reasons)
+    size = np.abs(differences)
+    order = size.argsort(axis=1)
+    ordered = np.take_along_axis(size, order, axis=1)
+    equal = defined & (ordered[:, -1] == 0)
+    reasons[equal] = ALL_EQUAL
+    distinct = (ordered[:, 0] > 0) & (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
+    exact = defined & distinct if k <= EXACT else np.zeros(m, bool)
+    rank = np.arange(1, k + 1)
+    positive = np.take_along_axis(differences, order, axis=1) > 0
+    p_values[exact] = _signed_ranks(k)[(positive[exact] * rank).sum(axis=1)]
+    for i in np.flatnonzero(defined & ~equal & ~exact):
+        from scipy import stats  # here, because importing it takes longer than all the rest
 
-            p_values[i] = stats.wilcoxon(d, alternative="greater").pvalue
-    return p_values, reasons
+        p_values[i] = stats.wilcoxon(differences[i], alternative="greater").pvalue
+    return p_values, list(reasons)
 
 
 @functools.cache
