@@ -1,7 +1,7 @@
 """The leak guard: finds ids, row numbers, coordinates and targets among feature columns.
 
 Arrays in, findings out; files and names of tables are the caller's. Every test has a cheap screen
-in a few hundred of the matrix's rows, and an exact float64 check over all rows of the few columns
+in a hundred or so of the matrix's rows, and an exact float64 check over all rows of the few columns
 that pass it.
 
 Axes: n rows, p columns, q references, c classes.
@@ -24,7 +24,7 @@ _PEARSON_ROWS = 4
 _SPEARMAN_ROWS = 12
 _SCREEN_R = 0.98
 _SCREEN_RANK_R = 0.98
-_SCREEN_ROWS = 300
+_SCREEN_ROWS = 128
 _EXTREME_ROWS = 2
 
 

@@ -66,6 +66,8 @@ class SampleSums(NamedTuple):
 def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
     """The sums of some targets, in this order."""
     chosen = list(targets)
+    if chosen == list(range(chosen[0], chosen[-1] + 1)):
+        chosen = slice(chosen[0], chosen[-1] + 1)  # views of the large arrays
     return sums._replace(
         squared_error=sums.squared_error[..., chosen],
         spread=sums.spread[..., chosen],
