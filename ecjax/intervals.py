@@ -22,7 +22,9 @@ Axes: n rows, s subsets, m columns of `RowMoments`, j comparisons.
 
 from __future__ import annotations
 
+import bisect
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +32,8 @@ import numpy as np
 from scipy import special
 
 DRAWS = 2_000  # of the largest of correlated errors
+LEAST_SHARE = 1e-12  # of the largest variance, below which one is rounding
+Z_STEP = 1e-3  # quantiles are rounded up to a grid, so that rounding does not show in them
 
 
 class RowMoments(NamedTuple):
@@ -206,18 +210,20 @@ def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
     used, place = np.unique(np.concatenate([pairs.fused, pairs.over]), return_inverse=True)
     shares = moments.cross[np.ix_(used, used)] / np.outer(moments.mean[used], moments.mean[used])
     values, vectors = np.linalg.eigh(shares)
-    root = vectors * np.sqrt(np.maximum(values, 0))  # (m, m)
+    # The symmetric root moves little when the shares do, by rounding: no vector's sign is in it.
+    values = np.where(values > LEAST_SHARE * values[-1], values, 0)
+    root = (vectors * np.sqrt(values)) @ vectors.T  # (m, m)
     first, second = np.split(place, 2)
     factor = root[first] - root[second]
-    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
-    errors = factor.astype(np.float32) @ _normal(len(used))
-    return np.sort(np.abs(errors, out=errors).max(0))
+    length = np.linalg.norm(factor, axis=1, keepdims=True)
+    errors = np.divide(factor, length, out=np.zeros(factor.shape), where=length > 0)
+    return np.sort(np.abs(errors @ _normal(len(used))).max(0))
 
 
 @functools.cache
 def _normal(m: int) -> np.ndarray:
     """(m, DRAWS) standard normal, the same every time."""
-    return np.random.default_rng(0).standard_normal((m, DRAWS), np.float32)
+    return np.random.default_rng(0).standard_normal((m, DRAWS))
 
 
 def simultaneous_z(largest: Sequence[np.ndarray], confidence: float) -> float:
@@ -229,9 +235,11 @@ def simultaneous_z(largest: Sequence[np.ndarray], confidence: float) -> float:
     Args:
       largest: of each table, by `largest_errors`.
     """
-    low, high = z_of(confidence), max(float(draws[-1]) for draws in largest)
-    while high - low > 1e-4:
-        z = (low + high) / 2
-        held = [np.searchsorted(draws, z, side="right") / len(draws) for draws in largest]
-        low, high = (low, z) if np.prod(held) >= confidence else (z, high)
-    return max(low, high)
+    high = max(float(draws[-1]) for draws in largest)
+    grid = z_of(confidence) + Z_STEP * np.arange(max(2, math.ceil(high / Z_STEP)))
+
+    def holds(step: int) -> bool:
+        held = [np.searchsorted(draws, grid[step], side="right") / len(draws) for draws in largest]
+        return np.prod(held) >= confidence
+
+    return float(grid[bisect.bisect_left(range(len(grid) - 1), True, key=holds)])
