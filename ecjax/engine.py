@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host_call, logistic, refine, ridge
+from ecjax import gram, hat, host_call, inner, logistic, nested, refine, ridge
 from ecjax.host import HeldOut
+from ecjax.inner import Choices
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
@@ -37,6 +38,9 @@ class Program:
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
         should fit, all folds on a GPU.
+      tasks: of each regression task, its first target and the one after its last. Under `strict`
+        penalties are chosen for each of them.
+      groups: under `strict`, groups of inner folds for ridge and for logistic regression.
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
         refined in float64. Logistic fits are the same under both: steps in float32 as far as that
         carries, gradients measured and fits finished in float64.
@@ -50,6 +54,8 @@ class Program:
     predictions: bool
     at_once: int
     fits_at_once: int
+    tasks: tuple[tuple[int, int], ...]
+    groups: tuple[int, int]
     dtype: str
 
 
@@ -61,15 +67,20 @@ class SampleData(NamedTuple):
       y: (n, t) regression targets, t may be 0.
       labels: (n,) class codes of each classification task.
       held_out: (r, k, h) as `folds.Folds`.
+      ridge, logistic: under `strict`, what penalties are chosen from; None under `paper`.
     """
 
     blocks: tuple[Array, ...]
     y: Array
     labels: tuple[Array, ...]
     held_out: Array
+    ridge: Choices | None = None
+    logistic: Choices | None = None
 
 
 class Penalties(NamedTuple):
+    """Fixed penalties, not used under `strict`, and the tolerance of logistic fits; all ()."""
+
     ridge_lambda: Array
     logistic_c: Array
     logistic_tolerance: Array
@@ -109,6 +120,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
     scaled, scale = gram.standardise(y)
     by_gram = _host_route if program.on_host else _gram_route
     by_gram = _refined_route if program.dtype == "float32" else by_gram
+    by_gram = _nested_route if sample.ridge is not None else by_gram
     found, members = [], []
     for part, route in ((program.gram, by_gram), (program.hat, _hat_route)):
         if part is not None:
@@ -124,6 +136,9 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         return yh, _spread(yh, inside), inside.sum().astype(scaled.dtype)
 
     yh, spread, count = lax.map(jax.vmap(fold), held_out)
+    chosen = inner_loss = None
+    if sample.ridge is not None:  # all subsets take one route
+        chosen, inner_loss = (jnp.moveaxis(a, 1, 2) for a in found[0][2:])
     predictions = None
     if program.predictions:
         residuals = jnp.concatenate([one.residuals for one in found], axis=3)[:, :, :, back]
@@ -139,6 +154,8 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         count,
         scale,
         predictions,
+        chosen,
+        inner_loss,
     )
 
 
@@ -178,6 +195,19 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
         return residuals
 
     return _over_folds(program, sample.held_out, n, seed)
+
+
+def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _):
+    """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
+    grid, rows = sample.ridge
+    groups = None
+    if rows is None:
+        groups = inner.groups_of_folds(sample.held_out.shape[1], program.groups[0])
+    choices = sample.held_out, grid, rows, groups, program.tasks, part.lattice, program.predictions
+    if program.on_host:
+        blocks = [sample.blocks[i] for i in part.blocks]
+        return host_call.fit_nested(blocks, sample.y, *choices)
+    return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, engine, folds, host, lbfgs, logistic, refine, subsets
+from ecjax import cost, engine, folds, host, inner, lbfgs, logistic, nested_cost, refine, subsets
 from ecjax.align import AlignedTask, check_rows
-from ecjax.errors import InputError
+from ecjax.errors import InputError, UsageError
 from ecjax.gram import keeps_moments
 from ecjax.precision import DeviceFacts, resolve
 from ecjax.settings import Settings
@@ -116,6 +116,7 @@ class Plan:
       precision: "float64" or "float32".
       budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
     """
 
     samples: tuple[Sample, ...]
@@ -129,6 +130,12 @@ class Plan:
     budget: float
     at_once: int
     fits_at_once: int
+    choices: tuple[dict[str, inner.Choices], ...]
+
+    def groups(self, kind: str) -> int:
+        """Under `strict`, groups of inner folds for a kind of task."""
+        asked = self.settings.inner_folds
+        return inner.group_count(self.settings.folds, asked, kind) if self.settings.strict else 0
 
     @property
     def on_host(self) -> bool:
@@ -151,7 +158,10 @@ class Plan:
         k, predictions = self.settings.folds, self.settings.predictions
         if self.precision == "float32":
             return _refined_memory(sample, piece, k, beside, predictions)
-        return _memory(sample, piece, hat, k, beside, self.on_host, predictions)
+        nested = None
+        if self.settings.strict:
+            nested = k, self.groups("regression"), k < inner.LEAST_FOLDS
+        return _memory(sample, piece, hat, k, beside, self.on_host, predictions, nested)
 
     def _cost(self, piece: Piece) -> cost.Cost:
         sample, k, r = self.samples[piece.sample], self.settings.folds, len(piece.seeds)
@@ -160,7 +170,14 @@ class Plan:
         if sample.regression:
             parts = _parts(lattice, piece, self.hat[piece.sample])
             shape = sample.rows, sample.regression_targets, k, r
-            costs.append(cost.ridge_cost(*parts, *shape, self.on_host))
+            if self.settings.strict:
+                penalties = self.choices[piece.sample]["regression"].grid.shape[2]
+                nested = self.groups("regression"), penalties, k < inner.LEAST_FOLDS
+                costs.append(
+                    nested_cost.nested_cost(self.on_host, parts[0].lattice, *shape, *nested)
+                )
+            else:
+                costs.append(cost.ridge_cost(*parts, *shape, self.on_host))
             if self.precision == "float32":
                 costs.append(cost.refinement_cost(lattice, *shape))
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
@@ -192,6 +209,8 @@ class Plan:
             predictions=predictions,
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
+            tasks=tuple((c[0], c[-1] + 1) for c in map(sample.columns, sample.regression)),
+            groups=(self.groups("regression"), self.groups("classification")),
             dtype=self.precision,
         )
 
@@ -199,11 +218,18 @@ class Plan:
         """The arrays of a piece."""
         sample = self.samples[piece.sample]
         none = np.zeros((sample.rows, 0))
+        seeds = list(piece.seeds)
+        choices = {
+            kind: jax.tree.map(lambda a: a[seeds], c)
+            for kind, c in self.choices[piece.sample].items()
+        }
         return engine.SampleData(
             blocks=tuple(sample.blocks[i] for i in sample.order),
             y=np.concatenate([none, *(task.y for task in sample.regression)], axis=1),
             labels=tuple(task.y for task in sample.classification),
-            held_out=self.folds[piece.sample].held_out[list(piece.seeds)],
+            held_out=self.folds[piece.sample].held_out[seeds],
+            ridge=choices.get("regression"),
+            logistic=choices.get("classification"),
         )
 
 
@@ -239,6 +265,14 @@ def make_plan(
         seed fits into.
       UsageError: subsets of unknown embeddings.
     """
+    precision = resolve(settings.precision, device.platform, device.device_kind)
+    if settings.strict and precision == "float32":
+        raise UsageError(
+            "protocol=strict in float32, which was asked for or suits the device, is not there yet; use "
+            "--precision=float64"
+        )
+    if settings.strict and any(task.kind == "classification" for task in tasks):
+        raise UsageError("protocol=strict for classification is not there yet; leave that task out")
     for task in tasks:
         check_rows(task, settings.folds)
     samples = group_samples(tasks)
@@ -251,9 +285,8 @@ def make_plan(
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (settings.folds,) * 2
-    precision = resolve(settings.precision, device.platform, device.device_kind)
     on_host = _on_host(device.platform, precision)
-    if precision == "float32":
+    if precision == "float32" or settings.strict:
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, settings, route, on_host)
@@ -271,11 +304,32 @@ def make_plan(
         memory_budget(settings, device),
         at_once,
         fits_at_once,
+        tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True)),
     )
     if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
         return plan
     parts = [part for piece in whole for part in _split(piece, plan)]
     return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
+
+
+def _choices(sample: Sample, assigned: folds.Folds, settings: Settings) -> dict[str, inner.Choices]:
+    """What the penalties of each kind of task are chosen from; empty under `paper`."""
+    if not settings.strict:
+        return {}
+    training = sample.rows - assigned.sizes
+    grids = {}
+    if sample.regression:
+        grids["regression"] = inner.ridge_grid(settings.ridge_lambda, training)
+    if sample.classification:
+        grids["classification"] = inner.logistic_grid(settings.logistic_c, training)
+    choices = {}
+    for kind, grid in grids.items():
+        rows = None
+        if settings.folds < inner.LEAST_FOLDS:
+            groups = inner.group_count(settings.folds, settings.inner_folds, kind)
+            rows = inner.groups_of_rows(assigned, groups, settings.seed_list())
+        choices[kind] = inner.Choices(np.ascontiguousarray(grid, float), rows)
+    return choices
 
 
 def _on_host(platform: str, precision: str) -> bool:
@@ -363,10 +417,12 @@ def _memory(
     beside: tuple[int, int],
     on_host: bool,
     predictions: bool,
+    nested: tuple[int, int, bool] | None = None,
 ) -> float:
     """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
 
     beside: ridge systems and logistic fits side by side.
+    nested: under `strict`, as `nested_cost.nested_numbers` takes it from the folds on.
     """
     at_once, fits_at_once = beside
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
@@ -385,7 +441,11 @@ def _memory(
         if on_host and gram is not None:
             working += inputs + n * q * FLOAT  # its own copy of the input, standardised
             beside = host.available_cores()
-        working += (kept + fold * beside) * FLOAT
+        if nested is None:
+            working += (kept + fold * beside) * FLOAT
+        else:
+            own = beside, gram.lattice, n, t, *nested
+            working += nested_cost.nested_numbers(on_host, *own) * FLOAT
         if part is not None:
             working += _hat_memory(part, n, t, k, at_once)
         outputs += (r * s * k * t + (5 * r * s * n * t if predictions else 0)) * FLOAT

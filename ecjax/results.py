@@ -11,14 +11,17 @@ import pandas as pd
 
 from ecjax import complementarity, uncertainty
 from ecjax.align import AlignedTask
+from ecjax.chosen import fold_columns, score_columns
 from ecjax.scores import PRIMARY, Scores, class_scores, regression_scores
+from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
 # Of columns with nulls.
-DTYPES = {"target": "str", "best_single": "str", "reason": "str", "converged": "boolean"}
+DTYPES = {"target": "str", "best_single": "str", "reason": "str", "converged": "boolean",
+          "grid_edge": "boolean"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class TaskResult:
       sums: of this task's sample (regression) or of the task (classification).
       tolerance: a logistic fit has converged if its gradient norm is no larger.
       setting: values of the swept keys.
+      grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
     """
 
     task: AlignedTask
@@ -44,6 +48,7 @@ class TaskResult:
     sums: RegressionSums | ClassSums
     tolerance: float
     setting: Mapping[str, Any]
+    grid: np.ndarray | None = None
 
     @property
     def names(self) -> np.ndarray:
@@ -54,6 +59,23 @@ class TaskResult:
     def dims(self) -> np.ndarray:
         widths = [x.shape[1] for x in self.task.embeddings.values()]
         return np.array([sum(widths[i] for i in s) for s in self.subsets])
+
+    @property
+    def chosen(self) -> np.ndarray | None:
+        """(r, s, k) penalties under `strict`; all targets of a task share them."""
+        found = self.sums.chosen
+        return found[..., self.targets[0]] if found is not None and self.targets else found
+
+    def index(self, scores: Scores, target: str | None) -> complementarity.Index:
+        """Of all sets, by the protocol's best single."""
+        if self.grid is None:
+            return complementarity.index_of(scores, self.subsets)
+        loss = self.sums.inner_loss
+        if self.targets:
+            names = list(self.task.targets)
+            own = self.targets if target is None else [self.targets[names.index(target)]]
+            loss = loss[..., list(own)].sum(-1)
+        return strict_index(scores, self.subsets, loss)
 
     def scores(self) -> tuple[Scores, ...]:
         """Of all targets together."""
@@ -142,6 +164,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "score_low": undefined,
         "score_high": undefined,
         "n_rows": len(result.task.ids),
+        **score_columns(result.task.kind, result.chosen, result.grid, s),
         "reason": _reasons(score, scores.reason),
     }
     return _with_setting(columns, result)
@@ -167,11 +190,12 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
+    columns |= fold_columns(result.task.kind, result.chosen, result.grid, r * s * k)
     return _with_setting(columns, result)
 
 
 def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> Columns:
-    index = complementarity.index_of(scores, result.subsets)
+    index = result.index(scores, target)
     m = len(index.subset)
     undefined = np.full(m, np.nan)
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
@@ -182,7 +206,7 @@ def _index_rows(result: TaskResult, scores: Scores, target: str | None) -> Colum
         "metric": scores.metric,
         "score": index.score,
         "best_single": best,
-        "best_single_share": undefined,
+        "best_single_share": undefined if index.share is None else index.share,
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,

@@ -22,6 +22,8 @@ class RegressionSums(NamedTuple):
       count: (r, k) rows.
       scale: (t,) the table's standard deviations.
       predictions: (r, s, n, t) in the targets' own units, or None.
+      chosen: (r, s, k, t) under `strict`, the penalty λ of each fit, else None.
+      inner_loss: (r, s, k, t) under `strict`, its squared error in the inner folds, else None.
     """
 
     squared_error: Array
@@ -30,6 +32,8 @@ class RegressionSums(NamedTuple):
     count: Array
     scale: Array
     predictions: Array | None
+    chosen: Array | None = None
+    inner_loss: Array | None = None
 
 
 class ClassSums(NamedTuple):
@@ -41,6 +45,8 @@ class ClassSums(NamedTuple):
       count: (r, k, c) rows of each class.
       gradient_norm, iterations: (r, s, k) of the fits.
       probabilities: (r, s, n, c), or None.
+      chosen, inner_loss: (r, s, k) under `strict`, the C of each fit and its summed log-loss in the
+        inner folds, else None.
     """
 
     hits: Array
@@ -49,6 +55,8 @@ class ClassSums(NamedTuple):
     gradient_norm: Array
     iterations: Array
     probabilities: Array | None
+    chosen: Array | None = None
+    inner_loss: Array | None = None
 
 
 class SampleSums(NamedTuple):

@@ -174,7 +174,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["overlap", "x"], "not there yet"),
         (["plan"], "STUDY"),
         (["plan", "s.toml", "--folds=1"], "folds"),
-        (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--inner_folds=4"], "only --protocol=strict"),
         (["evaluate", "s.toml", "--out=o", "--split=spatial"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--bootstraps=10"], "not there yet"),
         (["evaluate", "s.toml", "--out=o", "--precision=float16"], "unknown"),
