@@ -268,8 +268,8 @@ def make_plan(
     precision = resolve(settings.precision, device.platform, device.device_kind)
     if settings.strict and precision == "float32":
         raise UsageError(
-            "protocol=strict in float32, which was asked for or suits the device, is not there yet; use "
-            "--precision=float64"
+            "protocol=strict in float32, which was asked for or suits the device, is not there "
+            "yet; use --precision=float64"
         )
     if settings.strict and any(task.kind == "classification" for task in tasks):
         raise UsageError("protocol=strict for classification is not there yet; leave that task out")
