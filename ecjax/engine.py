@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host_call, inner, logistic, nested, refine, ridge
+from ecjax import gram, hat, host_call, inner, logistic, nested, nested_logistic, refine, ridge
 from ecjax.host import HeldOut
 from ecjax.inner import Choices
 from ecjax.subsets import Lattice, Part
@@ -107,7 +107,7 @@ def _sample(program: Program, sample: SampleData, penalties: Penalties) -> Sampl
         table = refine.table_of(sample.blocks, program.at_once) if refined else z
         regression = _regression(program, sample, table, penalties.ridge_lambda)
     classification = tuple(
-        _classification(program, z, labels, classes, sample.held_out, penalties)
+        _classification(program, z, labels, classes, sample, penalties)
         for labels, classes in zip(sample.labels, program.classes, strict=True)
     )
     return SampleSums(regression, classification)
@@ -199,15 +199,18 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
 def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _):
     """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
-    grid, rows = sample.ridge
-    groups = None
-    if rows is None:
-        groups = inner.groups_of_folds(sample.held_out.shape[1], program.groups[0])
-    choices = sample.held_out, grid, rows, groups, program.tasks, part.lattice, program.predictions
+    groups = _groups(sample.ridge, sample.held_out, program.groups[0])
+    choices = sample.held_out, *sample.ridge, groups, program.tasks, part.lattice
+    choices = *choices, program.predictions
     if program.on_host:
         blocks = [sample.blocks[i] for i in part.blocks]
         return host_call.fit_nested(blocks, sample.y, *choices)
     return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
+
+
+def _groups(choices: Choices, held_out: Array, groups: int) -> np.ndarray | None:
+    """(k, k) the groups of inner folds where they are whole folds, else None."""
+    return inner.groups_of_folds(held_out.shape[1], groups) if choices.rows is None else None
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -267,18 +270,16 @@ def _spread(y: Array, inside: Array) -> Array:
     return jnp.where(low == high, 0, squares)
 
 
-def _classification(program, z, labels, classes, held_out, penalties) -> ClassSums:
-    n = z.shape[0]
-    fits = logistic.fit_lattice(
-        z,
-        labels,
-        classes,
-        held_out,
-        penalties.logistic_c,
-        penalties.logistic_tolerance,
-        program.lattice,
-        program.fits_at_once,
-    )
+def _classification(program, z, labels, classes, sample, penalties) -> ClassSums:
+    n, held_out = z.shape[0], sample.held_out
+    how = penalties.logistic_tolerance, program.lattice, program.fits_at_once
+    chosen = inner_loss = None
+    if sample.logistic is None:
+        fits = logistic.fit_lattice(z, labels, classes, held_out, penalties.logistic_c, *how)
+    else:
+        dealt = *sample.logistic, _groups(sample.logistic, held_out, program.groups[1])
+        fits = nested_logistic.fit(z, labels, classes, held_out, *dealt, *how)
+        chosen, inner_loss = fits.chosen, fits.inner_loss
     onehot = labels[:, None] == jnp.arange(classes)
 
     def seed(arguments) -> tuple[Array, Array, Array]:
@@ -303,6 +304,8 @@ def _classification(program, z, labels, classes, held_out, penalties) -> ClassSu
         gradient_norm=fits.gradient_norm,
         iterations=fits.iterations,
         probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
+        chosen=chosen,
+        inner_loss=inner_loss,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecjax import cost, host
+from ecjax import cost, host, lbfgs
 from ecjax.cost import Step
 from ecjax.subsets import Lattice
 
@@ -97,3 +97,13 @@ def nested_numbers(
     if not on_host:
         fold += 8 * q * q + 2 * p * s * t  # the lattice's states and factors
     return n * q + kept + beside * fold
+
+
+def class_numbers(
+    n: int, p: int, c: int, folds: int, groups: int, subsets: int, penalties: int
+) -> float:
+    """Numbers that `nested_logistic.fit` holds beside those of `logistic.fit_lattice`."""
+    b, s = folds * (groups + 1), subsets
+    fits = 2 * b * c * (s + 1) * (p + 2) + b * c * lbfgs.HISTORY * p
+    tested = -(-n // groups)
+    return fits + 3 * b * n + 2 * s * b * c * tested + 2 * penalties * s * n * c + 4 * b * p

@@ -51,7 +51,7 @@ def strict_index(
         chosen = scores.fold[0, by_fold[j, 0], fold]
         differences[j] = sign * (scores.fold[0, i] - chosen)
     p_value, test_reasons = wilcoxon(differences)
-    eci = complementarity_index(loss, best_loss, 0.0)
+    eci = complementarity_index(loss, best_loss, 0.0) + 0.0  # no negative zero
     # A reason of the scores is one of this set only if its test is undefined.
     reasons = [
         PERFECT_SINGLE if single == 0 else (scores.reason if np.isnan(p) else "") or reason

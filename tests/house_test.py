@@ -17,14 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys study columns files values tables leaks notes guard align arrays settings "
     "folds inner subsets sums blas gram host host_nested host_call softmax lbfgs ridge nested "
-    "refine hat logistic engine "
+    "refine hat logistic nested_logistic engine "
     "cost nested_cost precision plan "
     "scores uncertainty complementarity strict_index chosen results encode store digest "
     "report picture page_style page "
     "run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
-    "subsets blas gram host host_nested host_call softmax lbfgs ridge nested refine hat logistic"
+    "subsets blas gram host host_nested host_call softmax lbfgs ridge nested refine hat logistic "
+    "nested_logistic"
 ).split()
 STATISTICS = "scores uncertainty complementarity strict_index chosen".split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name

@@ -202,3 +202,21 @@ def strict_index(losses, folds_of_row, fused, members):
     chosen = [min(members, key=lambda m: losses[m][folds_of_row != fold].sum()) for fold in folds]
     best = sum(losses[m][folds_of_row == fold].sum() for m, fold in zip(chosen, folds, strict=True))
     return 1 - losses[fused].sum() / best, chosen, best
+
+
+def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
+    """As `nested`, with C for λ; labels are codes 0, 1, …
+
+    Rows of classes that the training rows lack count for nothing in the inner loss.
+    """
+    x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
+    classes = np.unique(labels)
+
+    def predict(z, y, training, held_out, logistic_c):
+        return logistic_probabilities(z, y, classes, training, held_out, logistic_c)
+
+    def log_loss(found, truth):
+        own = found[np.arange(len(truth)), truth]
+        return -np.log(own[own > 0]).sum()
+
+    return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss)
