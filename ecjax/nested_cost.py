@@ -93,7 +93,7 @@ def nested_numbers(
     q, h = p + t, -(-n // folds)
     kept = 0 if own else folds * q * q
     rows = (n if own else h) * q
-    fold = rows + (groups + 10) * q * q + 5 * p * s * t + 3 * h * s * t
+    fold = rows + (groups + 16) * q * q + 5 * p * s * t + 3 * h * s * t
     if not on_host:
         fold += 8 * q * q + 2 * p * s * t  # the lattice's states and factors
     return n * q + kept + beside * fold
