@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ecjax import blas, engine, report, store
-from ecjax.align import AlignedTask, align, class_notes
+from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
@@ -128,6 +128,10 @@ class Run:
     settings: Settings
     swept: Mapping[str, Sequence]
     progress: Silent
+
+    def __post_init__(self):
+        if self.settings.strict:  # the order of rows, which deals them to folds, is the ids'
+            object.__setattr__(self, "tasks", by_id(self.tasks))
 
     def evaluate(self, out: str | Path | None) -> Result:
         """Computes all settings and, if `out` is given, writes the tables."""
@@ -271,8 +275,9 @@ def compute(
     if not tasks:
         return []
     plan = make_plan(tasks, settings, device, route)
+    fixed = settings.ridge_lambda, settings.logistic_c
     penalties = engine.Penalties(
-        *(np.float64(v) for v in (settings.ridge_lambda[0], settings.logistic_c[0])),
+        *(np.float64(np.nan if settings.strict else values[0]) for values in fixed),
         np.float64(settings.logistic_tolerance),
     )
     parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
@@ -297,6 +302,7 @@ def compute(
 def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
     sample = plan.samples[i]
     of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
+    grids = {kind: choice.grid for kind, choice in plan.choices[i].items()}
     for task, task_sums in zip(sample.tasks, of_task, strict=True):
         yield TaskResult(
             task=task,
@@ -308,6 +314,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             tolerance=settings.logistic_tolerance,
             confidence=settings.confidence,
             setting={},
+            grid=grids.get(task.kind),
         )
 
 
@@ -350,7 +357,7 @@ def _cell(task: AlignedTask, settings: Settings) -> tuple:
     """What a task's numbers depend on among swept keys; equal cells are computed once."""
     regression = task.kind == "regression"
     penalty = settings.ridge_lambda if regression else settings.logistic_c
-    return task.name, settings.folds, settings.seed, penalty
+    return task.name, settings.folds, settings.seed, settings.inner_folds, penalty
 
 
 def _hash_rows(task: AlignedTask) -> str:

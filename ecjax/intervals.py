@@ -11,7 +11,8 @@ the number of rows. The gain 1 − L_f/L_m then lies in 1 − exp(r ± z·s).
 
 The index compares a set with its best member, which is not known but chosen. Its lower end is the
 smallest of those over all members, so that the choice cannot raise it; its upper end the largest of
-those over the best member and all that are tied with it.
+those over the best member and all that are tied with it; under `strict`, where each fold has a best
+single of its own, over all of these too. An interval always holds its estimate.
 
 What they are intervals of: the expected relative reduction of the loss for this recipe, trained on
 n(1 − 1/k) rows drawn like these and tested on new rows drawn like these. They say nothing about
@@ -171,7 +172,12 @@ def against_members(
 
 
 def index_intervals(
-    moments: RowMoments, pairs: Comparisons, columns: np.ndarray, z: float, z_tie: float
+    moments: RowMoments,
+    pairs: Comparisons,
+    columns: np.ndarray,
+    z: float,
+    z_tie: float,
+    chosen: np.ndarray | None = None,
 ) -> IndexIntervals:
     """Intervals of the index.
 
@@ -179,6 +185,8 @@ def index_intervals(
       pairs: of `against_members`.
       z: of the interval; a larger one makes it simultaneous.
       z_tie: members are tied with the best one up to so many standard errors.
+      chosen: (j,) under `strict`, whether the member is the best single of some fold; these count
+        as tied with the best.
     """
     starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
     sizes = np.diff(np.r_[starts, len(pairs.fused)])
@@ -192,7 +200,10 @@ def index_intervals(
     ties = compare(moments, pairs.over, best, columns)
     with np.errstate(invalid="ignore"):
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
-    upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
+    tied |= pairs.over == best
+    if chosen is not None:
+        tied |= chosen
+    upper = np.where(tied, pairs.gain(-z), -np.inf)
     undefined = np.isnan(low)
     high = np.where(undefined, np.nan, np.maximum.reduceat(upper, starts))
     return IndexIntervals(low, high, p_better)

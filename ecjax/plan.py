@@ -15,9 +15,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, engine, host, lbfgs, logistic, refine, splits, subsets
+from ecjax import cost, engine, host, inner, lbfgs, logistic, nested_cost, refine, splits, subsets
 from ecjax.align import AlignedTask
-from ecjax.errors import InputError
+from ecjax.errors import InputError, UsageError
 from ecjax.folds import Folds
 from ecjax.gram import keeps_moments
 from ecjax.precision import DeviceFacts, resolve
@@ -118,6 +118,7 @@ class Plan:
       precision: "float64" or "float32".
       budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
     """
 
     samples: tuple[Sample, ...]
@@ -131,6 +132,12 @@ class Plan:
     budget: float
     at_once: int
     fits_at_once: int
+    choices: tuple[dict[str, inner.Choices], ...]
+
+    def groups(self, piece: Piece, kind: str) -> int:
+        """Under `strict`, groups of inner folds for a kind of task."""
+        folds, asked = self.folds[piece.sample].count, self.settings.inner_folds
+        return inner.group_count(folds, asked, kind) if self.settings.strict else 0
 
     @property
     def on_host(self) -> bool:
@@ -154,7 +161,31 @@ class Plan:
         k, held = folds.count, _held(folds)
         if self.precision == "float32":
             return _refined_memory(sample, piece, k, beside, predictions, held)
-        return _memory(sample, piece, hat, k, beside, self.on_host, predictions, held)
+        nested = None
+        if self.settings.strict:
+            groups, choices = self.groups(piece, "regression"), self.choices[piece.sample]
+            own = any(choice.rows is not None for choice in choices.values())
+            nested = k, groups, own
+        size = _memory(sample, piece, hat, k, beside, self.on_host, predictions, held, nested)
+        return size + self._choosing(piece)
+
+    def _choosing(self, piece: Piece) -> float:
+        """Bytes that the choice of C takes beside the fits of the outer folds; 0 under `paper`."""
+        sample = self.samples[piece.sample]
+        if not (self.settings.strict and sample.classification):
+            return 0.0
+        return (
+            nested_cost.class_numbers(
+                sample.rows,
+                sum(x.shape[1] for x in sample.blocks),
+                max(len(task.classes) for task in sample.classification),
+                self.folds[piece.sample].count,
+                self.groups(piece, "classification"),
+                len(piece.subsets),
+                self.choices[piece.sample]["classification"].grid.shape[2],
+            )
+            * FLOAT
+        )
 
     def _cost(self, piece: Piece) -> cost.Cost:
         sample, folds, r = self.samples[piece.sample], self.folds[piece.sample], len(piece.seeds)
@@ -164,14 +195,27 @@ class Plan:
         if sample.regression:
             parts = _parts(lattice, piece, self.hat[piece.sample])
             shape = sample.rows, sample.regression_targets, k, r
-            costs.append(cost.ridge_cost(*parts, *shape, self.on_host, _held(folds)))
+            if self.settings.strict:
+                choices = self.choices[piece.sample]["regression"]
+                penalties, own = choices.grid.shape[2], choices.rows is not None
+                nested = self.groups(piece, "regression"), penalties, own
+                costs.append(
+                    nested_cost.nested_cost(self.on_host, parts[0].lattice, *shape, *nested)
+                )
+            else:
+                costs.append(cost.ridge_cost(*parts, *shape, self.on_host, _held(folds)))
             if self.precision == "float32":
                 costs.append(cost.refinement_cost(lattice, *shape))
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
         evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
         for task in sample.classification:
-            shape = sample.rows, len(task.classes), k, r
-            costs.append(cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations))
+            shape = [sample.rows, len(task.classes), k, r]
+            times = 1
+            if self.settings.strict:  # one seed and one C after the other, and m + 1 fits a fold
+                shape[2:] = k * (self.groups(piece, "classification") + 1), 1
+                times = r * self.choices[piece.sample]["classification"].grid.shape[2]
+            one = cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations)
+            costs.append(cost.Cost(times * one.operations, times * one.seconds))
         return cost.Cost(*(sum(part) for part in zip(*costs, strict=True)))
 
     def arguments(
@@ -196,6 +240,8 @@ class Plan:
             predictions=predictions,
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
+            tasks=tuple((c[0], c[-1] + 1) for c in map(sample.columns, sample.regression)),
+            groups=(self.groups(piece, "regression"), self.groups(piece, "classification")),
             dtype=self.precision,
         )
 
@@ -204,12 +250,18 @@ class Plan:
         sample = self.samples[piece.sample]
         none = np.zeros((sample.rows, 0))
         folds, seeds = self.folds[piece.sample], list(piece.seeds)
+        choices = {
+            kind: jax.tree.map(lambda a: a[seeds], c)
+            for kind, c in self.choices[piece.sample].items()
+        }
         return engine.SampleData(
             blocks=tuple(sample.blocks[i] for i in sample.order),
             y=np.concatenate([none, *(task.y for task in sample.regression)], axis=1),
             labels=tuple(task.y for task in sample.classification),
             held_out=folds.held_out[seeds],
             scored=None if folds.scored is None else folds.scored[seeds],
+            ridge=choices.get("regression"),
+            logistic=choices.get("classification"),
         )
 
 
@@ -245,6 +297,12 @@ def make_plan(
         one subset of one seed fits into.
       UsageError: subsets of unknown embeddings, or a split that a task does not have.
     """
+    precision = resolve(settings.precision, device.platform, device.device_kind)
+    if settings.strict and precision == "float32":
+        raise UsageError(
+            "protocol=strict in float32, which was asked for or suits the device, is not there "
+            "yet; use --precision=float64"
+        )
     samples = group_samples(tasks, settings.split)
     wanted = tuple(
         subsets.requested(s.names, settings.subsets, settings.max_subset_size) for s in samples
@@ -255,9 +313,8 @@ def make_plan(
     # Where the data say how many folds there are, that may be hundreds.
     most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
-    precision = resolve(settings.precision, device.platform, device.device_kind)
     on_host = _on_host(device.platform, precision)
-    if precision == "float32":
+    if precision == "float32" or settings.strict:
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, folds, route, on_host)
@@ -275,11 +332,30 @@ def make_plan(
         memory_budget(settings, device),
         at_once,
         fits_at_once,
+        tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True)),
     )
     if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
         return plan
     parts = [part for piece in whole for part in _split(piece, plan)]
     return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
+
+
+def _choices(sample: Sample, folds: Folds, settings: Settings) -> dict[str, inner.Choices]:
+    """What the penalties of each kind of task are chosen from; empty under `paper`."""
+    if not settings.strict:
+        return {}
+    training = folds.training
+    grids = {}
+    if sample.regression:
+        grids["regression"] = inner.ridge_grid(settings.ridge_lambda, training)
+    if sample.classification:
+        grids["classification"] = inner.logistic_grid(settings.logistic_c, training)
+    choices = {}
+    for kind, grid in grids.items():
+        groups = inner.group_count(folds.count, settings.inner_folds, kind)
+        rows = inner.rows_of_groups(folds, groups, settings.seed_list())
+        choices[kind] = inner.Choices(np.ascontiguousarray(grid, float), rows)
+    return choices
 
 
 def _on_host(platform: str, precision: str) -> bool:
@@ -374,10 +450,12 @@ def _memory(
     on_host: bool,
     predictions: bool,
     held: cost.Held | None = None,
+    nested: tuple[int, int, bool] | None = None,
 ) -> float:
     """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
 
     beside: ridge systems and logistic fits side by side.
+    nested: under `strict`, as `nested_cost.nested_numbers` takes it from the folds on.
     """
     at_once, fits_at_once = beside
     n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
@@ -397,7 +475,11 @@ def _memory(
         if on_host and gram is not None:
             working += inputs + n * q * FLOAT  # its own copy of the input, standardised
             beside = host.available_cores()
-        working += (kept + fold * beside) * FLOAT
+        if nested is None:
+            working += (kept + fold * beside) * FLOAT
+        else:
+            own = beside, gram.lattice, n, t, *nested
+            working += nested_cost.nested_numbers(on_host, *own) * FLOAT
         if part is not None:
             working += _hat_memory(part, n, t, h, at_once)
         rows = max(n, k * held.padded_scored)

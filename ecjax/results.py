@@ -12,9 +12,11 @@ import pandas as pd
 
 from ecjax import baseline, complementarity, intervals, shapley, uncertainty
 from ecjax.align import AlignedTask
+from ecjax.chosen import fold_columns, score_columns
 from ecjax.folds import NOWHERE, Folds
 from ecjax.intervals import Comparisons, RowMoments
 from ecjax.scores import PERFECT, PRIMARY, Scores, class_scores, regression_scores, varying_targets
+from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums, of_targets
 
@@ -27,6 +29,7 @@ DTYPES = {
     "fold_name": "str",
     "reason": "str",
     "converged": "boolean",
+    "grid_edge": "boolean",
 }
 NOT_ALL_SUBSETS = "Shapley values need every subset"
 
@@ -45,6 +48,7 @@ class TaskResult:
       tolerance: a logistic fit has converged if its gradient norm is no larger.
       confidence: level of the intervals.
       setting: values of the swept keys.
+      grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
     """
 
     task: AlignedTask
@@ -56,6 +60,7 @@ class TaskResult:
     tolerance: float
     confidence: float
     setting: Mapping[str, Any]
+    grid: np.ndarray | None = None
 
     @property
     def fold_of_row(self) -> np.ndarray:
@@ -99,6 +104,23 @@ class TaskResult:
     def scored(self) -> np.ndarray:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
+
+    @property
+    def chosen(self) -> np.ndarray | None:
+        """(r, s, k) penalties under `strict`; all targets of a task share them."""
+        found = self.sums.chosen
+        return found[..., self.targets[0]] if found is not None and self.targets else found
+
+    def index(self, scores: Scores, target: str | None) -> complementarity.Index:
+        """Of all sets, by the protocol's best single."""
+        if self.grid is None:
+            return complementarity.index_of(scores, self.subsets)
+        loss = self.sums.inner_loss
+        if self.targets:
+            names = list(self.task.targets)
+            own = self.targets if target is None else [self.targets[names.index(target)]]
+            loss = loss[..., list(own)].sum(-1)
+        return strict_index(scores, self.subsets, loss)
 
     def scores(self) -> tuple[Scores, ...]:
         """Of all targets together."""
@@ -190,10 +212,11 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         empty = result.empty_scores(target)
         known: dict[int, _Comparisons] = {}  # R² and squared error have the same losses
         for scores in group:
-            key = id(scores.moments)
-            compared = known.setdefault(key, _Comparisons(result, scores.moments))
+            index = result.index(scores, target)
+            new = _Comparisons(result, scores.moments, index.by_fold)
+            compared = known.setdefault(id(scores.moments), new)
             comparisons.append(compared)
-            parts["index"].append(_index_rows(result, scores, compared, target))
+            parts["index"].append(_index_rows(result, scores, index, compared, target))
             parts["gains"].append(_gain_rows(result, scores, compared, target))
             parts["shapley"].append(_shapley_rows(result, scores, empty[scores.metric], target))
 
@@ -265,6 +288,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "score_low": low,
         "score_high": high,
         "n_rows": len(result.task.ids),
+        **score_columns(result.task.kind, result.chosen, result.grid, len(score)),
         "reason": _reasons(score, scores.reason),
     }
     return _with_setting(columns, result)
@@ -304,15 +328,22 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
+    columns |= fold_columns(result.task.kind, result.chosen, result.grid, r * s * k)
     return _with_setting(columns, result)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Comparisons:
-    """The sets of a task compared by one loss; `moments` is None where nothing is scored."""
+    """The sets of a task compared by one loss.
+
+    Attributes:
+      moments: of the rows' losses; None where nothing is scored.
+      by_fold: as `complementarity.Index`.
+    """
 
     result: TaskResult
     moments: RowMoments | None
+    by_fold: np.ndarray | None
 
     @functools.cached_property
     def columns(self) -> np.ndarray:
@@ -334,8 +365,12 @@ class _Comparisons:
 
     def index(self, z: float) -> intervals.IndexIntervals:
         """Of every fused set, at ± z standard errors."""
-        z_tie = intervals.z_of(self.result.confidence)
-        return intervals.index_intervals(self.moments, self.with_members, self.columns, z, z_tie)
+        pairs, z_tie = self.with_members, intervals.z_of(self.result.confidence)
+        chosen = None
+        if self.by_fold is not None:
+            _, of_set = np.unique(pairs.fused, return_inverse=True)
+            chosen = (self.by_fold[of_set] == pairs.over[:, None, None]).any((1, 2))
+        return intervals.index_intervals(self.moments, pairs, self.columns, z, z_tie, chosen)
 
     @functools.cached_property
     def largest_errors(self) -> np.ndarray:
@@ -366,14 +401,18 @@ class _Comparisons:
 
 
 def _index_rows(
-    result: TaskResult, scores: Scores, compared: _Comparisons, target: str | None
+    result: TaskResult,
+    scores: Scores,
+    index: complementarity.Index,
+    compared: _Comparisons,
+    target: str | None,
 ) -> Columns:
-    index = complementarity.index_of(scores, result.subsets)
     m = len(index.subset)
     undefined = np.full(m, np.nan)
     low = high = p_better = undefined
     if m and scores.moments is not None:
         low, high, p_better = compared.interval
+        low, high = np.minimum(low, index.eci_pooled), np.maximum(high, index.eci_pooled)
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
@@ -382,7 +421,7 @@ def _index_rows(
         "metric": scores.metric,
         "score": index.score,
         "best_single": best,
-        "best_single_share": undefined,
+        "best_single_share": undefined if index.share is None else index.share,
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,
@@ -418,8 +457,8 @@ def _widen(
         z = intervals.simultaneous_z(largest, confidence)
         for i in family:
             found = comparisons[i].index(z)
-            parts[i]["eci_low_simultaneous"] = found.low
-            parts[i]["eci_high_simultaneous"] = found.high
+            parts[i]["eci_low_simultaneous"] = np.minimum(found.low, parts[i]["eci_low"])
+            parts[i]["eci_high_simultaneous"] = np.maximum(found.high, parts[i]["eci_high"])
 
 
 def _gain_rows(

@@ -271,8 +271,8 @@ def _sweep_in_words(plan: RunPlan) -> str:
     return f"{counted(settings, 'setting')}: {'; '.join(values)}" if values else "none"
 
 
-def _plain(value: float) -> str:
-    return f"{value:g}"
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _time_in_words(plan: RunPlan) -> str:

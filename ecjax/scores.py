@@ -33,6 +33,8 @@ class Scores:
       loss: (s,) pooled loss, averaged over seeds, whose ratio is the pooled index: squared error,
         share of errors, 1 − mean class recall, or log-loss.
       reason: why something is undefined; "" where nothing is.
+      lost, among: (r, s, k, c) and (r, k, c) of each fold: the loss of any folds together, on the
+        scale of the score, is `mean_share` of their sums.
       moments: of the rows' losses, None where nothing is scored.
     """
 
@@ -41,6 +43,8 @@ class Scores:
     pooled: np.ndarray
     loss: np.ndarray
     reason: str
+    lost: np.ndarray | None = None
+    among: np.ndarray | None = None
     moments: RowMoments | None = None
 
     @property
@@ -67,7 +71,7 @@ def regression_scores(
     if not varying:
         nothing = np.full(error.shape[:3], np.nan)
         reason = "the target is constant" if len(targets) == 1 else "all targets are constant"
-        parts = (nothing, nothing[..., 0], nothing[0, :, 0], reason)
+        parts = (nothing, nothing[..., 0], nothing[0, :, 0], reason, *_undefined(nothing))
         return Scores("r2", *parts), Scores("mse", *parts)
 
     total = spread.sum(-1)[:, None]  # (r, 1, k)
@@ -83,6 +87,9 @@ def regression_scores(
     pooled_error = error.sum((2, 3))  # (r, s)
     pooled_spread = sums.pooled_spread[varying].sum()
     rows = sums.count.sum(1)[:, None]
+    lost, among = error.sum(-1, keepdims=True), sums.count[..., None]
+    # Each row has its share of the table's spread.
+    per_row = sums.pooled_spread[varying].sum() / rows[:, :, None]
     return (
         Scores(
             "r2",
@@ -90,6 +97,8 @@ def regression_scores(
             1 - pooled_error / (pooled_spread if pooled_spread > 0 else np.nan),
             pooled_error.mean(0),
             reason or unfinished,
+            lost,
+            among * per_row,
             moments,
         ),
         Scores(
@@ -98,6 +107,8 @@ def regression_scores(
             pooled_error / (rows * len(varying)),
             pooled_error.mean(0),
             unfinished,
+            lost,
+            among * len(varying),
             moments,
         ),
     )
@@ -119,6 +130,7 @@ def class_scores(
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
         parts = (nothing, nothing[..., 0], nothing[0, :, 0], "there is only one class")
+        parts = (*parts, *_undefined(nothing))
         return tuple(Scores(metric, *parts) for metric in METRICS["classification"])
 
     count = sums.count[:, None]  # (r, 1, k, c)
@@ -134,13 +146,28 @@ def class_scores(
     reason = ""
     if len(absent):
         reason = f"a class is absent from the training rows of fold {absent[0, 2]}"
+    missed, among = count - sums.hits, sums.count
+    misses = missed.sum(-1, keepdims=True), among.sum(-1, keepdims=True)
+    losses = finite[..., None], misses[1]
     found = (
-        Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), ""),
-        Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), ""),
-        Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason),
-    )
+        Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), "", *misses),
+        Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), "",
+               missed, among),
+        Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason, *losses),
+    )  # fmt: skip
     moments = moments or {}
     return tuple(dataclasses.replace(one, moments=moments.get(one.metric)) for one in found)
+
+
+def mean_share(lost: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Mean of lost/among (…, c) over the parts (classes) among which there is something."""
+    share = np.divide(lost, among, out=np.zeros(lost.shape), where=among > 0)
+    return share.sum(-1) / (np.broadcast_to(among, lost.shape) > 0).sum(-1)
+
+
+def _undefined(nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`lost` and `among` where no score (r, s, k) is defined."""
+    return nothing[..., None], np.ones((len(nothing), nothing.shape[2], 1))
 
 
 def _mean_recall(hits: np.ndarray, count: np.ndarray) -> np.ndarray:

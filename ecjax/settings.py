@@ -12,7 +12,7 @@ from ecjax.errors import UsageError
 
 # Values that later issues add; asking for one is refused, never ignored.
 AVAILABLE = {
-    "protocol": ("paper",),
+    "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared",),
     "interval": ("ratio",),
@@ -20,17 +20,18 @@ AVAILABLE = {
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
-    "protocol": ("strict",),
     "penalty": ("banded",),
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "inner_folds", "bootstraps", "bootstrap_unit", "bootstrap_choices",
+    "bootstraps", "bootstrap_unit", "bootstrap_choices",
     "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
+LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0}  # whole numbers
+PENALTIES = ("ridge_lambda", "logistic_c")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Settings:
         group out. With `split` "column" the column says how many folds there are.
       split, block_km, buffer_km: how rows are dealt to folds, see `splits`; with "spatial", the
         side of a block, and how far from a fold's rows the training rows must be.
-      ridge_lambda, logistic_c: penalties; several are swept.
+      ridge_lambda, logistic_c: penalties. Under `paper` several are swept, and the default is 1;
+        under `strict` they are the grid, and None stands for those of `inner`.
+      inner_folds: under `strict`, groups of inner folds; 0: each remaining fold its own; None: as
+        `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
       subsets: wanted sets, names joined by `+`; empty: all.
@@ -60,8 +64,9 @@ class Settings:
     block_km: float = 100.0
     buffer_km: float = 0.0
     penalty: str = "shared"
-    ridge_lambda: tuple[float, ...] = (1.0,)
-    logistic_c: tuple[float, ...] = (1.0,)
+    ridge_lambda: tuple[float, ...] | None = None
+    logistic_c: tuple[float, ...] | None = None
+    inner_folds: int | None = None
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
     confidence: float = 0.95
@@ -75,11 +80,23 @@ class Settings:
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
+        if self.inner_folds is not None and not self.strict:
+            raise UsageError(
+                f"inner_folds={self.inner_folds}: only --protocol=strict has them; leave it out"
+            )
         for name, least in LEAST.items():
+            if name == "inner_folds" and self.inner_folds is None:
+                continue
             if (name, self.split, self.folds) != ("folds", "group", 0):
                 _check_whole(name, getattr(self, name), least)
-        for name in ("ridge_lambda", "logistic_c"):
+        if self.inner_folds == 1:
+            raise UsageError("inner_folds=1 leaves no row to fit to; give 0 or at least 2")
+        for name in PENALTIES:
+            if getattr(self, name) is None and not self.strict:
+                object.__setattr__(self, name, (1.0,))
             values = getattr(self, name)
+            if values is None:
+                continue
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"{name}: give one or more different values, not {values}")
             for value in values:
@@ -95,6 +112,10 @@ class Settings:
     def one_dealing(self) -> bool:
         """Whether every seed deals the rows alike."""
         return self.split == "column" or (self.split == "group" and not self.folds)
+
+    @property
+    def strict(self) -> bool:
+        return self.protocol == "strict"
 
     def seed_list(self) -> tuple[int, ...]:
         return tuple(self.seed + i for i in range(self.seeds))
@@ -117,8 +138,8 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
             raise UsageError(f"{name} {later}; there are {', '.join(sorted(known))}")
         values[name] = value
     _check_belongs(values)
-    for name in ("ridge_lambda", "logistic_c"):
-        if name in values:
+    for name in PENALTIES:
+        if values.get(name) is not None:
             values[name] = tuple(float(v) for v in _listed(values[name]))
     if "subsets" in values:
         wanted = values["subsets"]
@@ -133,12 +154,21 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
     Args:
       study: the `[sweep]` table of a study file, or empty. A key may be swept there or by a flag.
 
+    Under `strict` a penalty's values are grids, and told as text: "1,10".
+
     Raises:
-      UsageError: a key swept in both places, or one that changes nothing.
+      UsageError: a key swept in both places, or one that changes nothing, or grids without
+        `strict`.
     """
     swept: dict[str, tuple] = {key: tuple(values) for key, values in study.items()}
-    for name in ("ridge_lambda", "logistic_c"):
+    for name in PENALTIES:
         values = getattr(settings, name)
+        if settings.strict:
+            if name in swept and values is not None:
+                raise UsageError(f"{name} is swept by the study file and given by flag; keep one")
+            continue
+        if any(isinstance(value, tuple) for value in swept.get(name, ())):
+            raise UsageError(f"[sweep] {name}: lists of grids need --protocol=strict")
         if len(values) > 1:
             if name in swept:
                 raise UsageError(f"{name} is swept by the study file and by the flag; keep one")
@@ -149,9 +179,11 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
     for values in itertools.product(*swept.values()):
         setting = dict(zip(swept, values, strict=True))
         changes = {
-            key: (float(value),) if key in ("ridge_lambda", "logistic_c") else int(value)
+            key: tuple(map(float, _listed(value))) if key in PENALTIES else int(value)
             for key, value in setting.items()
         }
+        if settings.strict:
+            setting |= {key: grid_text(changes[key]) for key in PENALTIES if key in setting}
         chosen = dataclasses.replace(settings, **changes)
         if "seed" in setting and chosen.protocol == "paper" and chosen.one_dealing:
             raise UsageError(f"seed is swept, but {_ALIKE}; sweep something else")
@@ -181,6 +213,11 @@ def _check_split(settings: Settings) -> None:
         raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
     if settings.seeds > 1 and settings.protocol == "paper" and settings.one_dealing:
         raise UsageError(f"seeds={settings.seeds}: {_ALIKE}; leave it out")
+
+
+def grid_text(grid: Iterable[float]) -> str:
+    """A grid as a swept column tells it: "0.1,1,10"."""
+    return ",".join(repr(float(value)).removesuffix(".0") for value in grid)
 
 
 def _listed(value: Any) -> list:

@@ -81,14 +81,15 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
 
 COLUMNS = {
     "scores": "task subset n_models dims metric score sem seed_std pooled score_low score_high "
-    "n_rows reason",
+    "n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge reason",
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
-    "converged",
+    "converged chosen_ridge_lambda chosen_logistic_c grid_edge",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
     "eci_pooled eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value p_adjusted "
     "p_better p_better_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
-    "score_high n_rows reason",
+    "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
+    "reason",
     "gains": "task target subset over metric score_difference eci_pooled eci_low eci_high reason",
     "shapley": "task target model metric value low high reason",
     "predictions": "task id lat lon subset target seed fold y prediction squared_error",
@@ -298,7 +299,11 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        ({"protocol": "strict"}, "strict"),
+        ({"protocol": "stric"}, "stric is unknown; accepted: paper, strict"),
+        ({"inner_folds": 5}, "only --protocol=strict"),
+        ({"inner_folds": 1, "protocol": "strict"}, "no row to fit to"),
+        ({"inner_folds": -1, "protocol": "strict"}, "inner_folds"),
+        ({"precision": "float32", "protocol": "strict"}, "--precision=float64"),
         ({"split": "stratified"}, "stratified"),
         ({"penalty": "banded"}, "banded"),
         ({"precision": "float16"}, "float16"),
