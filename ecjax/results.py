@@ -487,9 +487,10 @@ def _gain_rows(
 def _shapley_rows(result: TaskResult, scores: Scores, empty: float, target: str | None) -> Columns:
     """Each model's share of the way from the empty set's score to the full set's."""
     score = scores.fold.mean((0, 2))
-    value = shapley.values(result.subsets, score, empty)
+    models = len(result.task.embeddings)
+    value = shapley.values(result.subsets, models, score, empty)
     half = np.full(len(value), np.nan)
-    weights = shapley.weights(result.subsets)
+    weights = shapley.weights(result.subsets, models)
     if weights is not None and scores.moments is not None:
         of_moments = np.pad(weights, ((0, 0), (0, len(scores.moments.mean) - weights.shape[1])))
         error = intervals.standard_error(scores.moments, of_moments, scores.unit, result.dims.max())

@@ -18,12 +18,11 @@ import numpy as np
 
 
 @functools.cache
-def weights(subsets: tuple[tuple[int, ...], ...]) -> np.ndarray | None:
+def weights(subsets: tuple[tuple[int, ...], ...], models: int) -> np.ndarray | None:
     """(M, s + 1): φ = weights @ (scores of the s subsets, and of the empty set last).
 
-    None if subsets are missing: the values need all of them.
+    None if subsets of the M models are missing: the values need all of them.
     """
-    models = max(max(subset) for subset in subsets) + 1
     if len(subsets) < 2**models - 1:
         return None
     where = {frozenset(subset): i for i, subset in enumerate(subsets)}
@@ -40,9 +39,11 @@ def weights(subsets: tuple[tuple[int, ...], ...]) -> np.ndarray | None:
     return found
 
 
-def values(subsets: Sequence[tuple[int, ...]], scores: np.ndarray, empty: float) -> np.ndarray:
+def values(
+    subsets: Sequence[tuple[int, ...]], models: int, scores: np.ndarray, empty: float
+) -> np.ndarray:
     """(M,) Shapley values of scores (s,); NaN if subsets are missing or a score is undefined."""
-    of = weights(tuple(subsets))
+    of = weights(tuple(subsets), models)
     if of is None:
-        return np.full(max(max(subset) for subset in subsets) + 1, np.nan)
+        return np.full(models, np.nan)
     return of @ np.append(scores, empty)

@@ -22,14 +22,14 @@ def test_values_are_means_over_all_orders_of_adding(models):
         for i, m in enumerate(order):
             before = frozenset(order[:i])
             expected[m] += (worth[before | {m}] - worth[before]) / len(orders)
-    found = shapley.values(subsets, score, 0.3)
+    found = shapley.values(subsets, models, score, 0.3)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_without_all_subsets_there_are_no_values():
     subsets = tuple(requested("abc", max_size=2))
-    assert shapley.weights(subsets) is None
-    assert np.isnan(shapley.values(subsets, np.zeros(len(subsets)), 0.0)).all()
+    assert shapley.weights(subsets, 3) is None
+    assert np.isnan(shapley.values(subsets, 3, np.zeros(len(subsets)), 0.0)).all()
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,11 @@ def test_gains_agree_with_the_scores_and_the_index(result):
         assert of_index["eci_pooled"].between(of_index["eci_low"], of_index["eci_high"]).all()
 
 
-def test_capped_subsets_give_null_with_a_reason():
+@pytest.mark.parametrize("wanted", [{"max_subset_size": 2}, {"subsets": ["a", "b", "a+b"]}])
+def test_missing_subsets_give_null_with_a_reason(wanted):
     rng = np.random.default_rng(0)
     embeddings = {c: rng.normal(size=(40, 2)) for c in "abc"}
-    found = ecjax.evaluate(embeddings, {"y": rng.normal(size=40)}, folds=4, max_subset_size=2)
-    assert found.shapley["value"].isna().all()
+    found = ecjax.evaluate(embeddings, {"y": rng.normal(size=40)}, folds=4, **wanted)
+    assert len(found.shapley) == 3 * 2 and found.shapley["value"].isna().all()
     assert (found.shapley["reason"] == "Shapley values need every subset").all()
     assert not found.undefined  # nothing that the exit code counts
