@@ -35,7 +35,8 @@ def class_sums(log_loss=None):
     count = np.array([[np.bincount(LABELS[f == k], minlength=C) for k in range(K)] for f in FOLD])
     nothing = np.zeros((R, len(SUBSETS), K))
     log_loss = by_fold(LOSS) if log_loss is None else log_loss
-    return ClassSums(hits.astype(float), log_loss, count.astype(float), nothing, nothing, None)
+    sums = hits.astype(float), log_loss, count.astype(float), nothing, nothing
+    return ClassSums(*sums, row_miss=None, row_log_loss=None, probabilities=None)
 
 
 def recall_loss(r, s, rows):
@@ -95,7 +96,8 @@ def regression_sums(error):
     """error (r, s, k, 1)."""
     r, _, k, _ = error.shape
     one = np.ones((r, k, 1))
-    return RegressionSums(error, 2 * one, np.array([9.0]), 4 * one[..., 0], np.ones(1), None)
+    counts = np.array([9.0]), 4 * one[..., 0], np.ones(1)
+    return RegressionSums(error, 2 * one, *counts, row_error=None, predictions=None)
 
 
 def test_with_two_folds_the_inner_loss_chooses():
