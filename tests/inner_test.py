@@ -35,8 +35,9 @@ def test_with_two_folds_rows_are_dealt_as_scikit_learn_deals_them(n, groups):
     found = inner.rows_of_groups(random_folds(n, 2, seeds), groups, seeds)
     assert found.dtype == np.int32 and found.shape[:2] == (2, 2)
     for r, seed in enumerate(seeds):
-        dealt = reference.inner_splits(n, 2, seed, min(groups, n // 2))
-        for fold, (training, tested) in enumerate(dealt):
+        outer = reference.splits(n, 2, seed)
+        dealt = reference.inner_splits(outer, seed, min(groups, n // 2))
+        for fold, ((training, _), tested) in enumerate(zip(outer, dealt, strict=True)):
             rows = [sorted(row[row < n]) for row in found[r, fold]]
             assert [row for row in rows if row] == [sorted(row) for _, row in tested]
             assert sorted(np.concatenate(rows)) == training.tolist()

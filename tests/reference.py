@@ -128,19 +128,20 @@ def index(fused, members, perfect=1.0):
     return (fused - best) / (perfect - best)
 
 
-def inner_splits(n, folds, seed, inner_folds):
-    """Of each outer fold: its training rows, and the (training, tested) rows of its inner fits."""
-    outer = splits(n, folds, seed)
+def inner_splits(outer, seed, inner_folds):
+    """Of each outer fold (training, tested): the (training, tested) rows of its inner fits."""
     found = []
     for f, (training, _) in enumerate(outer):
-        if folds > 2:
-            remaining = [rows for j, (_, rows) in enumerate(outer) if j != f]
-            m = min(inner_folds or folds - 1, folds - 1)
+        if len(outer) > 2:
+            remaining = [
+                np.intersect1d(rows, training) for j, (_, rows) in enumerate(outer) if j != f
+            ]
+            m = min(inner_folds or len(outer) - 1, len(outer) - 1)
             tested = [np.concatenate(remaining[i::m]) for i in range(m)]
         else:
             dealt = KFold(inner_folds, shuffle=True, random_state=seed).split(training)
             tested = [training[places] for _, places in dealt]
-        found.append((training, [(np.setdiff1d(training, rows), rows) for rows in tested]))
+        found.append([(np.setdiff1d(training, rows), rows) for rows in tested])
     return found
 
 
@@ -154,7 +155,8 @@ class NestedReference:
     """One subset, one seed, one task.
 
     Attributes:
-      predictions: (n, t) in standard deviations of the table; (n, c) probabilities of classes.
+      predictions: (n, t) in standard deviations of the table; (n, c) probabilities of classes; NaN
+        where no fold tests a row.
       chosen, inner_loss: (k,) the penalty of each outer fold and its loss in the inner folds.
     """
 
@@ -163,16 +165,19 @@ class NestedReference:
     inner_loss: np.ndarray
 
 
-def nested(x, y, folds, seed, inner_folds, grid, predict, loss):
+def nested(x, y, outer, seed, inner_folds, grid, predict, loss):
     """All outer folds of one subset.
 
     Args:
+      outer: (training, tested) rows of each fold, or how many shuffled folds there are.
       grid: penalties, the strongest first; () of the number of an outer fold's training rows.
       predict: (x, y, training, held_out, penalty) → predictions of the held-out rows.
       loss: (predictions, y) of some rows → their summed loss.
     """
+    outer = splits(len(x), outer, seed) if isinstance(outer, int) else outer
     predictions, chosen, least = {}, [], []
-    for training, inner in inner_splits(len(x), folds, seed, inner_folds):
+    inner_fits = inner_splits(outer, seed, inner_folds)
+    for (training, held_out), inner in zip(outer, inner_fits, strict=True):
         penalties = grid(len(training))
         losses = np.zeros(len(penalties))
         for rows, tested in inner:
@@ -180,13 +185,13 @@ def nested(x, y, folds, seed, inner_folds, grid, predict, loss):
             for i, penalty in enumerate(penalties):
                 losses[i] += loss(predict(z, y, rows, tested, penalty), y[tested])
         best = losses.argmin()
-        held_out = np.setdiff1d(np.arange(len(x)), training)
         z = scaled_by(x, training)
         found = predict(z, y, training, held_out, penalties[best])
         predictions |= dict(zip(held_out, found, strict=True))
         chosen.append(penalties[best])
         least.append(losses[best])
-    whole = np.array([predictions[i] for i in range(len(x))])
+    nowhere = np.full_like(next(iter(predictions.values())), np.nan)
+    whole = np.array([predictions.get(i, nowhere) for i in range(len(x))])
     return NestedReference(whole, np.array(chosen), np.array(least))
 
 

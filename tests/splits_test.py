@@ -256,6 +256,30 @@ def test_ridge_equals_fits_without_the_dropped_rows(world, split, route):
 
 
 @pytest.mark.parametrize("split", ASKED)
+@pytest.mark.parametrize("route", ["host", "compiled"])
+def test_inner_fits_never_see_the_dropped_rows(world, split, route):
+    sums, folds = sums_of(world, ASKED[split] | {"protocol": "strict"}, route)
+    scale = reference.StandardScaler().fit(world["y"])
+    y = scale.transform(world["y"])
+    row_error = np.zeros(sums.row_error.shape)
+    for r, of_seed in enumerate(one_at_a_time(world, ASKED[split], folds)):
+        outer = [tuple(pair) for pair in of_seed]
+        for s, subset in enumerate(reference.all_subsets(WIDTHS)):
+            expected = reference.nested_ridge(
+                world["embeddings"], subset, y, outer, 42 + r, 5,
+                lambda n: n * 10.0 ** np.arange(2, -4.5, -0.5),
+            )  # fmt: skip
+            np.testing.assert_allclose(sums.chosen[r, s, :, 0], expected.chosen, rtol=1e-12)
+            least = sums.inner_loss[r, s].sum(1)
+            np.testing.assert_allclose(least, expected.inner_loss, rtol=1e-9)
+            squares = np.nan_to_num((y - expected.predictions) ** 2)
+            row_error[:, :, s] += squares.T
+            for k, (_, rows) in enumerate(outer):
+                np.testing.assert_allclose(sums.squared_error[r, s, k], squares[rows].sum(0), 1e-9)
+    np.testing.assert_allclose(sums.row_error, row_error, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("split", ASKED)
 def test_logistic_equals_fits_without_the_dropped_rows(world, split):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
     result = ecjax.evaluate(
