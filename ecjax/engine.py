@@ -41,6 +41,8 @@ class Program:
       tasks: of each regression task, its first target and the one after its last. Under `strict`
         penalties are chosen for each of them.
       groups: under `strict`, groups of inner folds for ridge and for logistic regression.
+      bands: with a penalty for each embedding, the place of each of the lattice's blocks in the
+        study's order; else ().
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
         refined in float64. Logistic fits are the same under both: steps in float32 as far as that
         carries, gradients measured and fits finished in float64.
@@ -56,6 +58,7 @@ class Program:
     fits_at_once: int
     tasks: tuple[tuple[int, int], ...]
     groups: tuple[int, int]
+    bands: tuple[int, ...]
     dtype: str
 
 
@@ -222,11 +225,17 @@ def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _
     """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
     groups = _groups(sample.ridge, sample.tested, program.groups[0])
     choices = sample.tested, *sample.ridge, groups, program.tasks, part.lattice
-    choices = *choices, program.predictions
+    bands = tuple(program.bands[i] for i in part.blocks) if program.bands else ()
+    choices = *choices, program.predictions, bands
     if program.on_host:
         blocks = [sample.blocks[i] for i in part.blocks]
-        return host_call.fit_nested(blocks, sample.y, *choices)
-    return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
+        found = host_call.fit_nested(blocks, sample.y, *choices)
+    else:
+        found = nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
+    if not bands:
+        return found
+    every = jnp.full((*found.chosen.shape[:-1], len(program.bands)), jnp.nan)
+    return found._replace(chosen=every.at[..., np.array(bands)].set(found.chosen))
 
 
 def _groups(choices: Choices, tested: Array, groups: int) -> np.ndarray | None:

@@ -315,6 +315,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             confidence=settings.confidence,
             setting={},
             grid=grids.get(task.kind),
+            banded=settings.penalty == "banded",
         )
 
 

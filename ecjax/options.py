@@ -68,7 +68,8 @@ TEXTS = {
     "id); column (the task's key split: train and test, or one fold for each value)",
     "block_km": "with --split=spatial: side of a block",
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
-    "penalty": "only shared so far: one penalty for all embeddings of a set",
+    "penalty": "shared: one penalty for all embeddings of a set; banded: with --protocol=strict, "
+    "one for each of them (of ridge regression; classes share C)",
     "interval": "kind of interval: only ratio so far, in closed form",
     "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",

@@ -241,6 +241,7 @@ class Plan:
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
             tasks=tuple((c[0], c[-1] + 1) for c in map(sample.columns, sample.regression)),
+            bands=sample.order if self.settings.penalty == "banded" else (),
             groups=(self.groups(piece, "regression"), self.groups(piece, "classification")),
             dtype=self.precision,
         )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecjax import baseline, complementarity, intervals, shapley, uncertainty
 from ecjax.align import AlignedTask
-from ecjax.chosen import fold_columns, score_columns
+from ecjax.chosen import Choices
 from ecjax.folds import NOWHERE, Folds
 from ecjax.intervals import Comparisons, RowMoments
 from ecjax.scores import PERFECT, PRIMARY, Scores, class_scores, regression_scores, varying_targets
@@ -49,6 +49,7 @@ class TaskResult:
       confidence: level of the intervals.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
+      banded: whether each embedding of a set has a penalty of its own.
     """
 
     task: AlignedTask
@@ -61,6 +62,7 @@ class TaskResult:
     confidence: float
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
+    banded: bool = False
 
     @property
     def fold_of_row(self) -> np.ndarray:
@@ -105,11 +107,12 @@ class TaskResult:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
 
-    @property
-    def chosen(self) -> np.ndarray | None:
-        """(r, s, k) penalties under `strict`; all targets of a task share them."""
-        found = self.sums.chosen
-        return found[..., self.targets[0]] if found is not None and self.targets else found
+    def choices(self, bands: Sequence[str]) -> Choices:
+        """The penalties chosen under `strict`; all targets of a task share them."""
+        chosen = self.sums.chosen
+        if chosen is not None:
+            chosen = chosen[..., self.targets[0], :] if self.targets else chosen[..., None]
+        return Choices(self.task.kind, chosen, self.grid, list(self.task.embeddings), bands)
 
     def index(self, scores: Scores, target: str | None) -> complementarity.Index:
         """Of all sets, by the protocol's best single."""
@@ -206,6 +209,8 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
         "predictions": [],
     }  # fmt: skip
+    of_bands = (result.task.embeddings for result in results if result.banded)
+    bands = tuple(dict.fromkeys(name for names in of_bands for name in names))
     comparisons: list[_Comparisons] = []  # what the index rows' intervals rest on, part by part
 
     def compare(result: TaskResult, group: Sequence[Scores], target: str | None) -> None:
@@ -223,16 +228,16 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
     for result in results:
         whole = result.scores()
         for scores in whole:
-            parts["scores"].append(_score_rows(result, scores))
-            parts["folds"].append(_fold_rows(result, scores))
+            parts["scores"].append(_score_rows(result, scores, bands))
+            parts["folds"].append(_fold_rows(result, scores, bands))
         compare(result, whole, None)
         for target, group in result.target_scores():
-            parts["targets"] += [_score_rows(result, scores, target) for scores in group]
+            parts["targets"] += [_score_rows(result, scores, bands, target) for scores in group]
             compare(result, group, target)
         if predictions:
             parts["predictions"].append(_prediction_rows(result))
     if not parts["targets"]:
-        empty = _score_rows(results[0], results[0].scores()[0], "")
+        empty = _score_rows(results[0], results[0].scores()[0], bands, "")
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
@@ -269,7 +274,9 @@ def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
     return np.where(np.isnan(values), reason or None, None)
 
 
-def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> Columns:
+def _score_rows(
+    result: TaskResult, scores: Scores, bands: Sequence[str], target: str | None = None
+) -> Columns:
     per_seed = scores.fold.mean(2)  # (r, s)
     score = per_seed.mean(0)
     undefined = np.full(len(result.subsets), np.nan)
@@ -288,7 +295,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "score_low": low,
         "score_high": high,
         "n_rows": len(result.task.ids),
-        **score_columns(result.task.kind, result.chosen, result.grid, len(score)),
+        **result.choices(bands).score_columns(len(score)),
         "reason": _reasons(score, scores.reason),
     }
     return _with_setting(columns, result)
@@ -306,7 +313,7 @@ def _score_interval(result: TaskResult, scores: Scores) -> tuple[np.ndarray, np.
     return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
 
 
-def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
+def _fold_rows(result: TaskResult, scores: Scores, bands: Sequence[str]) -> Columns:
     r, s, k = scores.fold.shape
     names = np.array(result.folds.names or [None] * k, object)
     seed, subset, fold = (axis.ravel() for axis in np.indices((r, s, k)))
@@ -328,7 +335,7 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
-    columns |= fold_columns(result.task.kind, result.chosen, result.grid, r * s * k)
+    columns |= result.choices(bands).fold_columns(r * s * k)
     return _with_setting(columns, result)
 
 

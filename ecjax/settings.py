@@ -14,13 +14,12 @@ from ecjax.errors import UsageError
 AVAILABLE = {
     "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
-    "penalty": ("shared",),
+    "penalty": ("shared", "banded"),
     "interval": ("ratio",),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
-    "penalty": ("banded",),
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
@@ -80,6 +79,8 @@ class Settings:
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
+        if self.penalty == "banded" and not self.strict:
+            raise UsageError("penalty=banded chooses by inner folds; add --protocol=strict")
         if self.inner_folds is not None and not self.strict:
             raise UsageError(
                 f"inner_folds={self.inner_folds}: only --protocol=strict has them; leave it out"

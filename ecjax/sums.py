@@ -24,7 +24,8 @@ class RegressionSums(NamedTuple):
       scale: (t,) the table's standard deviations.
       row_error: (t, n, s) squared error of each row, out of fold, summed over seeds.
       predictions: (r, s, n, t) in the targets' own units, or None.
-      chosen: (r, s, k, t) under `strict`, the penalty λ of each fit, else None.
+      chosen: (r, s, k, t, b) under `strict`, the penalty λ of each fit, or of each of its b
+        embeddings (NaN for those it leaves out), else None.
       inner_loss: (r, s, k, t) under `strict`, its squared error in the inner folds, else None.
     """
 
