@@ -240,10 +240,12 @@ class _BandedFold(_Fold):
 
     def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:
         self.inner: list[tuple[np.ndarray, np.ndarray]] = []
-        shared, _ = super().choose(groups)
+        shared, loss = super().choose(groups)
         position = np.full((self.s, self.t, len(self.bands)), -1)
-        loss = np.empty((self.s, self.t))
         for i, subset in enumerate(self.lattice.subsets):
+            if len(subset) == 1:
+                position[i, :, subset[0]] = shared[i]
+                continue
             own = np.array(sorted(subset, key=lambda j: self.bands[j]))  # in the study's order
             losses = self._losses(own)
             for start, stop in self.tasks:

@@ -199,8 +199,9 @@ class Plan:
                 choices = self.choices[piece.sample]["regression"]
                 penalties, own = choices.grid.shape[2], choices.rows is not None
                 nested = self.groups(piece, "regression"), penalties, own
+                banded = len(sample.regression) if self.settings.penalty == "banded" else 0
                 costs.append(
-                    nested_cost.nested_cost(self.on_host, parts[0].lattice, *shape, *nested)
+                    nested_cost.nested_cost(self.on_host, banded, parts[0].lattice, *shape, *nested)
                 )
             else:
                 costs.append(cost.ridge_cost(*parts, *shape, self.on_host, _held(folds)))
