@@ -2,11 +2,11 @@
 
     python experiments/conclusions.py [--parts=biomass,crops] [--out=experiments/conclusions.md]
 
-Biomass (4,581 rows) and crops (3,596 rows, 18 classes; crops in 14 source data sets) with AlphaEarth
-and GeoCLIP, from ../shared/data/better_together or where ECJAX_PAPER_DATA points. Biomass with λ = 1,
-with a λ chosen inside and with one for each embedding, under random folds and under blocks of 100 km;
-crops under random and stratified folds, blocks of 100 km, and one source after the other. Writes
-two tables in Markdown.
+Biomass (4,581 rows) and crops (3,596 rows, 18 classes, 14 source data sets) with AlphaEarth and
+GeoCLIP, from ../shared/data/better_together or where ECJAX_PAPER_DATA points. Biomass with λ = 1,
+with a λ chosen inside and with one for each embedding, under random folds and under blocks of
+100 km; crops under random and stratified folds, blocks of 100 km, and one source after the other.
+Writes two tables in Markdown.
 
 Expect: biomass's index of the pair −0.10, −0.06 and +0.015, much the same in blocks; crops'
 accuracy 0.59 under random folds, about 0.12 on sources that were left out. Takes about a minute for
@@ -79,11 +79,11 @@ loss was the penalty's doing, not the embedding's. All three read the same in bl
 were left out, so this does not hang on near neighbours. The intervals take rows as independent.
 """,
     "crops": """
-Random, stratified and blocks of 100 km speak about more places of the same sources; a source that was
-left out is another question, and there nearly nothing is left: the labels of one source are not
-those of another, and some classes come from one source alone, which no fit to the others can name
-(their log-loss is undefined, and null). Whatever fusing gains under the first three says nothing
-about a new source.
+Random, stratified and blocks of 100 km speak about more places of the same sources; a source that
+was left out is another question, and there nearly nothing is left: the labels of one source are
+not those of another, and some classes come from one source alone, which no fit to the others can
+name (their log-loss is undefined, and null). Whatever fusing gains under the first three says
+nothing about a new source.
 """,
 }
 

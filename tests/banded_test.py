@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import reference
-from nested_test import default_grid, study
+from make_studies import default_grid, study
 
 import ecjax
 from ecjax import banded, engine
