@@ -33,7 +33,7 @@ _EVALUATION = (
 COMMANDS = {
     "demo": Command(
         "[--out=DIR]",
-        "the whole job on a made-up world, in one to two minutes",
+        "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
     "validate": Command("STUDY", "reads everything, fits nothing", ()),
@@ -61,8 +61,8 @@ TEXTS = {
     "empty: all",
     "max_subset_size": "most models in a set; 0: no cap",
     "predictions": "also write out-of-fold predictions",
-    "protocol": "paper: fixed penalties, everything standardised over the table; strict: penalties "
-    "chosen and columns scaled by training rows alone",
+    "protocol": "paper: fixed penalties, everything standardised over the table; strict (the "
+    "default): penalties chosen and columns scaled by training rows alone",
     "split": "how rows are dealt to folds: random; stratified (classes in proportion); group "
     "(whole groups: the task's key group); spatial (whole blocks of the map); hash (of seed and "
     "id); column (the task's key split: train and test, or one fold for each value)",

@@ -55,7 +55,7 @@ class Settings:
       max_memory_gib: budget; 0: 70 % of what the device has.
     """
 
-    protocol: str = "paper"
+    protocol: str = "strict"
     folds: int = 20
     seeds: int = 1
     seed: int = 42

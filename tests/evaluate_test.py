@@ -46,7 +46,7 @@ def watched_run():
     tasks = tasks_of(rng, embeddings)
     jax.clear_caches()  # so that every program that runs is seen
     with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
-        result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True)
+        result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True, protocol="paper")
     return embeddings, tasks, result, seen
 
 
@@ -72,7 +72,7 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
     scores = set()
     for x, y, arguments in changes:
         with watched(monkeypatch) as seen:
-            found = ecjax.evaluate(x, y, folds=6, predictions=True, **arguments)
+            found = ecjax.evaluate(x, y, folds=6, predictions=True, protocol="paper", **arguments)
         assert seen.compiled == [], arguments
         assert seen.executed == ["jit(study)"], arguments
         scores.add(tuple(found.folds["score"]) + tuple(found.folds["gradient_norm"].dropna()))
@@ -165,7 +165,7 @@ def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
 
 def test_tasks_that_share_arrays_give_the_same_numbers_as_alone(watched_run):
     embeddings, tasks, result, _ = watched_run
-    alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6)
+    alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6, protocol="paper")
     together = result.folds[result.folds["task"] == "height"].reset_index(drop=True)
     pd.testing.assert_frame_equal(together, alone.folds, rtol=0, atol=1e-12)
 
@@ -194,7 +194,7 @@ def pieces_of(monkeypatch, *arguments, **keywords):
     with monkeypatch.context() as patch:
         # `ecjax.evaluate` is the function, which hides its module.
         patch.setattr(importlib.import_module("ecjax.evaluate"), "make_plan", make_plan)
-        return ecjax.evaluate(*arguments, **keywords), chunks
+        return ecjax.evaluate(*arguments, protocol="paper", **keywords), chunks
 
 
 def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
@@ -204,7 +204,9 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
     assert len(chunks) == 1 and len(chunks[0]) == 2
     # The budget of one seed of about half the subsets, by the plan's own estimate.
     plan = plan_module.make_plan(
-        align_arrays(embeddings, tasks), Settings(**arguments), jax.devices("cpu")[0]
+        align_arrays(embeddings, tasks),
+        Settings(protocol="paper", **arguments),
+        jax.devices("cpu")[0],
     )
     largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
     need = max(
@@ -227,7 +229,7 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
 def test_a_budget_into_which_nothing_fits_is_refused():
     embeddings, tasks = ridge_study()
     with pytest.raises(ecjax.InputError, match="max_memory_gib"):
-        ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6)
+        ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6, protocol="paper")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +239,9 @@ def crops():
     embeddings = embeddings_of(rng, {"a": 4, "b": 4}, n=70)
     tasks = {"crop": tasks_of(rng, embeddings)["crop"]}
     runs = {
-        tolerance: ecjax.evaluate(embeddings, tasks, folds=4, logistic_tolerance=tolerance)
+        tolerance: ecjax.evaluate(
+            embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+        )
         for tolerance in (1e-5, 1e-9)
     }
     return embeddings, tasks, runs
@@ -276,7 +280,9 @@ def test_the_order_of_embeddings_changes_no_log_loss(crops):
     embeddings, tasks, runs = crops
     turned = dict(reversed(embeddings.items()))
     for tolerance in BOUNDS:
-        found = ecjax.evaluate(turned, tasks, folds=4, logistic_tolerance=tolerance)
+        found = ecjax.evaluate(
+            turned, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+        )
         assert found.scores["subset"].unique().tolist() == ["b", "a", "b+a"]
         assert_same_log_loss(found, runs[tolerance], tolerance)
 
@@ -291,7 +297,9 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         return frame.set_index(["task", "subset", "metric", "fold"])["score"].sort_index()
 
     one = {"soil": tasks["soil"]}
-    first, second = (ecjax.evaluate(x, one, folds=4) for x in (embeddings, turned))
+    first, second = (
+        ecjax.evaluate(x, one, folds=4, protocol="paper") for x in (embeddings, turned)
+    )
     np.testing.assert_allclose(scores(first), scores(second), rtol=1e-9, atol=1e-9)
     assert second.scores["subset"].unique().tolist() == reference.all_subsets("cab")
 
@@ -322,12 +330,17 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
 def test_refused_arguments(arguments, word):
     rng = np.random.default_rng(0)
     with pytest.raises(ecjax.UsageError, match=word):
-        ecjax.evaluate({"a": rng.normal(size=(30, 2))}, {"y": rng.normal(size=30)}, **arguments)
+        ecjax.evaluate(
+            {"a": rng.normal(size=(30, 2))},
+            {"y": rng.normal(size=30)},
+            protocol="paper",
+            **arguments,
+        )
 
 
 def test_no_tasks_is_refused():
     with pytest.raises(ecjax.UsageError, match="tasks"):
-        ecjax.evaluate({"a": np.ones((30, 2))})
+        ecjax.evaluate({"a": np.ones((30, 2))}, protocol="paper")
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path):
@@ -341,10 +354,12 @@ def test_a_second_run_writes_the_same_bytes(tmp_path):
             if path.name != "manifest.json"
         }
 
-    result = ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    result = ecjax.evaluate(
+        embeddings, tasks, out=tmp_path / "first", protocol="paper", **arguments
+    )
     first = bytes_of(tmp_path / "first")
-    ecjax.evaluate(embeddings, tasks, out=tmp_path / "second", **arguments)
-    ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "second", protocol="paper", **arguments)
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", protocol="paper", **arguments)
     assert first == bytes_of(tmp_path / "second") == bytes_of(tmp_path / "first")
     parquet = {f"{name}.parquet" for name in result.tables}
     assert parquet <= set(first) and "scores.csv" in first and "folds.csv" not in first
