@@ -86,7 +86,9 @@ def evaluate(
       tasks: with arrays: name → targets (n,) or (n, t), or an `ecjax.Task`.
       out: a directory that the tables are also written to.
       progress: show devices, precision and progress on standard error.
-      **arguments: the flags of `ecjax evaluate` under their own names; lists are lists.
+      **arguments: the flags of `ecjax evaluate` under their own names; lists are lists. `probe`
+        is a JAX function in the place of ridge and logistic regression; `ecjax/probe.py` says what
+        it is given, `experiments/own_probe.py` shows one.
 
     Returns:
       The tables.
@@ -200,8 +202,15 @@ class Run:
             "folds": list(self.swept.get("folds", [self.settings.folds])),
             "penalty": self.settings.penalty,
             "precision": self.precision(),
+            **({"probe": self._arguments()["probe"]} if self.settings.probe else {}),
             **self._split_fingerprint(),
         }
+
+    def _arguments(self) -> dict[str, Any]:
+        """Of `evaluate`; a probe by its name."""
+        probe = self.settings.probe
+        named = dataclasses.asdict(dataclasses.replace(self.settings, probe=None))
+        return named | {"probe": probe and getattr(probe, "__qualname__", repr(probe))}
 
     def _split_fingerprint(self) -> dict[str, Any]:
         """What the folds are made from beside rows and seeds."""
@@ -234,7 +243,7 @@ class Run:
             "device": device_text(device),
             "precision": self.precision(),
             "study": fingerprint or {},
-            "arguments": dataclasses.asdict(self.settings),
+            "arguments": self._arguments(),
             "swept": swept,
             "notes": [dataclasses.asdict(note) for note in notes],
             "tasks": {
@@ -311,7 +320,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             folds=plan.folds[i],
             targets=sample.columns(task),
             sums=task_sums,
-            tolerance=settings.logistic_tolerance,
+            tolerance=None if settings.probe else settings.logistic_tolerance,
             confidence=settings.confidence,
             setting={},
             grid=grids.get(task.kind),

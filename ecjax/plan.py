@@ -142,13 +142,14 @@ class Plan:
     @property
     def on_host(self) -> bool:
         """Whether ridge's Gram route runs on the host's BLAS."""
-        return _on_host(self.platform, self.precision)
+        return _on_host(self.platform, self.precision) and self.settings.probe is None
 
     def work(self, pieces: Iterable[Piece]) -> Work:
         """What these pieces take."""
         pieces = tuple(pieces)
         costs = [self._cost(piece) for piece in pieces]
         timed = self.platform in TIMED and self.precision == "float64"
+        timed = timed and self.settings.probe is None
         seconds = sum(c.seconds for c in costs) if timed else None
         size = sum(self.bytes(piece) for piece in pieces)
         return Work(sum(c.operations for c in costs), seconds, size)
@@ -245,6 +246,7 @@ class Plan:
             bands=sample.order if self.settings.penalty == "banded" else (),
             groups=(self.groups(piece, "regression"), self.groups(piece, "classification")),
             dtype=self.precision,
+            probe=self.settings.probe,
         )
 
     def data(self, piece: Piece) -> engine.SampleData:
@@ -305,6 +307,8 @@ def make_plan(
             "protocol=strict in float32, which was asked for or suits the device, is not there "
             "yet; use --precision=float64"
         )
+    if settings.probe is not None and precision == "float32":
+        raise UsageError('a probe of one\'s own computes in float64; use precision="float64"')
     samples = group_samples(tasks, settings.split)
     wanted = tuple(
         subsets.requested(s.names, settings.subsets, settings.max_subset_size) for s in samples
@@ -316,7 +320,7 @@ def make_plan(
     most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
     on_host = _on_host(device.platform, precision)
-    if precision == "float32" or settings.strict:
+    if precision == "float32" or settings.strict or settings.probe is not None:
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, folds, route, on_host)

@@ -31,6 +31,7 @@ DTYPES = {
     "converged": "boolean",
     "grid_edge": "boolean",
 }
+NO_PROBABILITY = "the probe gives a row's own class no probability in"
 NOT_ALL_SUBSETS = "Shapley values need every subset"
 
 
@@ -45,7 +46,8 @@ class TaskResult:
       folds: of its rows.
       targets: columns of `sums` that are this task's (regression).
       sums: of this task's sample (regression) or of the task (classification).
-      tolerance: a logistic fit has converged if its gradient norm is no larger.
+      tolerance: a logistic fit has converged if its gradient norm is no larger; None for a probe
+        of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
@@ -58,7 +60,7 @@ class TaskResult:
     folds: Folds
     targets: tuple[int, ...]
     sums: RegressionSums | ClassSums
-    tolerance: float
+    tolerance: float | None
     confidence: float
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
@@ -128,7 +130,8 @@ class TaskResult:
     def scores(self) -> tuple[Scores, ...]:
         """Of all targets together."""
         if self.task.kind == "classification":
-            return class_scores(self.own, _class_moments(self))
+            why = () if self.tolerance is not None else (NO_PROBABILITY,)
+            return class_scores(self.own, _class_moments(self), *why)
         targets = range(len(self.targets))
         return regression_scores(self.own, targets, _regression_moments(self, targets))
 
@@ -331,7 +334,7 @@ def _fold_rows(result: TaskResult, scores: Scores, bands: Sequence[str]) -> Colu
     }
     norm = np.full(r * s * k, np.nan)
     converged = np.full(r * s * k, None)
-    if result.task.kind == "classification":
+    if result.task.kind == "classification" and result.tolerance is not None:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}

@@ -120,12 +120,15 @@ def varying_targets(sums: RegressionSums, targets: Sequence[int]) -> list[int]:
 
 
 def class_scores(
-    sums: ClassSums, moments: Mapping[str, RowMoments] | None = None
+    sums: ClassSums,
+    moments: Mapping[str, RowMoments] | None = None,
+    why_absent: str = "a class is absent from the training rows of",
 ) -> tuple[Scores, Scores, Scores]:
     """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss.
 
     Args:
       moments: of the rows' losses, by metric.
+      why_absent: why a row's own class has probability 0, before the fold.
     """
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
@@ -145,7 +148,7 @@ def class_scores(
     absent = np.argwhere(np.isnan(finite))
     reason = ""
     if len(absent):
-        reason = f"a class is absent from the training rows of fold {absent[0, 2]}"
+        reason = f"{why_absent} fold {absent[0, 2]}"
     missed, among = count - sums.hits, sums.count
     misses = missed.sum(-1, keepdims=True), among.sum(-1, keepdims=True)
     losses = finite[..., None], misses[1]

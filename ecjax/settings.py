@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ecjax.errors import UsageError
@@ -24,7 +24,7 @@ TO_COME = {
 }
 FLAGS_TO_COME = (
     "bootstraps", "bootstrap_unit", "bootstrap_choices",
-    "control", "probe", "stream", "shard", "coordinator",
+    "control", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
@@ -53,6 +53,7 @@ class Settings:
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
         chooses by the device, see `precision.resolve`.
       max_memory_gib: budget; 0: 70 % of what the device has.
+      probe: a function in the place of ridge and logistic regression, see `probe`; no flag.
     """
 
     protocol: str = "strict"
@@ -75,10 +76,15 @@ class Settings:
     predictions: bool = False
     max_memory_gib: float = 0.0
     require_platform: str = ""
+    probe: Callable | None = None
 
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
+        if self.probe is not None and not callable(self.probe):
+            raise UsageError(f"probe={self.probe!r}: give a function, see ecjax/probe.py")
+        if self.probe is not None and self.penalty == "banded":
+            raise UsageError("penalty=banded is for ridge regression; a probe takes one penalty")
         if self.penalty == "banded" and not self.strict:
             raise UsageError("penalty=banded chooses by inner folds; add --protocol=strict")
         if self.inner_folds is not None and not self.strict:
