@@ -40,7 +40,7 @@ class Program:
         should fit, all folds on a GPU.
       tasks: of each regression task, its first target and the one after its last. Under `strict`
         penalties are chosen for each of them.
-      groups: under `strict`, groups of inner folds for ridge and for logistic regression.
+      groups: under `strict`, groups of inner folds for ridge regression.
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
         refined in float64. Logistic fits are the same under both: steps in float32 as far as that
         carries, gradients measured and fits finished in float64.
@@ -55,7 +55,7 @@ class Program:
     at_once: int
     fits_at_once: int
     tasks: tuple[tuple[int, int], ...]
-    groups: tuple[int, int]
+    groups: int
     dtype: str
 
 
@@ -220,18 +220,15 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
 def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _):
     """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
-    groups = _groups(sample.ridge, sample.tested, program.groups[0])
+    groups = None  # of rows
+    if sample.ridge.rows is None:
+        groups = inner.groups_of_folds(sample.tested.shape[1], program.groups)
     choices = sample.tested, *sample.ridge, groups, program.tasks, part.lattice
     choices = *choices, program.predictions
     if program.on_host:
         blocks = [sample.blocks[i] for i in part.blocks]
         return host_call.fit_nested(blocks, sample.y, *choices)
     return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
-
-
-def _groups(choices: Choices, tested: Array, groups: int) -> np.ndarray | None:
-    """(k, k) the groups of inner folds where they are whole folds, else None."""
-    return inner.groups_of_folds(tested.shape[1], groups) if choices.rows is None else None
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -318,8 +315,7 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
         folds = sample.held_out, penalties.logistic_c
         fits = logistic.fit_lattice(z, labels, classes, *folds, *how, sample.scored)
     else:
-        dealt = *sample.logistic, _groups(sample.logistic, sample.tested, program.groups[1])
-        fits = nested_logistic.fit(z, labels, classes, sample.tested, *dealt, *how)
+        fits = nested_logistic.fit(z, labels, classes, sample.tested, *sample.logistic, *how)
         chosen, inner_loss = fits.chosen, fits.inner_loss
     onehot = labels[:, None] == jnp.arange(classes)
 
