@@ -82,7 +82,11 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
         pooled_spread=sums.pooled_spread[chosen],
         scale=sums.scale[chosen],
         row_error=sums.row_error[chosen],
-        predictions=None if sums.predictions is None else sums.predictions[..., chosen],
+        **{
+            name: None if of_all is None else of_all[..., chosen]
+            for name, of_all in sums._asdict().items()
+            if name in ("predictions", "chosen", "inner_loss")
+        },
     )
 
 
