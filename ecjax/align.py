@@ -105,7 +105,7 @@ def by_id(tasks: Iterable[AlignedTask]) -> tuple[AlignedTask, ...]:
             matrices[task.sample] = {name: x[order] for name, x in task.embeddings.items()}
         columns = {
             name: None if getattr(task, name) is None else getattr(task, name)[order]
-            for name in ("ids", "y", "lat", "lon", "group")
+            for name in ("ids", "y", "lat", "lon", "group", "split")
         }
         return dataclasses.replace(task, embeddings=matrices[task.sample], **columns)
 

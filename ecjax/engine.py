@@ -53,7 +53,7 @@ class Program:
         should fit, all folds on a GPU.
       tasks: of each regression task, its first target and the one after its last. Under `strict`
         penalties are chosen for each of them.
-      groups: under `strict`, groups of inner folds for ridge and for logistic regression.
+      groups: under `strict`, groups of inner folds for ridge regression.
       bands: with a penalty for each embedding, the place of each of the lattice's blocks in the
         study's order; else ().
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
@@ -71,7 +71,7 @@ class Program:
     at_once: int
     fits_at_once: int
     tasks: tuple[tuple[int, int], ...]
-    groups: tuple[int, int]
+    groups: int
     bands: tuple[int, ...]
     dtype: str
     probe: Probe | None = None
@@ -239,7 +239,9 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
 
 def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _):
     """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
-    groups = _groups(sample.ridge, sample.tested, program.groups[0])
+    groups = None  # of rows
+    if sample.ridge.rows is None:
+        groups = inner.groups_of_folds(sample.tested.shape[1], program.groups)
     choices = sample.tested, *sample.ridge, groups, program.tasks, part.lattice
     bands = tuple(program.bands[i] for i in part.blocks) if program.bands else ()
     choices = *choices, program.predictions, bands
@@ -257,7 +259,7 @@ def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _
 def _probe_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
     """The same by a probe of the user's own: `nested.NestedFits`."""
     n, tested = len(z), sample.tested
-    folds = _probe_folds(sample, sample.ridge, program.groups[0], ridge_lambda)
+    folds = _probe_folds(sample, sample.ridge, ridge_lambda)
     how = program.tasks, part.lattice, probe.squared_error, program.at_once
     fits = probe.fit(program.probe, _columns(program, part, z), scaled, folds, *how)
     truth = jnp.take(scaled, tested, axis=0, mode="fill", fill_value=0)
@@ -271,22 +273,19 @@ def _probe_route(program: Program, part: Part, sample: SampleData, z, scaled, ri
     return NestedFits(squares.sum(2), row_error, kept, chosen, fits.inner_loss)
 
 
-def _probe_folds(sample: SampleData, choices: Choices | None, groups: int, penalty) -> probe.Folds:
+def _probe_folds(sample: SampleData, choices: Choices | None, penalty) -> probe.Folds:
     """What `probe.fit` takes; penalty () is that of protocol `paper`."""
-    tested = sample.tested
-    if choices is None:
-        return probe.Folds(
-            sample.held_out, tested, jnp.broadcast_to(penalty, (*tested.shape[:2], 1)), None
-        )
-    dealt = probe.groups_of(tested, choices.rows, _groups(choices, tested, groups))
-    return probe.Folds(sample.held_out, tested, choices.grid, dealt)
+    grid, groups = jnp.broadcast_to(penalty, (*sample.tested.shape[:2], 1)), None
+    if choices is not None:
+        grid, groups = choices
+    return probe.Folds(sample.held_out, sample.tested, grid, groups)
 
 
 def _probed_classes(program: Program, z, labels, classes, sample: SampleData, logistic_c):
     """Of a probe of the user's own, as `nested_logistic.NestedFits`."""
     n, tested = len(z), sample.tested
     onehot = jnp.where(labels[:, None] == jnp.arange(classes), 1.0, 0.0)
-    folds = _probe_folds(sample, sample.logistic, program.groups[1], logistic_c)
+    folds = _probe_folds(sample, sample.logistic, logistic_c)
     how = ((0, classes),), program.lattice, probe.log_loss, program.at_once
     fits = probe.fit(program.probe, z, onehot, folds, *how)
     r, k, _, s, _ = fits.predictions.shape
@@ -300,11 +299,6 @@ def _probed_classes(program: Program, z, labels, classes, sample: SampleData, lo
         chosen = fits.chosen[..., 0].swapaxes(1, 2)
         inner_loss = fits.inner_loss.sum(3).swapaxes(1, 2)
     return nested_logistic.NestedFits(by_row.swapaxes(1, 2), unknown, unknown, chosen, inner_loss)
-
-
-def _groups(choices: Choices, tested: Array, groups: int) -> np.ndarray | None:
-    """(k, k) the groups of inner folds where they are whole folds, else None."""
-    return inner.groups_of_folds(tested.shape[1], groups) if choices.rows is None else None
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -394,8 +388,7 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
         folds = sample.held_out, penalties.logistic_c
         fits = logistic.fit_lattice(z, labels, classes, *folds, *how, sample.scored)
     else:
-        dealt = *sample.logistic, _groups(sample.logistic, sample.tested, program.groups[1])
-        fits = nested_logistic.fit(z, labels, classes, sample.tested, *dealt, *how)
+        fits = nested_logistic.fit(z, labels, classes, sample.tested, *sample.logistic, *how)
         chosen, inner_loss = fits.chosen, fits.inner_loss
     onehot = labels[:, None] == jnp.arange(classes)
 

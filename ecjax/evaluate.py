@@ -24,10 +24,12 @@ from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
-from ecjax.plan import Piece, Plan, make_plan
+from ecjax.outcome import TaskResult
+from ecjax.pieces import Piece
+from ecjax.plan import Plan, make_plan
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
-from ecjax.results import TaskResult, build_frames
+from ecjax.results import build_frames
 from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes, made_from

@@ -1,8 +1,9 @@
 """Protocol `strict`: grids of penalties, and the inner folds that choose from them.
 
 The folds that remain when an outer one is held out are dealt in turn into groups, and each group
-is tested by fits to the others. So inner moments are sums of outer folds' moments. Where fewer than
-two folds remain, the training rows themselves are dealt.
+is tested by fits to the others. So inner moments are sums of outer folds' moments. Rows that a
+buffer drops are in no group, and inner fits drop no further ones. Where fewer than two folds
+remain, the training rows themselves are dealt.
 
 Axes: r seeds, k folds, h held-out rows of a fold, m groups, g rows of a group, l penalties.
 """
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecjax.folds import Folds, random_folds
+from ecjax.folds import NOWHERE, Folds, padded, random_folds
 
 LEAST_FOLDS = 3  # with fewer, fewer than two remain when one is held out
 INNER_FOLDS = {"regression": 5, "classification": 3}
@@ -28,8 +29,8 @@ class Choices(NamedTuple):
 
     Attributes:
       grid: (r, k, l) λ or C, the strongest first.
-      rows: (r, k, m, g) the training rows of each fold in m groups, n for none; None where the
-        groups are whole folds of all rows, see `groups_of_folds`.
+      rows: (r, k, m, g) as `groups_of_rows`. None for ridge regression where the groups are whole
+        folds, see `groups_of_folds`: then their moments are sums of the folds'.
     """
 
     grid: np.ndarray
@@ -58,33 +59,54 @@ def groups_of_folds(folds: int, groups: int) -> np.ndarray:
     return table
 
 
-def rows_of_groups(folds: Folds, groups: int, seeds: Sequence[int]) -> np.ndarray | None:
-    """(r, k, m, g) as `Choices.rows`.
+def groups_of_rows(folds: Folds, groups: int, seeds: Sequence[int]) -> np.ndarray:
+    """(r, k, m, g): the training rows of each fold in m groups, n for none.
 
-    Groups are folds where two or more remain, less the rows that a buffer drops; else the training
-    rows are dealt as KFold(m, shuffle, the seed) deals them.
+    The folds that still have rows, when a fold and what its buffer drops are left out, are dealt in
+    turn. Where they are fewer than two, the rows are dealt as KFold(m, shuffle, the seed) deals
+    them. There may be fewer groups than m; the last are then empty.
     """
-    k = folds.count
-    if k >= LEAST_FOLDS and folds.scored is None:
-        return None
-    group_of = groups_of_folds(k, groups) if k >= LEAST_FOLDS else None
     dealt: list[list[np.ndarray]] = []
     for r, (seed, fold_of_row) in enumerate(zip(seeds, folds.fold_of_row(), strict=True)):
-        for fold in range(k):
-            training = np.setdiff1d(np.arange(folds.rows), folds.held_out[r, fold])
-            if group_of is None:
-                places = random_folds(len(training), min(groups, len(training)), (seed,))
-                dealt.append([training[own[own < len(training)]] for own in places.held_out[0]])
+        dealt.append([])
+        for left_out in folds.held_out[r]:
+            inside = np.ones(folds.rows + 1, bool)
+            inside[left_out] = inside[-1] = False
+            training = np.flatnonzero(inside)
+            remaining, place = np.unique(fold_of_row[training], return_inverse=True)
+            if len(remaining) < 2 or remaining[0] == NOWHERE:
+                m = min(groups, len(training))
+                parts = random_folds(len(training), m, (seed,)).held_out[0]
+                own = [training[part[part < len(training)]] for part in parts]
             else:
-                group = group_of[fold, fold_of_row[training]]  # each is scored by a fold
-                dealt.append([training[group == g] for g in range(groups)])
-    widest = max(len(rows) for own in dealt for rows in own)
-    most = max(map(len, dealt))
-    padded = np.full((len(dealt), most, widest), folds.rows, np.int32)
-    for place, own in zip(padded, dealt, strict=True):
-        for line, rows in zip(place, own, strict=False):
-            line[: len(rows)] = rows
-    return padded.reshape(len(seeds), k, most, widest)
+                group = place.reshape(-1) % groups
+                own = [training[group == g] for g in range(groups)]
+            dealt[-1] += [*own, *[training[:0]] * (groups - len(own))]
+    rows = padded(dealt, folds.rows, steady=False)
+    return rows.reshape(len(dealt), folds.count, groups, -1)
+
+
+def choices(
+    kind: str,
+    folds: Folds,
+    given: Sequence[float] | None,
+    asked: int | None,
+    seeds: Sequence[int],
+    always_rows: bool = False,
+) -> Choices:
+    """What the penalties of the tasks of one kind are chosen from.
+
+    Args:
+      given: the grid, or None, as `ridge_grid` and `logistic_grid` take it.
+      asked: as for `group_count`.
+      always_rows: also where the groups are whole folds.
+    """
+    ridge = kind == "regression"
+    grid = (ridge_grid if ridge else logistic_grid)(given, folds.training)
+    rows = None
+    if always_rows or not (ridge and folds.divided and folds.count >= LEAST_FOLDS):
+        rows = groups_of_rows(folds, group_count(folds.count, asked, kind), seeds)
+    return Choices(np.ascontiguousarray(grid, float), rows)
 
 
 def ridge_grid(given: Sequence[float] | None, training: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from ecjax import gram
@@ -41,22 +40,6 @@ class NestedFits(NamedTuple):
     iterations: Array
     chosen: Array
     inner_loss: Array
-
-
-def rows_of_groups(tested: Array, groups: np.ndarray) -> Array:
-    """(k, m, g) rows of each group of folds, n for none.
-
-    Args:
-      tested: (k, h).
-      groups: (k, k) as `inner.groups_of_folds`.
-    """
-    k, m = len(groups), groups.max() + 1
-    members = [[np.flatnonzero(row == g) for g in range(m)] for row in groups]
-    most = max(len(own) for row in members for own in row)
-    padded = [[np.pad(own, (0, most - len(own)), constant_values=k) for own in row]
-              for row in members]  # fmt: skip
-    folds = jnp.concatenate([tested, jnp.full_like(tested[:1], jnp.iinfo(jnp.int32).max)])
-    return folds[np.array(padded)].reshape(k, m, -1)
 
 
 class _Rows(NamedTuple):
@@ -110,8 +93,7 @@ def fit(
     classes: int,
     tested: Array,
     grid: Array,
-    inner_rows: Array | None,
-    groups: np.ndarray | None,
+    inner_rows: Array,
     tolerance: Array,
     lattice: Lattice,
     at_once: int,
@@ -121,9 +103,8 @@ def fit(
     Args:
       z: (n, p) columns in lattice order, standardised over the table, which only tames numbers.
       labels: (n,) class codes.
-      tested: (r, k, h) as for `nested.fit`.
+      tested: (r, k, h) the rows that each fold scores, n for none.
       grid, inner_rows: as `inner.Choices`.
-      groups: (k, k) as `inner.groups_of_folds`, where `inner_rows` is None.
       at_once: fits side by side.
     """
     n, p = z.shape
@@ -134,10 +115,9 @@ def fit(
 
     def seed(arguments) -> NestedFits:
         outer, penalties, inner = arguments
-        inner = rows_of_groups(outer, groups) if inner is None else inner
         m, width = inner.shape[1], max(inner.shape[2], h)
         problems = lax.map(lambda rows: _rows_of(z, rows), inner)  # (k, m + 1, …)
-        rows = jnp.concatenate([_widen(inner, width), _widen(outer[:, None], width)], axis=1)
+        rows = jnp.concatenate([_widen(a, width, n) for a in (inner, outer[:, None])], axis=1)
         b = k * (m + 1)
         batches = -(-b // at_once)
         side_by_side = -(-b // batches)
@@ -148,7 +128,7 @@ def fit(
             return jnp.pad(a, ((0, idle), *[(0, 0)] * (a.ndim - 1)), constant_values=fill)
 
         training, scaling = flat(problems.training), jax.tree.map(flat, problems.scaling)
-        rows = jnp.minimum(flat(rows, n), n)
+        rows = flat(rows, n)
         own_label = jnp.append(labels, 0)[rows]
 
         def solve(tables, logistic_c: Array):
@@ -189,7 +169,7 @@ def fit(
     return lax.map(seed, (tested, grid, inner_rows))
 
 
-def _widen(rows: Array, width: int) -> Array:
+def _widen(rows: Array, width: int, n: int) -> Array:
     """(k, m, g) rows with padding up to a width."""
     padding = ((0, 0), (0, 0), (0, width - rows.shape[2]))
-    return jnp.pad(rows, padding, constant_values=jnp.iinfo(jnp.int32).max)
+    return jnp.pad(rows, padding, constant_values=n)

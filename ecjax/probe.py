@@ -28,7 +28,6 @@ import numpy as np
 from jax import Array, lax
 
 from ecjax import gram
-from ecjax.nested_logistic import rows_of_groups
 from ecjax.subsets import Lattice
 
 Probe = Callable[[Array, Array, Array, Array, Array], Array]
@@ -61,11 +60,6 @@ class Folds(NamedTuple):
     tested: Array
     grid: Array
     groups: Array | None
-
-
-def groups_of(tested: Array, rows: Array | None, groups: np.ndarray | None) -> Array:
-    """(r, k, m, g) from `inner.Choices.rows` or, where it is None, groups of folds (k, k)."""
-    return rows if rows is not None else lax.map(lambda own: rows_of_groups(own, groups), tested)
 
 
 def squared_error(predictions: Array, y: Array) -> Array:

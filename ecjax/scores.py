@@ -6,11 +6,10 @@ Axes: r seeds, s subsets, k folds, t targets, c classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ecjax.intervals import RowMoments
 from ecjax.sums import ClassSums, RegressionSums
 
 METRICS = {
@@ -35,7 +34,6 @@ class Scores:
       reason: why something is undefined; "" where nothing is.
       lost, among: (r, s, k, c) and (r, k, c) of each fold: the loss of any folds together, on the
         scale of the score, is `mean_share` of their sums.
-      moments: of the rows' losses, None where nothing is scored.
     """
 
     metric: str
@@ -43,19 +41,16 @@ class Scores:
     pooled: np.ndarray
     loss: np.ndarray
     reason: str
-    lost: np.ndarray | None = None
-    among: np.ndarray | None = None
-    moments: RowMoments | None = None
+    lost: np.ndarray
+    among: np.ndarray
 
     @property
     def unit(self) -> int:
-        """The column of `moments` that divides losses."""
+        """The column of `intervals.RowMoments` that divides losses."""
         return -2 if self.metric == "r2" else -1
 
 
-def regression_scores(
-    sums: RegressionSums, targets: Sequence[int], moments: RowMoments | None = None
-) -> tuple[Scores, Scores]:
+def regression_scores(sums: RegressionSums, targets: Sequence[int]) -> tuple[Scores, Scores]:
     """R² (variance-weighted over targets, as scikit-learn's) and mean squared error.
 
     A target that is constant in a fold carries no weight there, and one that is constant in the
@@ -63,7 +58,6 @@ def regression_scores(
 
     Args:
       targets: columns of the sums to score together.
-      moments: of these targets' losses.
     """
     varying = varying_targets(sums, targets)
     error = sums.squared_error[..., varying]  # (r, s, k, t)
@@ -85,21 +79,21 @@ def regression_scores(
     unfinished = f"{NOT_CONVERGED} (fold {failed[0, 2]})" if len(failed) else ""
 
     pooled_error = error.sum((2, 3))  # (r, s)
-    pooled_spread = sums.pooled_spread[varying].sum()
+    pooled_spread = sums.pooled_spread[varying].sum()  # 0 where only left-out rows differ
+    pooled_spread = pooled_spread if pooled_spread > 0 else np.nan
     rows = sums.count.sum(1)[:, None]
     lost, among = error.sum(-1, keepdims=True), sums.count[..., None]
-    # Each row has its share of the table's spread.
-    per_row = sums.pooled_spread[varying].sum() / rows[:, :, None]
+    # Each row has its share of the spread.
+    per_row = pooled_spread / rows[:, :, None]
     return (
         Scores(
             "r2",
             r2,
-            1 - pooled_error / (pooled_spread if pooled_spread > 0 else np.nan),
+            1 - pooled_error / pooled_spread,
             pooled_error.mean(0),
             reason or unfinished,
             lost,
             among * per_row,
-            moments,
         ),
         Scores(
             "mse",
@@ -109,7 +103,6 @@ def regression_scores(
             unfinished,
             lost,
             among * len(varying),
-            moments,
         ),
     )
 
@@ -120,15 +113,11 @@ def varying_targets(sums: RegressionSums, targets: Sequence[int]) -> list[int]:
 
 
 def class_scores(
-    sums: ClassSums,
-    moments: Mapping[str, RowMoments] | None = None,
-    why_absent: str = "a class is absent from the training rows of",
+    sums: ClassSums, why_absent: str = "a class is absent from the training rows of"
 ) -> tuple[Scores, Scores, Scores]:
     """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss.
 
-    Args:
-      moments: of the rows' losses, by metric.
-      why_absent: why a row's own class has probability 0, before the fold.
+    why_absent: why a row's own class has probability 0, before the fold.
     """
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
@@ -152,20 +141,19 @@ def class_scores(
     missed, among = count - sums.hits, sums.count
     misses = missed.sum(-1, keepdims=True), among.sum(-1, keepdims=True)
     losses = finite[..., None], misses[1]
-    found = (
+    return (
         Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), "", *misses),
         Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), "",
                missed, among),
         Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason, *losses),
     )  # fmt: skip
-    moments = moments or {}
-    return tuple(dataclasses.replace(one, moments=moments.get(one.metric)) for one in found)
 
 
 def mean_share(lost: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Mean of lost/among (…, c) over the parts (classes) among which there is something."""
-    share = np.divide(lost, among, out=np.zeros(lost.shape), where=among > 0)
-    return share.sum(-1) / (np.broadcast_to(among, lost.shape) > 0).sum(-1)
+    some = ~(among == 0)  # not a number is something
+    share = np.divide(lost, among, out=np.zeros(lost.shape), where=some)
+    return share.sum(-1) / np.broadcast_to(some, lost.shape).sum(-1)
 
 
 def _undefined(nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ FLAGS_TO_COME = (
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0}  # whole numbers
+ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
 PENALTIES = ("ridge_lambda", "logistic_c")
 
 
@@ -192,13 +193,10 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
         if settings.strict:
             setting |= {key: grid_text(changes[key]) for key in PENALTIES if key in setting}
         chosen = dataclasses.replace(settings, **changes)
-        if "seed" in setting and chosen.protocol == "paper" and chosen.one_dealing:
-            raise UsageError(f"seed is swept, but {_ALIKE}; sweep something else")
+        if "seed" in setting and not chosen.strict and chosen.one_dealing:
+            raise UsageError(f"seed is swept, but {ALIKE}; sweep something else")
         combinations.append((setting, chosen))
     return combinations
-
-
-_ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
 
 
 def _check_belongs(given: Mapping[str, Any]) -> None:
@@ -218,8 +216,8 @@ def _check_split(settings: Settings) -> None:
         raise UsageError(f"block_km={side!r}: give a number from {low:g} to {high:g}")
     if not _is_number(buffer) or not 0 <= buffer <= high:
         raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
-    if settings.seeds > 1 and settings.protocol == "paper" and settings.one_dealing:
-        raise UsageError(f"seeds={settings.seeds}: {_ALIKE}; leave it out")
+    if settings.seeds > 1 and not settings.strict and settings.one_dealing:
+        raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
 
 
 def grid_text(grid: Iterable[float]) -> str:

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecjax.complementarity import PERFECT_SINGLE, Index, complementarity_index
+from ecjax.inner import LEAST_FOLDS
 from ecjax.scores import PERFECT, Scores, mean_share
 from ecjax.uncertainty import wilcoxon
-
-LEAST_FOLDS = 3  # with fewer, fewer than two remain when one is held out
 
 
 def strict_index(
@@ -41,7 +40,7 @@ def strict_index(
     for j, i in enumerate(fused):
         members = np.array([where[(m,)] for m in subsets[i]])
         loss[j] = mean_share(scores.lost[:, i].sum(1), scores.among.sum(1)).mean()
-        if not np.isfinite(scores.lost[:, members]).all():
+        if not (np.isfinite(scores.lost[:, members]).all() and np.isfinite(scores.among).all()):
             continue
         by_fold[j] = members[_choice(scores, members, inner_loss)]
         best_lost = scores.lost[seed, by_fold[j], fold]  # (r, k, c)

@@ -84,6 +84,8 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
         scale=sums.scale[chosen],
         row_error=sums.row_error[chosen],
         predictions=None if sums.predictions is None else sums.predictions[..., chosen],
+        chosen=None if sums.chosen is None else sums.chosen[..., chosen, :],
+        inner_loss=None if sums.inner_loss is None else sums.inner_loss[..., chosen],
     )
 
 

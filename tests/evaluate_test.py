@@ -13,6 +13,7 @@ from watch import watched
 import ecjax
 from ecjax import plan as plan_module
 from ecjax.arrays import align_arrays
+from ecjax.pieces import Piece
 from ecjax.settings import Settings
 
 WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
@@ -208,11 +209,8 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
         Settings(protocol="paper", **arguments),
         jax.devices("cpu")[0],
     )
-    largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
-    need = max(
-        plan_module._memory(sample, largest, hat, 4, (1, 5), True, True)
-        for sample, hat in zip(plan.samples, plan.hat, strict=True)
-    )
+    half = plan_module.subsets.requested("abc")[:4]
+    need = max(plan.bytes(Piece(i, (0,), half)) for i in range(len(plan.samples)))
     cut, chunks = pieces_of(
         monkeypatch, embeddings, tasks, max_memory_gib=1.001 * need / 2**30, **arguments
     )
@@ -264,9 +262,10 @@ def assert_same_log_loss(found, expected, tolerance):
 
 def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
-    (sample,) = plan_module.group_samples(align_arrays(embeddings, tasks))
-    fused = plan_module.Piece(0, (0,), ((0, 1),))
-    budget = 1.001 * plan_module._memory(sample, fused, frozenset(), 4, (1, 5), True, False) / 2**30
+    plan = plan_module.make_plan(
+        align_arrays(embeddings, tasks), Settings(folds=4), jax.devices("cpu")[0]
+    )
+    budget = 1.001 * plan.bytes(Piece(0, (0,), ((0, 1),))) / 2**30
     for tolerance in BOUNDS:
         cut, chunks = pieces_of(
             monkeypatch, embeddings, tasks, folds=4, logistic_tolerance=tolerance,

@@ -32,7 +32,7 @@ def test_how_many_groups():
 @pytest.mark.parametrize("n, groups", [(31, 5), (8, 3), (6, 5)])
 def test_with_two_folds_rows_are_dealt_as_scikit_learn_deals_them(n, groups):
     seeds = (3, 4)
-    found = inner.rows_of_groups(random_folds(n, 2, seeds), groups, seeds)
+    found = inner.groups_of_rows(random_folds(n, 2, seeds), groups, seeds)
     assert found.dtype == np.int32 and found.shape[:2] == (2, 2)
     for r, seed in enumerate(seeds):
         outer = reference.splits(n, 2, seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cost_test import counted, tasks_of
 
-from ecjax import blas, engine, host_nested, inner, nested_cost
+from ecjax import blas, cost, engine, host_nested, inner, nested_cost
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.settings import Settings
@@ -38,12 +38,13 @@ def test_the_model_counts_what_the_program_does(widths, wanted, n, t, folds, see
         traced = jax.make_jaxpr(engine.study, static_argnums=0)(
             (dataclasses.replace(program, on_host=False),), (plan.data(piece),), penalties
         )
-    groups = inner.group_count(folds, asked, "regression")
-    shape = n, t, folds, seeds, groups, len(grid or inner.RIDGE_LAMBDA), folds < 3
-    expected = nested_cost.nested_cost(False, 0, program.gram.lattice, *shape).operations
-    # Rows that are padded are counted as the widest group's.
-    assert counted(traced.jaxpr) == pytest.approx(expected, rel=0.03 if folds < 3 else 1e-12)
-    planned = nested_cost.nested_cost(True, 0, program.gram.lattice, *shape)
+    search = plan.search(piece, "regression")
+    assert search.groups == inner.group_count(folds, asked, "regression")
+    assert search.penalties == len(grid or inner.RIDGE_LAMBDA)
+    shape = n, t, folds, seeds, search, cost.shares(n, folds)
+    expected = nested_cost.nested_cost(False, program.gram.lattice, *shape).operations
+    assert counted(traced.jaxpr) == pytest.approx(expected, rel=1e-12)
+    planned = nested_cost.nested_cost(True, program.gram.lattice, *shape)
     assert plan.work([piece]).operations == pytest.approx(planned.operations, rel=1e-12)
     assert plan.work([piece]).seconds == pytest.approx(planned.seconds, rel=1e-12)
 
@@ -75,24 +76,28 @@ def test_the_model_counts_what_the_host_does(
     rng = np.random.default_rng(0)
     blocks, y = [rng.normal(size=(n, width)) for width in widths], rng.normal(size=(n, t))
     assigned = random_folds(n, folds, range(seeds))
+    choices = inner.choices("regression", assigned, grid, asked, range(seeds))
     groups = inner.group_count(folds, asked, "regression")
-    penalties = inner.ridge_grid(grid, n - assigned.sizes)
-    dealt = (None, inner.groups_of_folds(folds, groups))
-    if folds < 3:
-        dealt = (inner.rows_of_groups(assigned, groups, range(seeds)), None)
-    tasks = [(0, t)]
-    host_nested.fit(blocks, y, assigned.held_out, penalties, *dealt, tasks, lattice, False)
-    shape = n, t, folds, seeds, groups, penalties.shape[2], folds < 3
+    table = inner.groups_of_folds(folds, groups) if choices.rows is None else None
+    dealt = assigned.held_out, *choices, table, [(0, t)]
+    host_nested.fit(blocks, y, *dealt, lattice, False)
+    penalties, width = choices.grid.shape[2], 0 if choices.rows is None else 1
+    search = nested_cost.Search(groups, penalties, width)
+    shape = n, t, folds, seeds, search, cost.shares(n, folds)
     expected = sum(step.operations for step in nested_cost.host_steps(lattice, *shape))
     # Counted as if every penalty was chosen for some set in every outer fold.
-    share = 1.0 if penalties.shape[2] == 1 else 1 / (1 + groups)
+    share = 1.0 if penalties == 1 else 1 / (1 + groups)
     assert (1 - share - 0.03) * expected <= sum(done) <= 1.03 * expected
 
 
 def test_the_plan_counts_the_search_for_a_penalty_of_each_embedding():
     """On 8,829 × 960 rows, 10 targets, 20 folds it took 111 s on two cores, 170 s as five tasks."""
     lattice = build_lattice((512, 256, 128, 64), requested("abcd"))
-    shape = lattice, 8829, 10, 20, 1, 5, 13, False
-    shared = nested_cost.nested_cost(True, 0, *shape).seconds
+
+    def seconds(tasks):
+        search = nested_cost.Search(5, 13, 0, tasks)
+        shape = lattice, 8829, 10, 20, 1, search, cost.shares(8829, 20)
+        return nested_cost.nested_cost(True, *shape).seconds
+
     for tasks, measured in ((1, 111), (5, 170)):
-        assert 0.5 < (nested_cost.nested_cost(True, tasks, *shape).seconds - shared) / measured < 2
+        assert 0.5 < (seconds(tasks) - seconds(0)) / measured < 2

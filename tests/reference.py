@@ -133,11 +133,10 @@ def inner_splits(outer, seed, inner_folds):
     """Of each outer fold (training, tested): the (training, tested) rows of its inner fits."""
     found = []
     for f, (training, _) in enumerate(outer):
-        if len(outer) > 2:
-            remaining = [
-                np.intersect1d(rows, training) for j, (_, rows) in enumerate(outer) if j != f
-            ]
-            m = min(inner_folds or len(outer) - 1, len(outer) - 1)
+        remaining = [np.intersect1d(rows, training) for j, (_, rows) in enumerate(outer) if j != f]
+        remaining = [rows for rows in remaining if len(rows)]
+        if len(remaining) > 1:
+            m = min(inner_folds or len(outer) - 1, len(remaining))
             tested = [np.concatenate(remaining[i::m]) for i in range(m)]
         else:
             dealt = KFold(inner_folds, shuffle=True, random_state=seed).split(training)

@@ -14,7 +14,8 @@ from ecjax import engine
 from ecjax.align import AlignedTask
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
-from ecjax.plan import group_samples, make_plan
+from ecjax.pieces import group_samples
+from ecjax.plan import make_plan
 from ecjax.progress import Silent
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import folds_of
