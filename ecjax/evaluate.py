@@ -22,6 +22,7 @@ import pandas as pd
 from ecjax import blas, engine, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
+from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
@@ -152,7 +153,11 @@ class Run:
         timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
         for setting, chosen, missing in steps:
             begun = time.perf_counter()
-            for result in compute(missing, chosen, device, self.progress):
+            fresh = compute(missing, chosen, device, self.progress)
+            if chosen.control:
+                run = functools.partial(compute, device=device, progress=self.progress)
+                fresh = with_control(fresh, chosen, run)
+            for result in fresh:
                 known[_cell(result.task, chosen)] = result
             timings["compute"] += time.perf_counter() - begun
             found = [known[_cell(task, chosen)] for task in self.tasks]

@@ -28,7 +28,7 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "interval", "confidence", "precision", *_MACHINE,
+    "penalty", "control", "interval", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -70,6 +70,8 @@ TEXTS = {
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
     "penalty": "shared: one penalty for all embeddings of a set; banded: with --protocol=strict, "
     "one for each of them (of ridge regression; classes share C)",
+    "control": "permuted: every set again with the rows of all members but the best single "
+    "permuted (eci_permuted): what mere width does",
     "interval": "kind of interval: only ratio so far, in closed form",
     "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class TaskResult:
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
       banded: whether each embedding of a set has a penalty of its own.
+      permuted: of each of `all_measures`, indices (i,) under the control of that name; () without.
     """
 
     task: AlignedTask
@@ -56,6 +58,7 @@ class TaskResult:
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
     banded: bool = False
+    permuted: tuple[np.ndarray, ...] = ()
 
     @functools.cached_property
     def fold_of_row(self) -> np.ndarray:
@@ -134,6 +137,11 @@ class TaskResult:
         if len(self.targets) < 2:
             return ()
         return tuple(self._regression(name, [t]) for t, name in enumerate(self.task.targets))
+
+    @property
+    def all_measures(self) -> tuple[Measure, ...]:
+        """Of all targets together, then of each target."""
+        return (*self.measures, *itertools.chain.from_iterable(self.target_measures))
 
     def _regression(self, target: str | None, targets: Sequence[int]) -> tuple[Measure, ...]:
         scores = regression_scores(self.own, targets)

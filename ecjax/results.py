@@ -168,6 +168,10 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
     m = len(index.subset)
     undefined = np.full(m, np.nan)
     low, high = measure.ends(measure.compared.interval)
+    permuted = undefined
+    if result.permuted:
+        (number,) = (i for i, own in enumerate(result.all_measures) if own is measure)
+        permuted = result.permuted[number]
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
@@ -180,6 +184,7 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,
+        "eci_permuted": permuted,
         "eci_low": low,
         "eci_high": high,
         "eci_low_simultaneous": undefined,

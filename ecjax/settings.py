@@ -15,6 +15,7 @@ AVAILABLE = {
     "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared", "banded"),
+    "control": ("", "permuted"),
     "interval": ("ratio",),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
@@ -24,7 +25,7 @@ TO_COME = {
 }
 FLAGS_TO_COME = (
     "bootstraps", "bootstrap_unit", "bootstrap_choices",
-    "control", "stream", "shard", "coordinator",
+    "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
@@ -45,6 +46,7 @@ class Settings:
         side of a block, and how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties. Under `paper` several are swept, and the default is 1;
         under `strict` they are the grid, and None stands for those of `inner`.
+      control: "permuted": every set again with permuted members, see `control`.
       inner_folds: under `strict`, groups of inner folds; 0: each remaining fold its own; None: as
         `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
@@ -65,6 +67,7 @@ class Settings:
     block_km: float = 100.0
     buffer_km: float = 0.0
     penalty: str = "shared"
+    control: str = ""
     ridge_lambda: tuple[float, ...] | None = None
     logistic_c: tuple[float, ...] | None = None
     inner_folds: int | None = None
