@@ -45,13 +45,12 @@ def with_control(results: Sequence[TaskResult], settings: Settings, run: Run) ->
                 one = dataclasses.replace(settings, seed=seed, seeds=1, subsets=wanted)
                 for found in run(tasks, one):
                     again[found.task.name, kept, seed] = found
-    return [
-        dataclasses.replace(
-            result,
-            permuted=tuple(_index(result, i, again) for i in range(len(result.all_measures))),
-        )
-        for result in results
-    ]
+    found = []
+    for result in results:
+        numbers = range(len(result.all_measures))
+        indices = tuple(_index(result, number, again) for number in numbers)
+        found.append(dataclasses.replace(result, permuted=indices))
+    return found
 
 
 def permuted_tasks(tasks: Iterable[AlignedTask], kept: str, seed: int) -> list[AlignedTask]:

@@ -86,7 +86,8 @@ COLUMNS = {
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
     "converged chosen_ridge_lambda chosen_logistic_c grid_edge",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
-    "eci_pooled eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value p_adjusted "
+    "eci_pooled eci_permuted eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value "
+    "p_adjusted "
     "p_better p_better_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
     "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
