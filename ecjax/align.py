@@ -12,11 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ecjax.columns import in_short
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
 from ecjax.notes import TASK_TABLE, Note, in_words, near_neighbours, note_rows, notice_vectors
 from ecjax.study import EmbeddingSource, Study
-from ecjax.tables import EmbeddingTable, TaskTable, read_embedding, read_task
+from ecjax.tables import (
+    EmbeddingTable,
+    TaskTable,
+    read_embedding,
+    read_task,
+    table_of_places,
+)
 from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
@@ -41,6 +48,7 @@ class AlignedTask:
         notes: What was dropped or noticed.
         read: Which columns were taken, in words: of each embedding, and "task table".
         split: (n,) object, what the task says about its rows' folds, or None.
+        built_in: How those of the embeddings are made that come from the coordinates alone.
     """
 
     name: str
@@ -57,6 +65,7 @@ class AlignedTask:
     notes: tuple[Note, ...]
     read: dict[str, str] = dataclasses.field(default_factory=dict)
     split: np.ndarray | None = None
+    built_in: dict[str, Coordinates] = dataclasses.field(default_factory=dict)
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -66,14 +75,20 @@ def align(study: Study) -> tuple[AlignedTask, ...]:
         InputError: A table is unusable; the message says where, how many and the way out.
     """
     read: dict[EmbeddingSource, EmbeddingTable] = {}
+    made: dict[tuple, np.ndarray] = {}
     pairs = []
     for source in study.tasks.values():
         check_sources(source.embeddings, f"task {quote(source.name)}")
         task = read_task(source)
-        for embedding in source.embeddings.values():
+        tables = {}
+        for name, embedding in source.embeddings.items():
+            if embedding.built_in is not None:
+                tables[name] = table_of_places(name, embedding.built_in, task, made)
+                continue
             if embedding not in read:
                 read[embedding] = read_embedding(embedding)
-        pairs.append((task, {name: read[e] for name, e in source.embeddings.items()}))
+            tables[name] = read[embedding]
+        pairs.append((task, tables))
     return align_tables(pairs, study.join)
 
 
@@ -181,14 +196,17 @@ def _align_one(
         notes=notes,
         read=_columns_in_words(task, tables),
         split=kept.split,
+        built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
     )
 
 
 def _columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, str]:
     """What `AlignedTask.read` says; arrays have no columns that were chosen."""
+    made = {name: str(t.built_in) for name, t in tables.items() if t.built_in is not None}
     if not task.roles:
-        return {}
+        return made
     read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
+    read |= made
     return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
 
 

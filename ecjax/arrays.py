@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ecjax.align import AlignedTask, align_tables
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, quote
 from ecjax.keys import check_known
 from ecjax.study import KINDS, MAX_EMBEDDINGS, check_name
-from ecjax.tables import EmbeddingTable, TaskTable
+from ecjax.tables import EmbeddingTable, TaskTable, table_of_places
 from ecjax.values import check_finite, check_ids, coordinate, infer_kind, masked_rows
 
 
@@ -23,10 +24,10 @@ class Task:
         y: (n,) or (n, t) targets: floats for regression; text, booleans or categories for classes;
             integers only with `kind`. A list, an array, or a pandas Series or DataFrame, whose
             column names are the targets' names.
-        embeddings: Name to (n, p) floats, in place of those given to `evaluate`.
+        embeddings: Name to (n, p) floats or `Coordinates`, in place of those given to `evaluate`.
         kind: "regression" or "classification"; by default as the type of `y` says.
         id: (n,) unique integers or text; by default the row numbers.
-        lat, lon: (n,) degrees.
+        lat, lon: (n,) degrees, for `split="spatial"` and for embeddings that are `Coordinates`.
         group: (n,) labels, for `split="group"`.
         split: (n,) "train" or "trainval" and "test", or the fold of each row, for `split="column"`.
     """
@@ -47,8 +48,8 @@ def align_arrays(
     """Checks and aligns arrays.
 
     Args:
-        embeddings: Name to (n, p) floats (array, DataFrame, nested list); may be empty or None if
-            every task brings its own.
+        embeddings: Name to (n, p) floats (array, DataFrame, nested list), or to `Coordinates`; may
+            be empty or None if every task brings its own.
         tasks: Name to a Task, or to its `y` alone.
 
     Returns:
@@ -68,12 +69,20 @@ def align_arrays(
     names = list(embeddings) or list(next(iter(given.values())).embeddings or {})
     _check_names(names, given)
     read: dict[int, EmbeddingTable] = {}
+    made: dict[tuple, np.ndarray] = {}
     pairs = []
     for name, task in given.items():
         table = _task_table(name, task)
         own = embeddings if task.embeddings is None else task.embeddings
         _check_same_names(name, own, names)
-        pairs.append((table, {m: _embedding_table(m, own[m], table, read) for m in names}))
+        tables = {
+            m: _place_table(m, own[m], table, made)
+            if isinstance(own[m], Coordinates)
+            else _embedding_table(m, own[m], table, read)
+            for m in names
+        }
+        _check_same_source(name, tables, (pairs or [(table, tables)])[0][1])
+        pairs.append((table, tables))
     return align_tables(pairs)
 
 
@@ -98,6 +107,18 @@ def _check_same_names(task: str, own: Mapping[str, Any], names: Sequence[str]) -
             f"task {quote(task)}: its embeddings and the study's ({listing(names, 10)}) differ in "
             f"{listing(differing, 10)}; every task needs the same embeddings"
         )
+
+
+def _check_same_source(
+    task: str, tables: Mapping[str, EmbeddingTable], first: Mapping[str, EmbeddingTable]
+) -> None:
+    for name, table in tables.items():
+        if (table.built_in is None) != (first[name].built_in is None):
+            raise InputError(
+                f"task {quote(task)}: embedding {quote(name)} is made from the coordinates in one "
+                "task and an array in another, but a name must stand for one thing; give either a "
+                "name of its own"
+            )
 
 
 def _task_table(name: str, task: Task) -> TaskTable:
@@ -193,6 +214,17 @@ def _column(values: Any, n: int, what: str, where: str) -> pd.Series:
             "array must be the same place"
         )
     return column
+
+
+def _place_table(
+    name: str, given: Coordinates, task: TaskTable, made: dict[tuple, np.ndarray]
+) -> EmbeddingTable:
+    if task.lat is None:
+        raise InputError(
+            f"{task.where}: embedding {quote(name)} is made from the coordinates, and this task "
+            "has none; give them, as in ecjax.Task(y, lat=lat, lon=lon)"
+        )
+    return table_of_places(name, given, task, made)
 
 
 def _embedding_table(

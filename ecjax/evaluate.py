@@ -85,7 +85,8 @@ def evaluate(
     """Evaluates every subset of embeddings on every task, all folds and seeds.
 
     Args:
-      data: a study (`ecjax.read_study`), or arrays: name → (n, p) embedding.
+      data: a study (`ecjax.read_study`), or arrays: name → (n, p) embedding, or
+        `ecjax.Coordinates` for one made from the tasks' lat and lon.
       tasks: with arrays: name → targets (n,) or (n, t), or an `ecjax.Task`.
       out: a directory that the tables are also written to.
       progress: show devices, precision and progress on standard error.
@@ -211,6 +212,7 @@ class Run:
             "precision": self.precision(),
             **({"probe": self._arguments()["probe"]} if self.settings.probe else {}),
             **self._split_fingerprint(),
+            **self._built_in(),
         }
 
     def _arguments(self) -> dict[str, Any]:
@@ -218,6 +220,14 @@ class Run:
         probe = self.settings.probe
         named = dataclasses.asdict(dataclasses.replace(self.settings, probe=None))
         return named | {"probe": probe and getattr(probe, "__qualname__", repr(probe))}
+
+    def _built_in(self) -> dict[str, Any]:
+        """What is made from the coordinates, and how; nothing where nothing is."""
+        made = {
+            task.name: {name: dataclasses.asdict(of) for name, of in task.built_in.items()}
+            for task in self.tasks
+        }
+        return {"coordinates": made} if any(made.values()) else {}
 
     def _split_fingerprint(self) -> dict[str, Any]:
         """What the folds are made from beside rows and seeds."""
@@ -263,6 +273,7 @@ class Run:
                 for t in self.tasks
             },
             "embeddings": widths,
+            **self._built_in(),
             "timings": {key: round(value, 3) for key, value in timings.items()},
         }
 

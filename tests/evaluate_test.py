@@ -264,7 +264,7 @@ def assert_same_log_loss(found, expected, tolerance):
 def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
     plan = plan_module.make_plan(
-        align_arrays(embeddings, tasks), Settings(folds=4), jax.devices("cpu")[0]
+        align_arrays(embeddings, tasks), Settings(folds=4, protocol="paper"), jax.devices("cpu")[0]
     )
     budget = 1.001 * plan.bytes(Piece(0, (0,), ((0, 1),))) / 2**30
     for tolerance in BOUNDS:
@@ -365,3 +365,26 @@ def test_a_second_run_writes_the_same_bytes(tmp_path):
     assert parquet <= set(first) and "scores.csv" in first and "folds.csv" not in first
     written = pd.read_parquet(tmp_path / "first" / "scores.parquet")
     np.testing.assert_array_equal(written["score"], result.scores["score"])
+
+
+def test_an_embedding_of_the_coordinates_is_one_like_others(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    lat, lon = rng.uniform(-60, 60, N), rng.uniform(-180, 180, N)
+    a, place = rng.normal(size=(N, 3)), ecjax.Coordinates(degree=2)
+    tasks = {"t": ecjax.Task(np.sin(np.radians(lat)) + a[:, 0], lat=lat, lon=lon)}
+    out = tmp_path / "out"
+    found = ecjax.evaluate({"a": a, "place": place}, tasks, folds=5, out=out, protocol="paper")
+    with monkeypatch.context() as patch:  # the array is refused, for it has sin(lat)
+        patch.setattr("ecjax.align.guard", lambda *_: ())
+        given = ecjax.evaluate(
+            {"a": a, "place": place.encode(lat, lon)}, tasks, folds=5, protocol="paper"
+        )
+    for name, frame in given.tables.items():
+        pd.testing.assert_frame_equal(found.tables[name], frame)
+    assert found.manifest["embeddings"] == {"a": 3, "place": 8}
+    made = {"t": {"place": {"encoding": "spherical_harmonics", "degree": 2}}}
+    assert found.manifest["coordinates"] == found.manifest["study"]["coordinates"] == made
+    assert "coordinates" not in given.manifest
+    other = {"a": a, "place": ecjax.Coordinates(degree=1)}
+    with pytest.raises(ecjax.InputError, match=r"coordinates\.t\.place\.degree \(there: 2; now: 1"):
+        ecjax.evaluate(other, tasks, folds=5, out=out, protocol="paper")
