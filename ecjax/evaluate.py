@@ -199,7 +199,12 @@ class Run:
             "precision": self.precision(),
             **self._split_fingerprint(),
             **self._built_in(),
+            **self._transforms(),
         }
+
+    def _transforms(self) -> dict[str, Any]:
+        changed = {t.name: t.transform for t in self.tasks if t.transform != "none"}
+        return {"transforms": changed} if changed else {}
 
     def _built_in(self) -> dict[str, Any]:
         """What is made from the coordinates, and how; nothing where nothing is."""
@@ -249,6 +254,7 @@ class Run:
                     "rows": len(t.ids),
                     "targets": list(t.targets),
                     "classes": list(t.classes),
+                    "transform": t.transform,
                 }
                 for t in self.tasks
             },
