@@ -15,7 +15,15 @@ from ecjax.columns import in_short
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
-from ecjax.notes import TASK_TABLE, Note, in_words, near_neighbours, note_rows, notice_vectors
+from ecjax.notes import (
+    IN_LOG1P,
+    TASK_TABLE,
+    Note,
+    in_words,
+    near_neighbours,
+    note_rows,
+    notice_vectors,
+)
 from ecjax.study import EmbeddingSource, Study
 from ecjax.tables import (
     EmbeddingTable,
@@ -24,6 +32,7 @@ from ecjax.tables import (
     read_task,
     table_of_places,
 )
+from ecjax.transforms import forward
 from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
@@ -39,7 +48,7 @@ class AlignedTask:
         kind: "regression" or "classification".
         ids: (n,) int64 or object (str).
         targets: The t target names; one for classification.
-        y: (n, t) float64, or (n,) int32 codes into `classes`.
+        y: (n, t) float64 in the unit of `transform`, or (n,) int32 codes into `classes`.
         classes: The c labels as text; () for regression.
         embeddings: Name to (n, p_m) float32 or float64, C-contiguous, in the study's order.
         lat, lon: (n,) float64 degrees, or None.
@@ -49,6 +58,7 @@ class AlignedTask:
         read: Which columns were taken, in words: of each embedding, and "task table".
         split: (n,) object, what the task says about its rows' folds, or None.
         built_in: How those of the embeddings are made that come from the coordinates alone.
+        transform: What the targets have been changed by, see `transforms`.
     """
 
     name: str
@@ -66,6 +76,7 @@ class AlignedTask:
     read: dict[str, str] = dataclasses.field(default_factory=dict)
     split: np.ndarray | None = None
     built_in: dict[str, Coordinates] = dataclasses.field(default_factory=dict)
+    transform: str = "none"
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -159,6 +170,9 @@ def _align_one(
     y, classes, has_target = _targets(task)
     keep = has_target
     notes = note_rows(task.name, TASK_TABLE, "missing target", ~has_target, task.ids)
+    if task.transform != "none":
+        first = next(iter(task.targets))
+        notes += (Note(task.name, TASK_TABLE, IN_LOG1P, len(task.targets), first),)
     places = {}
     for name, table in tables.items():
         places[name], present, found = _place(task, table, join)
@@ -197,6 +211,7 @@ def _align_one(
         read=_columns_in_words(task, tables),
         split=kept.split,
         built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
+        transform=task.transform,
     )
 
 
@@ -231,10 +246,9 @@ def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
         y, classes = class_target(values, task.ids, where[name])
         given = y >= 0
     else:
-        y = np.stack(
-            [regression_target(v, task.ids, where[name]) for name, v in task.targets.items()],
-            axis=1,
-        )
+        numbers = {k: regression_target(v, task.ids, where[k]) for k, v in task.targets.items()}
+        changed = [forward(task.transform, v, task.ids, where[k]) for k, v in numbers.items()]
+        y = np.stack(changed, axis=1)
         classes, given = (), ~np.isnan(y).any(axis=1)
     _check_share(~given, task.ids, f"{task.where}: target {listing(task.targets)}")
     return y, classes, given
@@ -343,7 +357,8 @@ def _describe_one(task: AlignedTask) -> str:
     else:
         width = max(len(neutral(name)) for name in task.targets)
         for name, values in zip(task.targets, task.y.T, strict=True):
-            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}")
+            unit = "" if task.transform == "none" else f"  ({task.transform})"
+            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}{unit}")
     width = max(len(name) for name in task.embeddings)
     for name, matrix in task.embeddings.items():
         columns = f"{matrix.shape[1]:,}".rjust(5)

@@ -13,6 +13,7 @@ from ecjax.errors import InputError, counted, listing, quote
 from ecjax.keys import check_known
 from ecjax.study import KINDS, MAX_EMBEDDINGS, check_name
 from ecjax.tables import EmbeddingTable, TaskTable, table_of_places
+from ecjax.transforms import TRANSFORMS, check_kind
 from ecjax.values import check_finite, check_ids, coordinate, infer_kind, masked_rows
 
 
@@ -30,6 +31,8 @@ class Task:
         lat, lon: (n,) degrees, for `split="spatial"` and for embeddings that are `Coordinates`.
         group: (n,) labels, for `split="group"`.
         split: (n,) "train" or "trainval" and "test", or the fold of each row, for `split="column"`.
+        transform: "none", or "log1p": fit and score log(1 + y) (regression); `predictions` are in
+            the units of `y`.
     """
 
     y: Any
@@ -40,6 +43,7 @@ class Task:
     lon: Any = None
     group: Any = None
     split: Any = None
+    transform: str = "none"
 
 
 def align_arrays(
@@ -136,6 +140,9 @@ def _task_table(name: str, task: Task) -> TaskTable:
             f"{where}: y has {len(targets)} columns of {' and '.join(sorted(kinds))}; several "
             "targets must all be regression; make a task of each"
         )
+    kind = kinds.pop()
+    check_known(task.transform, TRANSFORMS, "transform", where)
+    check_kind(task.transform, kind, where)
     if (task.lat is None) != (task.lon is None):
         raise InputError(f"{where}: one of lat and lon is given without the other; give both")
     lat = lon = None
@@ -149,11 +156,12 @@ def _task_table(name: str, task: Task) -> TaskTable:
     return TaskTable(
         name=name,
         where=where,
-        kind=kinds.pop(),
+        kind=kind,
         ids=ids,
         targets=targets,
         lat=lat,
         lon=lon,
+        transform=task.transform,
         **labels,
     )
 

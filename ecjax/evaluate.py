@@ -213,6 +213,7 @@ class Run:
             **({"probe": self._arguments()["probe"]} if self.settings.probe else {}),
             **self._split_fingerprint(),
             **self._built_in(),
+            **self._transforms(),
         }
 
     def _arguments(self) -> dict[str, Any]:
@@ -220,6 +221,10 @@ class Run:
         probe = self.settings.probe
         named = dataclasses.asdict(dataclasses.replace(self.settings, probe=None))
         return named | {"probe": probe and getattr(probe, "__qualname__", repr(probe))}
+
+    def _transforms(self) -> dict[str, Any]:
+        changed = {t.name: t.transform for t in self.tasks if t.transform != "none"}
+        return {"transforms": changed} if changed else {}
 
     def _built_in(self) -> dict[str, Any]:
         """What is made from the coordinates, and how; nothing where nothing is."""
@@ -269,6 +274,7 @@ class Run:
                     "rows": len(t.ids),
                     "targets": list(t.targets),
                     "classes": list(t.classes),
+                    "transform": t.transform,
                 }
                 for t in self.tasks
             },

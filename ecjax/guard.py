@@ -10,6 +10,7 @@ from ecjax.leaks import Leak, find_leaks
 from ecjax.notes import Note
 from ecjax.study import EmbeddingSource
 from ecjax.tables import EmbeddingTable, TaskTable
+from ecjax.transforms import back
 
 
 def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
@@ -82,6 +83,8 @@ def guard(
         check_known(column, table.columns, "column in allow_leaks", table.where)
     classified = task.kind == "classification"
     targets = {} if classified else dict(zip(task.targets, y.T, strict=True))
+    if task.transform != "none":
+        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
     coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
     coordinates |= {f"{name} of the table": v[rows] for name, v in table.coordinates.items()}
     references = {"the id": task.ids, "the row number": np.arange(len(rows))}

@@ -12,6 +12,7 @@ from ecjax import intervals, shapley, uncertainty
 from ecjax.folds import NOWHERE
 from ecjax.outcome import Measure, TaskResult
 from ecjax.scores import PERFECT, PRIMARY, Scores
+from ecjax.transforms import back
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
@@ -283,16 +284,19 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
 
 
 def _prediction_rows(result: TaskResult) -> Columns:
-    """Row × subset × target (or class) × seed, of the rows that a fold scores."""
+    """Row × subset × target (or class) × seed, of the rows that a fold scores.
+
+    In the target's own units, also where scores are of a transformed one.
+    """
     task = result.task
     if task.kind == "classification":
         values = result.sums.probabilities  # (r, s, n, c)
         names = np.array(task.classes, object)
         truth = (task.y[:, None] == np.arange(len(names))).astype(float)
     else:
-        values = result.sums.predictions[..., list(result.targets)]  # (r, s, n, t)
-        names = np.array(task.targets, object)
-        truth = task.y
+        values = back(task.transform, result.sums.predictions[..., list(result.targets)])
+        names = np.array(task.targets, object)  # values: (r, s, n, t)
+        truth = back(task.transform, task.y)
     fold_of_row = result.fold_of_row
     tested = fold_of_row[0] != NOWHERE  # the same rows for every seed
     places = np.indices(values.shape)[:, :, :, tested]

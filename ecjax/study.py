@@ -19,6 +19,7 @@ from typing import Any
 from ecjax import keys
 from ecjax.coordinates import Coordinates, checked
 from ecjax.errors import InputError, listing, quote
+from ecjax.transforms import TRANSFORMS, check_kind
 
 SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
 KINDS = ("regression", "classification")
@@ -34,7 +35,9 @@ TASK_KEYS_TO_COME = ()
 _STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep")
 _EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks", "source", "encoding", "degree")
 _BUILT_IN_KEYS = ("source", "encoding", "degree")
-_TASK_KEYS = ("path", "id", "target", "kind", "lat", "lon", "group", "split", "embeddings")
+_TASK_KEYS = (
+    "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "embeddings"
+)  # fmt: skip
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
 
 
@@ -71,6 +74,7 @@ class TaskSource:
     group: str | None
     embeddings: dict[str, EmbeddingSource]
     split: str | None = None
+    transform: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +237,8 @@ def _task(
     target = keys.required(keys.texts(table, "target", where), "target", '["biomass_mean"]', where)
     kind = keys.required(keys.text(table, "kind", where), "kind", '"regression"', where)
     keys.choice(kind, KINDS, "kind", where)
+    transform = keys.text(table, "transform", where) or "none"
+    check_kind(keys.choice(transform, TRANSFORMS, "transform", where), kind, where)
     if kind == "classification" and len(target) > 1:
         raise InputError(
             f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
@@ -262,6 +268,7 @@ def _task(
         group=keys.text(table, "group", where),
         embeddings=own,
         split=keys.text(table, "split", where),
+        transform=transform,
     )
 
 

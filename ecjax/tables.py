@@ -55,7 +55,7 @@ class TaskTable:
     `targets` maps each target to its (n,) values, uninterpreted; `lat` and `lon` are (n,) float64
     degrees, `group` and `split` (n,) object; `coordinates` as in EmbeddingTable. `names` are the
     columns that are no features: id, coordinates, targets; `roles` those taken as id, lat, lon,
-    group and split.
+    group and split. `transform` is what the targets shall be changed by.
     """
 
     name: str
@@ -71,6 +71,7 @@ class TaskTable:
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
+    transform: str = "none"
 
 
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
@@ -168,6 +169,7 @@ def read_task(source: TaskSource) -> TaskTable:
         names=tuple(name for name in used if name is not None),
         files=source.files,
         roles={role: name for role, name in {"id": source.id, **asked}.items() if name is not None},
+        transform=source.transform,
     )
 
 

@@ -41,6 +41,8 @@ def test_all_subsets_and_tasks_with_the_papers_shapes(demo_run):
         "pop_density": 1, "road_distance": 1,
     }  # fmt: skip
     assert len(tasks["crops"]["classes"]) == 18
+    transforms = {name: task["transform"] for name, task in tasks.items()}
+    assert transforms.pop("pop_density") == "log1p" and set(transforms.values()) == {"none"}
     assert all(task["rows"] >= 2000 for task in tasks.values())
     whole = result.scores[result.scores["metric"].isin(["r2", "accuracy"])]
     assert len(whole) == 15 * 6 and whole["score"].notna().all()
