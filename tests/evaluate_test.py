@@ -313,7 +313,7 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         ({"inner_folds": -1, "protocol": "strict"}, "inner_folds"),
         ({"precision": "float32", "protocol": "strict"}, "--precision=float64"),
         ({"split": "stratified"}, "stratified"),
-        ({"penalty": "banded"}, "banded"),
+        ({"penalty": "banded"}, "add --protocol=strict"),
         ({"precision": "float16"}, "float16"),
         ({"bootstraps": 10}, "bootstraps"),
         ({"fold": 5}, "fold"),
@@ -333,8 +333,7 @@ def test_refused_arguments(arguments, word):
         ecjax.evaluate(
             {"a": rng.normal(size=(30, 2))},
             {"y": rng.normal(size=30)},
-            protocol="paper",
-            **arguments,
+            **({"protocol": "paper"} | arguments),
         )
 
 

@@ -282,7 +282,7 @@ def test_inner_fits_never_see_the_dropped_rows(world, split, route):
                 world["embeddings"], subset, y, outer, 42 + r, 5,
                 lambda n: n * 10.0 ** np.arange(2, -4.5, -0.5),
             )  # fmt: skip
-            np.testing.assert_allclose(sums.chosen[r, s, :, 0], expected.chosen, rtol=1e-12)
+            np.testing.assert_allclose(sums.chosen[r, s, :, 0, 0], expected.chosen, rtol=1e-12)
             least = sums.inner_loss[r, s].sum(1)
             np.testing.assert_allclose(least, expected.inner_loss, rtol=1e-9)
             squares = np.nan_to_num((y - expected.predictions) ** 2)

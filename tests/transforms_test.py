@@ -90,8 +90,12 @@ def both():
     y = np.exp(4 + np.stack([a[:, 0] + b[:, 0], a[:, 1]], 1) + 0.3 * rng.normal(size=(N, 2)))
     told = {"t": Task(y, transform="log1p")}
     options = {"folds": 4, "predictions": True}
-    found = ecjax.evaluate({"a": a, "b": b}, told, **options)
-    return y, found, ecjax.evaluate({"a": a, "b": b}, {"t": np.log1p(y)}, **options)
+    found = ecjax.evaluate({"a": a, "b": b}, told, protocol="paper", **options)
+    return (
+        y,
+        found,
+        ecjax.evaluate({"a": a, "b": b}, {"t": np.log1p(y)}, protocol="paper", **options),
+    )
 
 
 def test_scores_are_of_the_transformed_target(both):
@@ -121,6 +125,8 @@ def test_the_summary_says_so(both):
 def test_a_directory_keeps_to_one_transform(tmp_path):
     x = {"a": np.random.default_rng(0).normal(size=(N, 2))}
     y = np.random.default_rng(1).uniform(size=N)
-    ecjax.evaluate(x, {"t": Task(y, transform="log1p")}, folds=4, out=tmp_path / "out")
+    ecjax.evaluate(
+        x, {"t": Task(y, transform="log1p")}, folds=4, out=tmp_path / "out", protocol="paper"
+    )
     with pytest.raises(InputError, match=r"transforms\.t \(there: log1p; now: absent\)"):
-        ecjax.evaluate(x, {"t": y}, folds=4, out=tmp_path / "out")
+        ecjax.evaluate(x, {"t": y}, folds=4, out=tmp_path / "out", protocol="paper")
