@@ -20,7 +20,8 @@ ORDER = (
     "host_call softmax lbfgs ridge nested refine hat logistic nested_logistic probe engine cost "
     "nested_cost precision pieces memory plan intervals scores baseline shapley uncertainty "
     "complementarity strict_index chosen outcome results control encode store digest report "
-    "picture page_style page run_plan progress evaluate world truth demo __init__ options cli __main__"
+    "picture page_style page run_plan progress evaluate world truth demo __init__ options cli "
+    "__main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_call softmax lbfgs ridge nested refine hat "
