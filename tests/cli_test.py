@@ -114,7 +114,8 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
 
 
 def plan(folder, *flags):
-    return run("plan", folder / "study.toml", "--folds=4", "--max_memory_gib=1", *flags)
+    given = "--protocol=paper", "--folds=4", "--max_memory_gib=1"
+    return run("plan", folder / "study.toml", *given, *flags)
 
 
 PLAN = """\
@@ -210,7 +211,7 @@ def test_help_of_a_command_lists_its_flags(command, capsys):
     assert "absl" not in printed.out and "undefok" not in printed.out and not printed.err
     flags = [line.split()[0].split("=")[0][2:] for line in lines if line.startswith("  --")]
     assert flags == list(options.COMMANDS[command].flags)
-    asked = {field.name for field in dataclasses.fields(Settings)}
+    asked = {field.name for field in dataclasses.fields(Settings)} - {"probe"}  # a function
     assert command not in ("plan", "evaluate") or set(flags) - {"out"} == asked
 
 

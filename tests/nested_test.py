@@ -279,7 +279,14 @@ def test_a_sweep_of_grids():
             pd.testing.assert_frame_equal(rows.reset_index(drop=True), alone.tables[name])
     assert "ridge_lambda = 1,10:" in str(swept)
     with pytest.raises(ecjax.UsageError, match="need --protocol=strict"):
-        Run("s", run.tasks, Settings(folds=4), grids, Silent()).evaluate(None)
+        Run("s", run.tasks, Settings(protocol="paper", folds=4), grids, Silent()).evaluate(None)
     with pytest.raises(ecjax.UsageError, match="keep one"):
         given = dataclasses.replace(settings, ridge_lambda=(1.0,))
         Run("s", run.tasks, given, grids, Silent()).evaluate(None)
+
+
+def test_strict_is_the_default():
+    embeddings, tasks = study([3, 2], 40, {"u": (1, 1)})
+    found = ecjax.evaluate(embeddings, tasks, folds=4)
+    assert found.manifest["protocol"] == "strict"
+    assert found.scores["chosen_ridge_lambda"].notna().all()
