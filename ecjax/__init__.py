@@ -1,9 +1,19 @@
 """Which Earth embeddings are better together? See README.md."""
 
 from ecjax.arrays import Task
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result, evaluate
 from ecjax.study import Study, read_study
 
-__all__ = ["InputError", "Result", "Study", "Task", "UsageError", "evaluate", "read_study"]
+__all__ = [
+    "Coordinates",
+    "InputError",
+    "Result",
+    "Study",
+    "Task",
+    "UsageError",
+    "evaluate",
+    "read_study",
+]
 __version__ = "0.1.0"

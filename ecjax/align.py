@@ -12,11 +12,27 @@ import numpy as np
 import pandas as pd
 
 from ecjax.columns import in_short
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
-from ecjax.notes import TASK_TABLE, Note, in_words, near_neighbours, note_rows, notice_vectors
+from ecjax.notes import (
+    IN_LOG1P,
+    TASK_TABLE,
+    Note,
+    in_words,
+    near_neighbours,
+    note_rows,
+    notice_vectors,
+)
 from ecjax.study import EmbeddingSource, Study
-from ecjax.tables import EmbeddingTable, TaskTable, read_embedding, read_task
+from ecjax.tables import (
+    EmbeddingTable,
+    TaskTable,
+    read_embedding,
+    read_task,
+    table_of_places,
+)
+from ecjax.transforms import forward
 from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
@@ -32,7 +48,7 @@ class AlignedTask:
         kind: "regression" or "classification".
         ids: (n,) int64 or object (str).
         targets: The t target names; one for classification.
-        y: (n, t) float64, or (n,) int32 codes into `classes`.
+        y: (n, t) float64 in the unit of `transform`, or (n,) int32 codes into `classes`.
         classes: The c labels as text; () for regression.
         embeddings: Name to (n, p_m) float32 or float64, C-contiguous, in the study's order.
         lat, lon: (n,) float64 degrees, or None.
@@ -41,6 +57,8 @@ class AlignedTask:
         notes: What was dropped or noticed.
         read: Which columns were taken, in words: of each embedding, and "task table".
         split: (n,) object, what the task says about its rows' folds, or None.
+        built_in: How those of the embeddings are made that come from the coordinates alone.
+        transform: What the targets have been changed by, see `transforms`.
     """
 
     name: str
@@ -57,6 +75,8 @@ class AlignedTask:
     notes: tuple[Note, ...]
     read: dict[str, str] = dataclasses.field(default_factory=dict)
     split: np.ndarray | None = None
+    built_in: dict[str, Coordinates] = dataclasses.field(default_factory=dict)
+    transform: str = "none"
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -66,14 +86,20 @@ def align(study: Study) -> tuple[AlignedTask, ...]:
         InputError: A table is unusable; the message says where, how many and the way out.
     """
     read: dict[EmbeddingSource, EmbeddingTable] = {}
+    made: dict[tuple, np.ndarray] = {}
     pairs = []
     for source in study.tasks.values():
         check_sources(source.embeddings, f"task {quote(source.name)}")
         task = read_task(source)
-        for embedding in source.embeddings.values():
+        tables = {}
+        for name, embedding in source.embeddings.items():
+            if embedding.built_in is not None:
+                tables[name] = table_of_places(name, embedding.built_in, task, made)
+                continue
             if embedding not in read:
                 read[embedding] = read_embedding(embedding)
-        pairs.append((task, {name: read[e] for name, e in source.embeddings.items()}))
+            tables[name] = read[embedding]
+        pairs.append((task, tables))
     return align_tables(pairs, study.join)
 
 
@@ -144,6 +170,9 @@ def _align_one(
     y, classes, has_target = _targets(task)
     keep = has_target
     notes = note_rows(task.name, TASK_TABLE, "missing target", ~has_target, task.ids)
+    if task.transform != "none":
+        first = next(iter(task.targets))
+        notes += (Note(task.name, TASK_TABLE, IN_LOG1P, len(task.targets), first),)
     places = {}
     for name, table in tables.items():
         places[name], present, found = _place(task, table, join)
@@ -181,14 +210,18 @@ def _align_one(
         notes=notes,
         read=_columns_in_words(task, tables),
         split=kept.split,
+        built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
+        transform=task.transform,
     )
 
 
 def _columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, str]:
     """What `AlignedTask.read` says; arrays have no columns that were chosen."""
+    made = {name: str(t.built_in) for name, t in tables.items() if t.built_in is not None}
     if not task.roles:
-        return {}
+        return made
     read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
+    read |= made
     return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
 
 
@@ -213,10 +246,9 @@ def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
         y, classes = class_target(values, task.ids, where[name])
         given = y >= 0
     else:
-        y = np.stack(
-            [regression_target(v, task.ids, where[name]) for name, v in task.targets.items()],
-            axis=1,
-        )
+        numbers = {k: regression_target(v, task.ids, where[k]) for k, v in task.targets.items()}
+        changed = [forward(task.transform, v, task.ids, where[k]) for k, v in numbers.items()]
+        y = np.stack(changed, axis=1)
         classes, given = (), ~np.isnan(y).any(axis=1)
     _check_share(~given, task.ids, f"{task.where}: target {listing(task.targets)}")
     return y, classes, given
@@ -325,7 +357,8 @@ def _describe_one(task: AlignedTask) -> str:
     else:
         width = max(len(neutral(name)) for name in task.targets)
         for name, values in zip(task.targets, task.y.T, strict=True):
-            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}")
+            unit = "" if task.transform == "none" else f"  ({task.transform})"
+            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}{unit}")
     width = max(len(name) for name in task.embeddings)
     for name, matrix in task.embeddings.items():
         columns = f"{matrix.shape[1]:,}".rjust(5)

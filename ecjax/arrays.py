@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ecjax.align import AlignedTask, align_tables
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, quote
 from ecjax.keys import check_known
 from ecjax.study import KINDS, MAX_EMBEDDINGS, check_name
-from ecjax.tables import EmbeddingTable, TaskTable
+from ecjax.tables import EmbeddingTable, TaskTable, table_of_places
+from ecjax.transforms import TRANSFORMS, check_kind
 from ecjax.values import check_finite, check_ids, coordinate, infer_kind, masked_rows
 
 
@@ -23,12 +25,14 @@ class Task:
         y: (n,) or (n, t) targets: floats for regression; text, booleans or categories for classes;
             integers only with `kind`. A list, an array, or a pandas Series or DataFrame, whose
             column names are the targets' names.
-        embeddings: Name to (n, p) floats, in place of those given to `evaluate`.
+        embeddings: Name to (n, p) floats or `Coordinates`, in place of those given to `evaluate`.
         kind: "regression" or "classification"; by default as the type of `y` says.
         id: (n,) unique integers or text; by default the row numbers.
-        lat, lon: (n,) degrees.
+        lat, lon: (n,) degrees, for `split="spatial"` and for embeddings that are `Coordinates`.
         group: (n,) labels, for `split="group"`.
         split: (n,) "train" or "trainval" and "test", or the fold of each row, for `split="column"`.
+        transform: "none", or "log1p": fit and score log(1 + y) (regression); `predictions` are in
+            the units of `y`.
     """
 
     y: Any
@@ -39,6 +43,7 @@ class Task:
     lon: Any = None
     group: Any = None
     split: Any = None
+    transform: str = "none"
 
 
 def align_arrays(
@@ -47,8 +52,8 @@ def align_arrays(
     """Checks and aligns arrays.
 
     Args:
-        embeddings: Name to (n, p) floats (array, DataFrame, nested list); may be empty or None if
-            every task brings its own.
+        embeddings: Name to (n, p) floats (array, DataFrame, nested list), or to `Coordinates`; may
+            be empty or None if every task brings its own.
         tasks: Name to a Task, or to its `y` alone.
 
     Returns:
@@ -68,12 +73,20 @@ def align_arrays(
     names = list(embeddings) or list(next(iter(given.values())).embeddings or {})
     _check_names(names, given)
     read: dict[int, EmbeddingTable] = {}
+    made: dict[tuple, np.ndarray] = {}
     pairs = []
     for name, task in given.items():
         table = _task_table(name, task)
         own = embeddings if task.embeddings is None else task.embeddings
         _check_same_names(name, own, names)
-        pairs.append((table, {m: _embedding_table(m, own[m], table, read) for m in names}))
+        tables = {
+            m: _place_table(m, own[m], table, made)
+            if isinstance(own[m], Coordinates)
+            else _embedding_table(m, own[m], table, read)
+            for m in names
+        }
+        _check_same_source(name, tables, (pairs or [(table, tables)])[0][1])
+        pairs.append((table, tables))
     return align_tables(pairs)
 
 
@@ -100,6 +113,18 @@ def _check_same_names(task: str, own: Mapping[str, Any], names: Sequence[str]) -
         )
 
 
+def _check_same_source(
+    task: str, tables: Mapping[str, EmbeddingTable], first: Mapping[str, EmbeddingTable]
+) -> None:
+    for name, table in tables.items():
+        if (table.built_in is None) != (first[name].built_in is None):
+            raise InputError(
+                f"task {quote(task)}: embedding {quote(name)} is made from the coordinates in one "
+                "task and an array in another, but a name must stand for one thing; give either a "
+                "name of its own"
+            )
+
+
 def _task_table(name: str, task: Task) -> TaskTable:
     where = f"task {quote(name)} (array)"
     targets = _targets(task.y, name, where)
@@ -115,6 +140,9 @@ def _task_table(name: str, task: Task) -> TaskTable:
             f"{where}: y has {len(targets)} columns of {' and '.join(sorted(kinds))}; several "
             "targets must all be regression; make a task of each"
         )
+    kind = kinds.pop()
+    check_known(task.transform, TRANSFORMS, "transform", where)
+    check_kind(task.transform, kind, where)
     if (task.lat is None) != (task.lon is None):
         raise InputError(f"{where}: one of lat and lon is given without the other; give both")
     lat = lon = None
@@ -128,11 +156,12 @@ def _task_table(name: str, task: Task) -> TaskTable:
     return TaskTable(
         name=name,
         where=where,
-        kind=kinds.pop(),
+        kind=kind,
         ids=ids,
         targets=targets,
         lat=lat,
         lon=lon,
+        transform=task.transform,
         **labels,
     )
 
@@ -193,6 +222,17 @@ def _column(values: Any, n: int, what: str, where: str) -> pd.Series:
             "array must be the same place"
         )
     return column
+
+
+def _place_table(
+    name: str, given: Coordinates, task: TaskTable, made: dict[tuple, np.ndarray]
+) -> EmbeddingTable:
+    if task.lat is None:
+        raise InputError(
+            f"{task.where}: embedding {quote(name)} is made from the coordinates, and this task "
+            "has none; give them, as in ecjax.Task(y, lat=lat, lon=lon)"
+        )
+    return table_of_places(name, given, task, made)
 
 
 def _embedding_table(

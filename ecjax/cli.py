@@ -28,7 +28,7 @@ COMMANDS_TO_COME = ("overlap", "scale", "compare", "status", "compact", "tasks",
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "demo", ())
-    settings = from_arguments(_settings(values))
+    settings = from_arguments(demo.ARGUMENTS | _settings(values))
     result, reading = demo.run_demo(values.out, settings, Progress())
     _print(report.summary(result.tables, result.manifest, *_terminal()))
     _print("")

@@ -53,6 +53,12 @@ class TaskView:
     cells: tuple[Cell, ...]
     single: str  # the best single of all, "" where none has a score
     single_score: float
+    transform: str = "none"  # of the target, which scores are of
+
+    @property
+    def metric_name(self) -> str:
+        """The metric, and of what where not of the target as it is."""
+        return self.metric if self.transform == "none" else f"{self.metric} ({self.transform})"
 
     @property
     def best(self) -> Cell | None:
@@ -160,7 +166,8 @@ def _task_view(
     singles = singles.dropna(subset=[column])
     best = singles.loc[singles[column].idxmax()] if len(singles) else None
     single, score = ("", math.nan) if best is None else (best["subset"], best[column])
-    return TaskView(name, metric, tuple(cells), single, score)
+    transform = str((manifest.get("tasks") or {}).get(name, {}).get("transform", "none"))
+    return TaskView(name, metric, tuple(cells), single, score, transform)
 
 
 def _study_order(subset: str, order: Mapping[str, int]) -> tuple:

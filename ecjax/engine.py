@@ -16,9 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host_call, inner, logistic, nested, nested_logistic, refine, ridge
+from ecjax import (
+    gram,
+    hat,
+    host_call,
+    inner,
+    logistic,
+    nested,
+    nested_logistic,
+    probe,
+    refine,
+    ridge,
+)
 from ecjax.host import HeldOut
+from ecjax.host_nested import NestedFits
 from ecjax.inner import Choices
+from ecjax.probe import Probe
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
@@ -41,9 +54,12 @@ class Program:
       tasks: of each regression task, its first target and the one after its last. Under `strict`
         penalties are chosen for each of them.
       groups: under `strict`, groups of inner folds for ridge regression.
+      bands: with a penalty for each embedding, the place of each of the lattice's blocks in the
+        study's order; else ().
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
         refined in float64. Logistic fits are the same under both: steps in float32 as far as that
         carries, gradients measured and fits finished in float64.
+      probe: takes the place of ridge and logistic regression, see `probe`; None: they stand.
     """
 
     lattice: Lattice
@@ -56,7 +72,9 @@ class Program:
     fits_at_once: int
     tasks: tuple[tuple[int, int], ...]
     groups: int
+    bands: tuple[int, ...]
     dtype: str
+    probe: Probe | None = None
 
 
 class SampleData(NamedTuple):
@@ -133,6 +151,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
     by_gram = _host_route if program.on_host else _gram_route
     by_gram = _refined_route if program.dtype == "float32" else by_gram
     by_gram = _nested_route if sample.ridge is not None else by_gram
+    by_gram = _probe_route if program.probe is not None else by_gram
     found, members = [], []
     for part, route in ((program.gram, by_gram), (program.hat, _hat_route)):
         if part is not None:
@@ -224,11 +243,62 @@ def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _
     if sample.ridge.rows is None:
         groups = inner.groups_of_folds(sample.tested.shape[1], program.groups)
     choices = sample.tested, *sample.ridge, groups, program.tasks, part.lattice
-    choices = *choices, program.predictions
+    bands = tuple(program.bands[i] for i in part.blocks) if program.bands else ()
+    choices = *choices, program.predictions, bands
     if program.on_host:
         blocks = [sample.blocks[i] for i in part.blocks]
-        return host_call.fit_nested(blocks, sample.y, *choices)
-    return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
+        found = host_call.fit_nested(blocks, sample.y, *choices)
+    else:
+        found = nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
+    if not bands:
+        return found
+    every = jnp.full((*found.chosen.shape[:-1], len(program.bands)), jnp.nan)
+    return found._replace(chosen=every.at[..., np.array(bands)].set(found.chosen))
+
+
+def _probe_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
+    """The same by a probe of the user's own: `nested.NestedFits`."""
+    n, tested = len(z), sample.tested
+    folds = _probe_folds(sample, sample.ridge, ridge_lambda)
+    how = program.tasks, part.lattice, probe.squared_error, program.at_once
+    fits = probe.fit(program.probe, _columns(program, part, z), scaled, folds, *how)
+    truth = jnp.take(scaled, tested, axis=0, mode="fill", fill_value=0)
+    inside = (tested < n)[..., None, None]
+    residuals = jnp.where(inside, truth[:, :, :, None] - fits.predictions, 0)  # (r, k, h, s, t)
+    squares = residuals**2
+    nothing = jnp.zeros((scaled.shape[1], n, squares.shape[3]), z.dtype)
+    row_error = nothing.at[:, tested].add(jnp.moveaxis(squares, 4, 0), mode="drop")
+    kept = residuals if program.predictions else residuals[:, :, :0]
+    chosen = None if fits.chosen is None else fits.chosen[..., None]
+    return NestedFits(squares.sum(2), row_error, kept, chosen, fits.inner_loss)
+
+
+def _probe_folds(sample: SampleData, choices: Choices | None, penalty) -> probe.Folds:
+    """What `probe.fit` takes; penalty () is that of protocol `paper`."""
+    grid, groups = jnp.broadcast_to(penalty, (*sample.tested.shape[:2], 1)), None
+    if choices is not None:
+        grid, groups = choices
+    return probe.Folds(sample.held_out, sample.tested, grid, groups)
+
+
+def _probed_classes(program: Program, z, labels, classes, sample: SampleData, logistic_c):
+    """Of a probe of the user's own, as `nested_logistic.NestedFits`."""
+    n, tested = len(z), sample.tested
+    onehot = jnp.where(labels[:, None] == jnp.arange(classes), 1.0, 0.0)
+    folds = _probe_folds(sample, sample.logistic, logistic_c)
+    how = ((0, classes),), program.lattice, probe.log_loss, program.at_once
+    fits = probe.fit(program.probe, z, onehot, folds, *how)
+    r, k, _, s, _ = fits.predictions.shape
+    seed = jnp.arange(r)[:, None, None]
+    log_probability = jnp.log(jnp.maximum(fits.predictions, 0))
+    nothing = jnp.zeros((r, n, s, classes), z.dtype)
+    by_row = nothing.at[seed, tested].set(log_probability, mode="drop")
+    unknown = jnp.full((r, s, k), jnp.nan)
+    chosen = inner_loss = None
+    if fits.chosen is not None:
+        chosen = fits.chosen[..., 0].swapaxes(1, 2)
+        inner_loss = fits.inner_loss.sum(3).swapaxes(1, 2)
+    return nested_logistic.NestedFits(by_row.swapaxes(1, 2), unknown, unknown, chosen, inner_loss)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -311,7 +381,10 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
     n = z.shape[0]
     how = penalties.logistic_tolerance, program.lattice, program.fits_at_once
     chosen = inner_loss = None
-    if sample.logistic is None:
+    if program.probe is not None:
+        fits = _probed_classes(program, z, labels, classes, sample, penalties.logistic_c)
+        chosen, inner_loss = fits.chosen, fits.inner_loss
+    elif sample.logistic is None:
         folds = sample.held_out, penalties.logistic_c
         fits = logistic.fit_lattice(z, labels, classes, *folds, *how, sample.scored)
     else:

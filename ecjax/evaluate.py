@@ -22,6 +22,7 @@ import pandas as pd
 from ecjax import blas, engine, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
+from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
@@ -84,11 +85,14 @@ def evaluate(
     """Evaluates every subset of embeddings on every task, all folds and seeds.
 
     Args:
-      data: a study (`ecjax.read_study`), or arrays: name → (n, p) embedding.
+      data: a study (`ecjax.read_study`), or arrays: name → (n, p) embedding, or
+        `ecjax.Coordinates` for one made from the tasks' lat and lon.
       tasks: with arrays: name → targets (n,) or (n, t), or an `ecjax.Task`.
       out: a directory that the tables are also written to.
       progress: show devices, precision and progress on standard error.
-      **arguments: the flags of `ecjax evaluate` under their own names; lists are lists.
+      **arguments: the flags of `ecjax evaluate` under their own names; lists are lists. `probe`
+        is a JAX function in the place of ridge and logistic regression; `ecjax/probe.py` says what
+        it is given, `experiments/own_probe.py` shows one.
 
     Returns:
       The tables.
@@ -150,7 +154,11 @@ class Run:
         timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
         for setting, chosen, missing in steps:
             begun = time.perf_counter()
-            for result in compute(missing, chosen, device, self.progress):
+            fresh = compute(missing, chosen, device, self.progress)
+            if chosen.control:
+                run = functools.partial(compute, device=device, progress=self.progress)
+                fresh = with_control(fresh, chosen, run)
+            for result in fresh:
                 known[_cell(result.task, chosen)] = result
             timings["compute"] += time.perf_counter() - begun
             found = [known[_cell(task, chosen)] for task in self.tasks]
@@ -202,8 +210,29 @@ class Run:
             "folds": list(self.swept.get("folds", [self.settings.folds])),
             "penalty": self.settings.penalty,
             "precision": self.precision(),
+            **({"probe": self._arguments()["probe"]} if self.settings.probe else {}),
             **self._split_fingerprint(),
+            **self._built_in(),
+            **self._transforms(),
         }
+
+    def _arguments(self) -> dict[str, Any]:
+        """Of `evaluate`; a probe by its name."""
+        probe = self.settings.probe
+        named = dataclasses.asdict(dataclasses.replace(self.settings, probe=None))
+        return named | {"probe": probe and getattr(probe, "__qualname__", repr(probe))}
+
+    def _transforms(self) -> dict[str, Any]:
+        changed = {t.name: t.transform for t in self.tasks if t.transform != "none"}
+        return {"transforms": changed} if changed else {}
+
+    def _built_in(self) -> dict[str, Any]:
+        """What is made from the coordinates, and how; nothing where nothing is."""
+        made = {
+            task.name: {name: dataclasses.asdict(of) for name, of in task.built_in.items()}
+            for task in self.tasks
+        }
+        return {"coordinates": made} if any(made.values()) else {}
 
     def _split_fingerprint(self) -> dict[str, Any]:
         """What the folds are made from beside rows and seeds."""
@@ -236,7 +265,7 @@ class Run:
             "device": device_text(device),
             "precision": self.precision(),
             "study": fingerprint or {},
-            "arguments": dataclasses.asdict(self.settings),
+            "arguments": self._arguments(),
             "swept": swept,
             "notes": [dataclasses.asdict(note) for note in notes],
             "tasks": {
@@ -245,10 +274,12 @@ class Run:
                     "rows": len(t.ids),
                     "targets": list(t.targets),
                     "classes": list(t.classes),
+                    "transform": t.transform,
                 }
                 for t in self.tasks
             },
             "embeddings": widths,
+            **self._built_in(),
             "timings": {key: round(value, 3) for key, value in timings.items()},
         }
 
@@ -313,10 +344,11 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             folds=plan.folds[i],
             targets=sample.columns(task),
             sums=task_sums,
-            tolerance=settings.logistic_tolerance,
+            tolerance=None if settings.probe else settings.logistic_tolerance,
             confidence=settings.confidence,
             setting={},
             grid=grids.get(task.kind),
+            banded=settings.penalty == "banded",
         )
 
 

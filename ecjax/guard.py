@@ -10,15 +10,19 @@ from ecjax.leaks import Leak, find_leaks
 from ecjax.notes import Note
 from ecjax.study import EmbeddingSource
 from ecjax.tables import EmbeddingTable, TaskTable
+from ecjax.transforms import back
 
 
 def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
     """Raises an InputError if two embeddings are the same columns of the same files."""
     seen: dict[tuple, str] = {}
     for name, source in sources.items():
-        key = tuple(f.resolve() for f in source.files), source.columns
+        key = tuple(f.resolve() for f in source.files), source.columns, source.built_in
         if key in seen:
-            raise _same_table(seen[key], name, f"{where} ({source.path})", "the same file")
+            what = f"{where} ({source.path})", "the same file"
+            if source.built_in is not None:
+                what = where, f"{source.built_in}, both of them"
+            raise _same_table(seen[key], name, *what)
         seen[key] = name
 
 
@@ -57,6 +61,8 @@ def guard(
 ) -> tuple[Note, ...]:
     """Refuses leaks among the features of one embedding.
 
+    One that is made from the coordinates is exempt: it is there to show what these alone tell.
+
     Args:
         task: The task on the common rows.
         y: (n, t) targets or (n,) class codes of these rows.
@@ -71,10 +77,14 @@ def guard(
     Raises:
         InputError: A column is a leak, or allow_leaks names a column that is not there.
     """
+    if table.built_in is not None:
+        return ()
     for column in table.allow_leaks:
         check_known(column, table.columns, "column in allow_leaks", table.where)
     classified = task.kind == "classification"
     targets = {} if classified else dict(zip(task.targets, y.T, strict=True))
+    if task.transform != "none":
+        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
     coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
     coordinates |= {f"{name} of the table": v[rows] for name, v in table.coordinates.items()}
     references = {"the id": task.ids, "the row number": np.arange(len(rows))}

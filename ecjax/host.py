@@ -280,7 +280,7 @@ def eliminate(state, weights, branches: Sequence[Branch], starts, start: int) ->
         factor, later = state[a:, a:b], state[b:, b:]
         if branch is not branches[0] or a:
             factor, later = factor.copy(), later.copy() if branch.branches else later
-        _factor(factor)
+        factorise(factor)
         triangle, below, targets = factor[: b - a], factor[b - a : -t], factor[-t:]
         own = slice(branch.first * t, branch.last * t)
         block = weights[begin:stop, own]
@@ -292,7 +292,7 @@ def eliminate(state, weights, branches: Sequence[Branch], starts, start: int) ->
         blas.solve_transposed(triangle, block)
 
 
-def _factor(columns: np.ndarray) -> None:
+def factorise(columns: np.ndarray) -> None:
     """columns (w + m, w): the top becomes its Cholesky factor L, the m rows below times L⁻ᵀ.
 
     By parts. Many rows below are multiplied by a part's inverse, because a product runs at twice a

@@ -58,11 +58,13 @@ def fit_nested(
     tasks: Sequence[tuple[int, int]],
     lattice: Lattice,
     residuals: bool,
+    bands: Sequence[int] = (),
 ) -> NestedFits:
     """As `host_nested.fit`, traced."""
     inner = groups if inner_rows is None else inner_rows  # told apart by their axes
     arguments = (*blocks, y, tested, grid, inner)
-    found = _nested.bind(*arguments, tasks=tuple(tasks), lattice=lattice, residuals=residuals)
+    static = {"tasks": tuple(tasks), "lattice": lattice, "bands": tuple(bands)}
+    found = _nested.bind(*arguments, residuals=residuals, **static)
     return NestedFits(*map(_numbers, found))
 
 
@@ -72,11 +74,11 @@ def _nested_host(*arrays: np.ndarray, **static) -> NestedFits:
     return host_nested.fit(blocks, y, tested, grid, *inner, **static)
 
 
-def _nested_shapes(*arguments, lattice: Lattice, residuals: bool, tasks) -> NestedFits:
+def _nested_shapes(*arguments, lattice: Lattice, residuals: bool, tasks, bands) -> NestedFits:
     *_, y, tested, _, _ = arguments
     (r, k, h), (n, t), s = tested.shape, y.shape, len(lattice.subsets)
-    whole = (r, k, s, t)
-    return NestedFits(whole, (t, n, s), (r, k, h if residuals else 0, s, t), whole, whole)
+    whole, chosen = (r, k, s, t), (r, k, s, t, len(bands) or 1)
+    return NestedFits(whole, (t, n, s), (r, k, h if residuals else 0, s, t), chosen, whole)
 
 
 def _numbers(words: Array) -> Array:

@@ -5,13 +5,14 @@ Axes as in `nested`. Symmetric matrices (q, q) are lower triangles unless it is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from ecjax import blas, host
+from ecjax import banded, blas, host
 from ecjax.gram import is_constant
 from ecjax.subsets import Lattice
 
@@ -23,7 +24,8 @@ class NestedFits(NamedTuple):
       squared_error: (r, k, s, t) sums over each fold's rows.
       row_error: (t, n, s) squares of each row's residual, summed over seeds.
       residuals: (r, k, h, s, t), zeros in the padding; (r, k, 0, s, t) where nobody asked.
-      chosen: (r, k, s, t) the penalty.
+      chosen: (r, k, s, t, b) the penalty, of each band or the only one; NaN for a band that a
+        subset leaves out.
       inner_loss: (r, k, s, t) squared error of its inner fits, summed over the training rows.
     """
 
@@ -52,6 +54,7 @@ def fit(
     tasks: Sequence[tuple[int, int]],
     lattice: Lattice,
     residuals: bool,
+    bands: Sequence[int] = (),
 ) -> NestedFits:
     """As `nested.fit`, from blocks (n, p_m) as stored and targets (n, t) in their own units."""
     r, k, h = tested.shape
@@ -61,7 +64,7 @@ def fit(
         np.empty((r, k, s, t)),
         np.zeros((t, n, s)),
         np.zeros((r, k, h if residuals else 0, s, t)),
-        np.empty((r, k, s, t)),
+        np.empty((r, k, s, t, len(bands) or 1)),
         np.empty((r, k, s, t)),
     )
     cores = host.available_cores()
@@ -76,9 +79,12 @@ def fit(
                     numbers = [np.flatnonzero(groups[fold] == i) for i in range(groups.max() + 1)]
                     own = [_union([parts[j] for j in members]) for members in numbers]
                 own = [group for group in own if group.count]
-                one = _Fold(lattice, t, grid[seed, fold], tasks)
+                penalties = grid[seed, fold]
+                one = _BandedFold if bands else _Fold
+                one = one(lattice, t, penalties, tasks, bands)
                 position, found.inner_loss[seed, fold] = one.choose(own)
-                found.chosen[seed, fold] = grid[seed, fold][position]
+                chosen = np.where(position < 0, np.nan, penalties[position])
+                found.chosen[seed, fold] = chosen if bands else chosen[..., None]
                 rows = tested[seed, fold]
                 rows = rows[rows < n]
                 left = one.residuals(_union(own), position, z[rows])
@@ -129,7 +135,8 @@ def _union(parts: Sequence[Scatter]) -> Scatter:
 class _Fold:
     """One outer fold: its lattice solves, in arrays that serve again and again."""
 
-    def __init__(self, lattice: Lattice, t: int, grid: np.ndarray, tasks):
+    def __init__(self, lattice: Lattice, t: int, grid: np.ndarray, tasks, bands):
+        self.lattice, self.bands = lattice, bands
         self.starts, self.s, self.t = lattice.starts, len(lattice.subsets), t
         self.p = lattice.starts[-1]
         self.grid, self.tasks = grid, tasks
@@ -143,10 +150,7 @@ class _Fold:
     def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:
         """As `nested.choose`, of the inner losses of the groups."""
         losses = np.zeros((len(self.grid), self.s, self.t))
-        for i, tested in enumerate(groups):
-            training = _union([group for j, group in enumerate(groups) if j != i])
-            inverse = self._scale(training)
-            self._about(tested, training.mean, inverse)
+        for _ in self._inner_fits(groups):
             for loss, ridge_lambda in zip(losses, self.grid, strict=True):
                 self._solve(ridge_lambda)
                 loss += self._loss()
@@ -157,6 +161,14 @@ class _Fold:
             of_task[np.isnan(of_task)] = np.inf
             position[:, start:stop] = of_task.argmin(axis=0)[:, None]
         return position, np.take_along_axis(losses, position[None], axis=0)[0]
+
+    def _inner_fits(self, groups: Sequence[Scatter]) -> Iterator[None]:
+        """Sets the systems of one inner fit after the other."""
+        for i, tested in enumerate(groups):
+            training = _union([group for j, group in enumerate(groups) if j != i])
+            inverse = self._scale(training)
+            self._about(tested, training.mean, inverse)
+            yield
 
     def residuals(self, training: Scatter, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(h, s, t) of the rows (h, q), by the fits whose penalties stand at (s, t) of the grid."""
@@ -221,3 +233,96 @@ class _Fold:
         product -= 2 * tested[:p, None, p:]
         errors = np.einsum("pst,pst->st", product, weights.reshape(p, self.s, t))
         return np.diagonal(tested)[p:] + errors
+
+
+class _BandedFold(_Fold):
+    """The same with a penalty for each band; see `banded`. Positions are (s, t, b)."""
+
+    def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:
+        self.inner: list[tuple[np.ndarray, np.ndarray]] = []
+        shared, loss = super().choose(groups)
+        position = np.full((self.s, self.t, len(self.bands)), -1)
+        for i, subset in enumerate(self.lattice.subsets):
+            if len(subset) == 1:
+                position[i, :, subset[0]] = shared[i]
+                continue
+            own = np.array(sorted(subset, key=lambda j: self.bands[j]))  # in the study's order
+            losses = self._losses(own)
+            for start, stop in self.tasks:
+
+                def of_task(places: tuple[int, ...], own=slice(start, stop)) -> float:
+                    total = losses(places)[own].sum()  # noqa: B023
+                    return np.inf if np.isnan(total) else total
+
+                first = (shared[i, start],) * len(own)
+                found = banded.descend(of_task, first, len(self.grid))
+                position[i, start:stop, own] = np.array(found)[:, None]
+                loss[i, start:stop] = losses(found)[start:stop]
+        self.inner = []
+        return position, loss
+
+    def _inner_fits(self, groups: Sequence[Scatter]) -> Iterator[None]:
+        for _ in super()._inner_fits(groups):
+            self.inner.append((self.system.copy(), self.whole.copy()))
+            yield
+
+    def _losses(self, own: np.ndarray):
+        """places → (t,) inner losses of the subset with these blocks; each is computed once."""
+        p, columns = self.p, self._columns(own)
+        systems = [self._system(system, columns) for system, _ in self.inner]
+        tested = [whole[np.ix_(columns, columns)] for _, whole in self.inner]
+        right = [np.ascontiguousarray(whole[columns, p:]) for _, whole in self.inner]
+        spread = [np.diagonal(whole)[p:] for _, whole in self.inner]
+        product = np.empty((len(columns), self.t))
+
+        @functools.cache
+        def losses(places: tuple[int, ...]) -> np.ndarray:
+            total = np.zeros(self.t)
+            for system, xx, xy, yy in zip(systems, tested, right, spread, strict=True):
+                weights = self._weights(system, self._penalty(own, places))
+                blas.multiply(xx, weights, product)
+                total += yy + np.einsum("pt,pt->t", weights, product - 2 * xy)
+            return total
+
+        return losses
+
+    def residuals(self, training: Scatter, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        inverse = self._scale(training)
+        rows = rows - training.mean
+        rows[:, : self.p] *= inverse
+        left = np.empty((len(rows), self.s, self.t))
+        for i, subset in enumerate(self.lattice.subsets):
+            own = np.array(subset)
+            columns = self._columns(own)
+            system, x = self._system(self.system, columns), rows[:, columns]
+            for places in np.unique(position[i][:, own], axis=0):
+                targets = np.flatnonzero((position[i][:, own] == places).all(axis=1))
+                weights = self._weights(system, self._penalty(own, places))[:, targets]
+                left[:, i, targets] = rows[:, self.p + targets] - x @ weights
+        return left
+
+    def _columns(self, own: np.ndarray) -> np.ndarray:
+        """Of these blocks, one after the other."""
+        return np.concatenate([np.arange(self.starts[j], self.starts[j + 1]) for j in own])
+
+    def _penalty(self, own: np.ndarray, places) -> np.ndarray:
+        """Of each of their columns."""
+        return np.repeat(self.grid[list(places)], [self.lattice.widths[j] for j in own])
+
+    def _system(self, system: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(c + t, c) the columns' own system, and below it the targets' rows."""
+        p = self.p
+        lower = np.tril(system[:p, :p])
+        square = (lower + np.tril(lower, -1).T)[np.ix_(columns, columns)]
+        return np.concatenate([square, system[p:, columns]])
+
+    def _weights(self, system: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+        """(c, t) of all targets."""
+        c = len(penalty)
+        state = system.copy()
+        state.flat[: c * (c + 1) : c + 1] += penalty
+        host.factorise(state)
+        weights = np.empty((c, self.t))
+        weights[...] = state[c:].T
+        blas.solve_transposed(state[:c], weights)
+        return weights

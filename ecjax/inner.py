@@ -92,17 +92,19 @@ def choices(
     given: Sequence[float] | None,
     asked: int | None,
     seeds: Sequence[int],
+    always_rows: bool = False,
 ) -> Choices:
     """What the penalties of the tasks of one kind are chosen from.
 
     Args:
       given: the grid, or None, as `ridge_grid` and `logistic_grid` take it.
       asked: as for `group_count`.
+      always_rows: also where the groups are whole folds.
     """
     ridge = kind == "regression"
     grid = (ridge_grid if ridge else logistic_grid)(given, folds.training)
     rows = None
-    if not (ridge and folds.divided and folds.count >= LEAST_FOLDS):
+    if always_rows or not (ridge and folds.divided and folds.count >= LEAST_FOLDS):
         rows = groups_of_rows(folds, group_count(folds.count, asked, kind), seeds)
     return Choices(np.ascontiguousarray(grid, float), rows)
 

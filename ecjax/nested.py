@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, ridge
+from ecjax import banded, gram, ridge
+from ecjax.banded import Inner
 from ecjax.host_nested import NestedFits
 from ecjax.subsets import Lattice
 
@@ -82,31 +83,35 @@ def _diagonal(matrix: Array) -> Array:
     return matrix[jnp.arange(len(matrix)), jnp.arange(len(matrix))]
 
 
-def inner_losses(groups: Scatter, grid: Array, p: int, lattice: Lattice, at_once: int) -> Array:
-    """(l, s, t) squared errors of all groups, each by the fit to the others.
-
-    Args:
-      groups: (m, …) the training rows of an outer fold.
-      grid: (l,) penalties.
-    """
+def inner_fits(groups: Scatter, p: int) -> Inner:
+    """What each group (m, …) of an outer fold's training rows is predicted from and tested by."""
     numbers = jnp.arange(len(groups.count))
 
-    def group(g: Array) -> Array:
+    def group(g: Array) -> Inner:
         training = union(groups, numbers != g)
         system, rhs, inverse = standardised(training, p)
         gap = groups.mean[g] - training.mean
         tested = groups.products[g] + groups.count[g] * gap[:, None] * gap
-        xx, xy, yy = tested[:p, :p], tested[:p, p:], _diagonal(tested)[p:]
+        xx = tested[:p, :p] * inverse[:, None] * inverse
+        return Inner(system, rhs, xx, tested[:p, p:] * inverse[:, None], _diagonal(tested)[p:])
 
+    return lax.map(group, numbers)
+
+
+def inner_losses(inner: Inner, grid: Array, lattice: Lattice, at_once: int) -> Array:
+    """(l, s, t) squared errors of all groups by the fits to the others, for penalties (l,)."""
+    p = inner.rhs.shape[1]
+
+    def group(part: Inner) -> Array:
         def loss(ridge_lambda: Array) -> Array:
-            weights = ridge.lattice_solve(system, rhs, ridge_lambda, lattice, at_once)
-            weights = jnp.moveaxis(weights * inverse[:, None], 0, 1)  # (p, s, t)
-            product = matmul(xx, weights.reshape(p, -1)).reshape(weights.shape)
-            return yy + (weights * (product - 2 * xy[:, None])).sum(0)
+            weights = ridge.lattice_solve(part.system, part.rhs, ridge_lambda, lattice, at_once)
+            weights = jnp.moveaxis(weights, 0, 1)  # (p, s, t)
+            product = matmul(part.xx, weights.reshape(p, -1)).reshape(weights.shape)
+            return part.yy + (weights * (product - 2 * part.xy[:, None])).sum(0)
 
         return lax.map(loss, grid)
 
-    return lax.map(group, numbers).sum(0)
+    return lax.map(group, inner).sum(0)
 
 
 def choose(losses: Array, tasks: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
@@ -137,6 +142,7 @@ def fit(
     tasks: Sequence[tuple[int, int]],
     lattice: Lattice,
     residuals: bool,
+    bands: Sequence[int] = (),
     at_once: int = 1,
 ) -> NestedFits:
     """Chooses λ and fits, for all subsets, tasks, seeds and outer folds.
@@ -150,6 +156,8 @@ def fit(
       groups: (k, k) as `inner.groups_of_folds`, where `inner_rows` is None.
       tasks: as for `choose`.
       residuals: whether they are kept.
+      bands: the place of each block among the study's embeddings, for a penalty of its own; () for
+        one that all share.
       at_once: folds side by side; must be 1 on a CPU, see `ridge.lattice_solve`.
     """
     n, p = z.shape
@@ -173,7 +181,8 @@ def fit(
                 of_groups = lax.map(lambda g: union(of_folds, group_of == g), numbers)
             else:
                 of_groups = parts(inner[i])
-            losses = inner_losses(of_groups, penalties[i], p, lattice, at_once)
+            inner_of = inner_fits(of_groups, p)
+            losses = inner_losses(inner_of, penalties[i], lattice, at_once)
             position, loss = choose(losses, tasks)
             training = union(of_groups, of_groups.count > 0)
             system, rhs, inverse = standardised(training, p)
@@ -182,15 +191,22 @@ def fit(
                 weights = ridge.lattice_solve(system, rhs, penalties[i, number], lattice, at_once)
                 return jnp.where((position == number)[:, None], weights, kept), None
 
-            start = jnp.zeros((*position.shape[:1], p, position.shape[1]), z.dtype)
-            weights, _ = lax.scan(solve, start, jnp.arange(penalties.shape[1]))
+            if bands:
+                search = inner_of, penalties[i], position, tasks, lattice, bands
+                position, loss = banded.choose(*search)
+                weights = banded.fit(system, rhs, penalties[i], position, lattice)
+            else:
+                start = jnp.zeros((*position.shape[:1], p, position.shape[1]), z.dtype)
+                weights, _ = lax.scan(solve, start, jnp.arange(penalties.shape[1]))
+                position = position[..., None]
+            chosen = jnp.where(position < 0, jnp.nan, penalties[i][position])
             weights = jnp.moveaxis(weights * inverse[:, None], 0, 1)  # (p, s, t)
             inside = rows[i] < n
             own = rows_of(rows[i]) - training.mean
             predicted = matmul(own[:, :p], weights.reshape(p, -1)).reshape(-1, *weights.shape[1:])
             left = jnp.where(inside[:, None, None], own[:, None, p:] - predicted, 0)
             kept = left if residuals else left[:0]
-            return left**2, kept, penalties[i][position], loss
+            return left**2, kept, chosen, loss
 
         side_by_side = at_once if at_once > 1 else None
         squares, *rest = lax.map(fold, jnp.arange(len(rows)), batch_size=side_by_side)

@@ -10,6 +10,7 @@ from ecjax.errors import counted, quote
 
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
+IN_LOG1P = "scores are of log(1 + target)"
 _HASHED_COLUMNS = 8
 
 # What a note says, after its count of the things in brackets.
@@ -23,6 +24,7 @@ _WORDS = {
     "identical vectors": ("row", "with the same vector as another row"),
     "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
     "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
+    IN_LOG1P: ("target", "taken as log(1 + target): scores are of that, predictions are not"),
     "leak allowed": ("column", "that looks like a leak, allowed by allow_leaks"),
 }
 

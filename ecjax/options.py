@@ -28,12 +28,12 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "interval", "confidence", "precision", *_MACHINE,
+    "penalty", "control", "interval", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
         "[--out=DIR]",
-        "the whole job on a made-up world, in one to two minutes",
+        "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
     "validate": Command("STUDY", "reads everything, fits nothing", ()),
@@ -61,14 +61,17 @@ TEXTS = {
     "empty: all",
     "max_subset_size": "most models in a set; 0: no cap",
     "predictions": "also write out-of-fold predictions",
-    "protocol": "paper: fixed penalties, everything standardised over the table; strict: penalties "
-    "chosen and columns scaled by training rows alone",
+    "protocol": "paper: fixed penalties, everything standardised over the table; strict (the "
+    "default): penalties chosen and columns scaled by training rows alone",
     "split": "how rows are dealt to folds: random; stratified (classes in proportion); group "
     "(whole groups: the task's key group); spatial (whole blocks of the map); hash (of seed and "
     "id); column (the task's key split: train and test, or one fold for each value)",
     "block_km": "with --split=spatial: side of a block",
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
-    "penalty": "only shared so far: one penalty for all embeddings of a set",
+    "penalty": "shared: one penalty for all embeddings of a set; banded: with --protocol=strict, "
+    "one for each of them (of ridge regression; classes share C)",
+    "control": "permuted: every set again with the rows of all members but the best single "
+    "permuted (eci_permuted): what mere width does",
     "interval": "kind of interval: only ratio so far, in closed form",
     "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ecjax import baseline, intervals
 from ecjax.align import AlignedTask
+from ecjax.chosen import Choices
 from ecjax.complementarity import Index, index_of
 from ecjax.folds import NOWHERE, Folds
 from ecjax.intervals import Comparisons, IndexIntervals, RowMoments
@@ -21,6 +23,8 @@ from ecjax.scores import Scores, class_scores, regression_scores, varying_target
 from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums, of_targets
+
+NO_PROBABILITY = "the probe gives a row's own class no probability in"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +38,13 @@ class TaskResult:
       folds: of its rows.
       targets: columns of `sums` that are this task's (regression).
       sums: of this task's sample (regression) or of the task (classification).
-      tolerance: a logistic fit has converged if its gradient norm is no larger.
+      tolerance: a logistic fit has converged if its gradient norm is no larger; None for a probe
+        of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
+      banded: whether each embedding of a set has a penalty of its own.
+      permuted: of each of `all_measures`, indices (i,) under the control of that name; () without.
     """
 
     task: AlignedTask
@@ -46,10 +53,12 @@ class TaskResult:
     folds: Folds
     targets: tuple[int, ...]
     sums: RegressionSums | ClassSums
-    tolerance: float
+    tolerance: float | None
     confidence: float
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
+    banded: bool = False
+    permuted: tuple[np.ndarray, ...] = ()
 
     @functools.cached_property
     def fold_of_row(self) -> np.ndarray:
@@ -99,18 +108,20 @@ class TaskResult:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
 
-    @property
-    def chosen(self) -> np.ndarray | None:
-        """(r, s, k) penalties under `strict`; all targets of a task share them."""
-        found = self.own.chosen
-        return found[..., 0] if found is not None and self.targets else found
+    def choices(self, bands: Sequence[str]) -> Choices:
+        """The penalties chosen under `strict`; all targets of a task share them."""
+        chosen = self.own.chosen
+        if chosen is not None:
+            chosen = chosen[..., 0, :] if self.targets else chosen[..., None]
+        return Choices(self.task.kind, chosen, self.grid, list(self.task.embeddings), bands)
 
     @functools.cached_property
     def measures(self) -> tuple[Measure, ...]:
         """By every metric, all targets together."""
         if self.task.kind == "regression":
             return self._regression(None, range(len(self.targets)))
-        scores = class_scores(self.own)
+        why = () if self.tolerance is not None else (NO_PROBABILITY,)
+        scores = class_scores(self.own, *why)
         indices = [self._index(one, self.own.inner_loss) for one in scores]
         moments = [None] * len(scores)
         if self.own.count.shape[-1] > 1:
@@ -126,6 +137,11 @@ class TaskResult:
         if len(self.targets) < 2:
             return ()
         return tuple(self._regression(name, [t]) for t, name in enumerate(self.task.targets))
+
+    @property
+    def all_measures(self) -> tuple[Measure, ...]:
+        """Of all targets together, then of each target."""
+        return (*self.measures, *itertools.chain.from_iterable(self.target_measures))
 
     def _regression(self, target: str | None, targets: Sequence[int]) -> tuple[Measure, ...]:
         scores = regression_scores(self.own, targets)

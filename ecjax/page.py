@@ -92,7 +92,10 @@ def _matrix(setting: Setting) -> list[str]:
     cells = [{cell.subset: cell for cell in task.cells} for task in tasks]
     rows = [
         [("best single", None), *((_mark(t.single) if t.single else "-", None) for t in tasks)],
-        [("its score", None), *((f"{number(t.single_score)} {t.metric}", None) for t in tasks)],
+        [
+            ("its score", None),
+            *((f"{number(t.single_score)} {_mark(t.metric_name)}", None) for t in tasks),
+        ],
     ]
     subsets = setting.subsets
     for subset in subsets[:ROWS]:
@@ -137,7 +140,7 @@ def _scores(task: TaskView, setting: Setting, tables: Tables) -> list[str]:
     others = [metric for metric in dict.fromkeys(scores["metric"]) if metric != task.metric]
     by_metric = {m: scores[scores["metric"] == m].set_index("subset")["score"] for m in others}
     bounds = [key for key in ("eci_low", "eci_high") if index[key].notna().any()]
-    head = ["set", "models", "columns", task.metric, "sem", "pooled", *others,
+    head = ["set", "models", "columns", _mark(task.metric_name), "sem", "pooled", *others,
             "eci", "eci_pooled", *bounds, "best single", "adjusted p"]  # fmt: skip
     head = [text.replace("_", "_<wbr>") for text in head]
     rows = []

@@ -81,18 +81,23 @@ class Plan:
             return None
         folds, asked = self.folds[piece.sample].count, self.settings.inner_folds
         width = 0 if choices.rows is None else choices.rows.shape[3]
-        return Search(inner.group_count(folds, asked, kind), choices.grid.shape[2], width)
+        banded = 0
+        if kind == "regression" and self.settings.penalty == "banded":
+            banded = len(self.samples[piece.sample].regression)
+        groups = inner.group_count(folds, asked, kind)
+        return Search(groups, choices.grid.shape[2], width, banded)
 
     @property
     def on_host(self) -> bool:
         """Whether ridge's Gram route runs on the host's BLAS."""
-        return _on_host(self.platform, self.precision)
+        return _on_host(self.platform, self.precision) and self.settings.probe is None
 
     def work(self, pieces: Iterable[Piece]) -> Work:
         """What these pieces take."""
         pieces = tuple(pieces)
         costs = [self._cost(piece) for piece in pieces]
         timed = self.platform in TIMED and self.precision == "float64"
+        timed = timed and self.settings.probe is None
         seconds = sum(c.seconds for c in costs) if timed else None
         size = sum(self.bytes(piece) for piece in pieces)
         return Work(sum(c.operations for c in costs), seconds, size)
@@ -168,8 +173,10 @@ class Plan:
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
             tasks=tuple((c[0], c[-1] + 1) for c in map(sample.columns, sample.regression)),
+            bands=sample.order if self.settings.penalty == "banded" else (),
             groups=0 if search is None else search.groups,
             dtype=self.precision,
+            probe=self.settings.probe,
         )
 
     def data(self, piece: Piece) -> engine.SampleData:
@@ -215,6 +222,8 @@ def make_plan(
             "protocol=strict in float32, which was asked for or suits the device, is not there "
             "yet; use --precision=float64"
         )
+    if settings.probe is not None and precision == "float32":
+        raise UsageError('a probe of one\'s own computes in float64; use precision="float64"')
     samples = group_samples(tasks, settings.split)
     wanted = tuple(
         subsets.requested(s.names, settings.subsets, settings.max_subset_size) for s in samples
@@ -230,7 +239,7 @@ def make_plan(
     most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
     on_host = _on_host(device.platform, precision)
-    if precision == "float32" or settings.strict:
+    if precision == "float32" or settings.strict or settings.probe is not None:
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, folds, route, on_host)
@@ -269,8 +278,9 @@ def _choices(sample: Sample, folds: Folds, settings: Settings) -> dict[str, inne
             "rows for training, or use a smaller buffer"
         )
     given = {"regression": settings.ridge_lambda, "classification": settings.logistic_c}
+    how = settings.inner_folds, settings.seed_list(), settings.probe is not None
     return {
-        kind: inner.choices(kind, folds, given[kind], settings.inner_folds, settings.seed_list())
+        kind: inner.choices(kind, folds, given[kind], *how)
         for kind in dict.fromkeys(task.kind for task in sample.tasks)
     }
 

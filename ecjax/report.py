@@ -118,7 +118,7 @@ def _matrix(
         ["index" if not has_truth else "index (true)", *(f"{plain_name(t.name)} " for t in tasks)],
         ["best single", *(f"{plain_name(t.single) or '-'} " for t in tasks)],
         ["its score", *(f"{number(t.single_score)} " for t in tasks)],
-        ["metric", *(f"{t.metric} " for t in tasks)],
+        ["metric", *(f"{plain_name(t.metric_name)} " for t in tasks)],
     ]
     styles = [[""] * (len(tasks) + 1) for _ in rows]
     for subset, label in labels.items():
@@ -134,7 +134,14 @@ def _best_sets(
 ) -> list[str]:
     """The best few sets of one task, where a table of all would be too long."""
     ranked = sorted(task.cells, key=lambda c: c.score if c.score == c.score else -1e300)[::-1]
-    rows = [[f"{plain_name(task.name)}: best sets by {task.metric}", "score ", "index ", ""]]
+    rows = [
+        [
+            f"{plain_name(task.name)}: best sets by {plain_name(task.metric_name)}",
+            "score ",
+            "index ",
+            "",
+        ]
+    ]
     styles = [[""] * 4]
     single = plain_name(task.single) or "-"
     rows.append([f"{single} (best single)", f"{number(task.single_score)} ", "", ""])

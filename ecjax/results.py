@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ecjax import intervals, shapley, uncertainty
-from ecjax.chosen import fold_columns, score_columns
 from ecjax.folds import NOWHERE
 from ecjax.outcome import Measure, TaskResult
 from ecjax.scores import PERFECT, PRIMARY, Scores
+from ecjax.transforms import back
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
@@ -35,6 +35,8 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
         "predictions": [],
     }  # fmt: skip
+    of_bands = (result.task.embeddings for result in results if result.banded)
+    bands = tuple(dict.fromkeys(name for names in of_bands for name in names))
     measures: list[Measure] = []  # what the index rows' intervals rest on, part by part
 
     def compare(result: TaskResult, group: Sequence[Measure]) -> None:
@@ -47,16 +49,18 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
 
     for result in results:
         for measure in result.measures:
-            parts["scores"].append(_score_rows(result, measure))
-            parts["folds"].append(_fold_rows(result, measure.scores))
+            parts["scores"].append(_score_rows(result, measure, bands))
+            parts["folds"].append(_fold_rows(result, measure.scores, bands))
         compare(result, result.measures)
         for group in result.target_measures:
-            parts["targets"] += [_score_rows(result, measure, measure.target) for measure in group]
+            parts["targets"] += [
+                _score_rows(result, measure, bands, measure.target) for measure in group
+            ]
             compare(result, group)
         if predictions:
             parts["predictions"].append(_prediction_rows(result))
     if not parts["targets"]:
-        empty = _score_rows(results[0], results[0].measures[0], "")
+        empty = _score_rows(results[0], results[0].measures[0], bands, "")
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
@@ -93,7 +97,9 @@ def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
     return np.where(np.isnan(values), reason or None, None)
 
 
-def _score_rows(result: TaskResult, measure: Measure, target: str | None = None) -> Columns:
+def _score_rows(
+    result: TaskResult, measure: Measure, bands: Sequence[str], target: str | None = None
+) -> Columns:
     scores = measure.scores
     per_seed = scores.fold.mean(2)  # (r, s)
     score = per_seed.mean(0)
@@ -113,7 +119,7 @@ def _score_rows(result: TaskResult, measure: Measure, target: str | None = None)
         "score_low": low,
         "score_high": high,
         "n_rows": len(result.task.ids),
-        **score_columns(result.task.kind, result.chosen, result.grid, len(score)),
+        **result.choices(bands).score_columns(len(score)),
         "reason": _reasons(score, scores.reason),
     }
     return _with_setting(columns, result)
@@ -132,7 +138,7 @@ def _score_interval(result: TaskResult, measure: Measure) -> tuple[np.ndarray, n
     return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
 
 
-def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
+def _fold_rows(result: TaskResult, scores: Scores, bands: Sequence[str]) -> Columns:
     r, s, k = scores.fold.shape
     names = np.array(result.folds.names or [None] * k, object)
     seed, subset, fold = (axis.ravel() for axis in np.indices((r, s, k)))
@@ -150,11 +156,11 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
     }
     norm = np.full(r * s * k, np.nan)
     converged = np.full(r * s * k, None)
-    if result.task.kind == "classification":
+    if result.task.kind == "classification" and result.tolerance is not None:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
-    columns |= fold_columns(result.task.kind, result.chosen, result.grid, r * s * k)
+    columns |= result.choices(bands).fold_columns(r * s * k)
     return _with_setting(columns, result)
 
 
@@ -163,6 +169,10 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
     m = len(index.subset)
     undefined = np.full(m, np.nan)
     low, high = measure.ends(measure.compared.interval)
+    permuted = undefined
+    if result.permuted:
+        (number,) = (i for i, own in enumerate(result.all_measures) if own is measure)
+        permuted = result.permuted[number]
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
@@ -175,6 +185,7 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,
+        "eci_permuted": permuted,
         "eci_low": low,
         "eci_high": high,
         "eci_low_simultaneous": undefined,
@@ -273,16 +284,19 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
 
 
 def _prediction_rows(result: TaskResult) -> Columns:
-    """Row × subset × target (or class) × seed, of the rows that a fold scores."""
+    """Row × subset × target (or class) × seed, of the rows that a fold scores.
+
+    In the target's own units, also where scores are of a transformed one.
+    """
     task = result.task
     if task.kind == "classification":
         values = result.sums.probabilities  # (r, s, n, c)
         names = np.array(task.classes, object)
         truth = (task.y[:, None] == np.arange(len(names))).astype(float)
     else:
-        values = result.sums.predictions[..., list(result.targets)]  # (r, s, n, t)
-        names = np.array(task.targets, object)
-        truth = task.y
+        values = back(task.transform, result.sums.predictions[..., list(result.targets)])
+        names = np.array(task.targets, object)  # values: (r, s, n, t)
+        truth = back(task.transform, task.y)
     fold_of_row = result.fold_of_row
     tested = fold_of_row[0] != NOWHERE  # the same rows for every seed
     places = np.indices(values.shape)[:, :, :, tested]

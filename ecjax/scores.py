@@ -112,8 +112,13 @@ def varying_targets(sums: RegressionSums, targets: Sequence[int]) -> list[int]:
     return [t for t in targets if sums.scale[t] > 0]
 
 
-def class_scores(sums: ClassSums) -> tuple[Scores, Scores, Scores]:
-    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss."""
+def class_scores(
+    sums: ClassSums, why_absent: str = "a class is absent from the training rows of"
+) -> tuple[Scores, Scores, Scores]:
+    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss.
+
+    why_absent: why a row's own class has probability 0, before the fold.
+    """
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
         parts = (nothing, nothing[..., 0], nothing[0, :, 0], "there is only one class")
@@ -132,7 +137,7 @@ def class_scores(sums: ClassSums) -> tuple[Scores, Scores, Scores]:
     absent = np.argwhere(np.isnan(finite))
     reason = ""
     if len(absent):
-        reason = f"a class is absent from the training rows of fold {absent[0, 2]}"
+        reason = f"{why_absent} fold {absent[0, 2]}"
     missed, among = count - sums.hits, sums.count
     misses = missed.sum(-1, keepdims=True), among.sum(-1, keepdims=True)
     losses = finite[..., None], misses[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ecjax.errors import UsageError
@@ -14,18 +14,18 @@ from ecjax.errors import UsageError
 AVAILABLE = {
     "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
-    "penalty": ("shared",),
+    "penalty": ("shared", "banded"),
+    "control": ("", "permuted"),
     "interval": ("ratio",),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
-    "penalty": ("banded",),
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
     "bootstraps", "bootstrap_unit", "bootstrap_choices",
-    "control", "probe", "stream", "shard", "coordinator",
+    "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
@@ -46,6 +46,7 @@ class Settings:
         side of a block, and how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties. Under `paper` several are swept, and the default is 1;
         under `strict` they are the grid, and None stands for those of `inner`.
+      control: "permuted": every set again with permuted members, see `control`.
       inner_folds: under `strict`, groups of inner folds; 0: each remaining fold its own; None: as
         `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
@@ -55,9 +56,10 @@ class Settings:
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
         chooses by the device, see `precision.resolve`.
       max_memory_gib: budget; 0: 70 % of what the device has.
+      probe: a function in the place of ridge and logistic regression, see `probe`; no flag.
     """
 
-    protocol: str = "paper"
+    protocol: str = "strict"
     folds: int = 20
     seeds: int = 1
     seed: int = 42
@@ -65,6 +67,7 @@ class Settings:
     block_km: float = 100.0
     buffer_km: float = 0.0
     penalty: str = "shared"
+    control: str = ""
     ridge_lambda: tuple[float, ...] | None = None
     logistic_c: tuple[float, ...] | None = None
     inner_folds: int | None = None
@@ -77,10 +80,17 @@ class Settings:
     predictions: bool = False
     max_memory_gib: float = 0.0
     require_platform: str = ""
+    probe: Callable | None = None
 
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
+        if self.probe is not None and not callable(self.probe):
+            raise UsageError(f"probe={self.probe!r}: give a function, see ecjax/probe.py")
+        if self.probe is not None and self.penalty == "banded":
+            raise UsageError("penalty=banded is for ridge regression; a probe takes one penalty")
+        if self.penalty == "banded" and not self.strict:
+            raise UsageError("penalty=banded chooses by inner folds; add --protocol=strict")
         if self.inner_folds is not None and not self.strict:
             raise UsageError(
                 f"inner_folds={self.inner_folds}: only --protocol=strict has them; leave it out"

@@ -17,21 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from ecjax import keys
+from ecjax.coordinates import Coordinates, checked
 from ecjax.errors import InputError, listing, quote
+from ecjax.transforms import TRANSFORMS, check_kind
 
 SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
 KINDS = ("regression", "classification")
 JOINS = ("inner", "exact")
+SOURCES = ("coordinates",)
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".xlsx", ".npy", ".npz")
 MAX_EMBEDDINGS = 10
 
 # Keys that later versions will read. Until then they are refused rather than ignored.
-EMBEDDING_KEYS_TO_COME = ("source", "transform", "scale", "dequantise")
+EMBEDDING_KEYS_TO_COME = ("transform", "scale", "dequantise")
 TASK_KEYS_TO_COME = ()
 
 _STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep")
-_EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks")
-_TASK_KEYS = ("path", "id", "target", "kind", "lat", "lon", "group", "split", "embeddings")
+_EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks", "source", "encoding", "degree")
+_BUILT_IN_KEYS = ("source", "encoding", "degree")
+_TASK_KEYS = (
+    "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "embeddings"
+)  # fmt: skip
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
 
 
@@ -40,7 +46,8 @@ class EmbeddingSource:
     """Where the vectors of one embedding are.
 
     `path` is what the study says, relative to the study file; `files` are the existing files it
-    stands for, sorted. Both are empty where every task gives a table of its own.
+    stands for, sorted. Both are empty where every task gives a table of its own, and where the
+    embedding is `built_in`: made from the coordinates.
     """
 
     name: str
@@ -49,6 +56,7 @@ class EmbeddingSource:
     id: str = "id"
     columns: str | None = None
     allow_leaks: tuple[str, ...] = ()
+    built_in: Coordinates | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +74,7 @@ class TaskSource:
     group: str | None
     embeddings: dict[str, EmbeddingSource]
     split: str | None = None
+    transform: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +190,15 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSource:
     check_name(name, "embedding", f"study {study}")
+    if "source" in table:
+        return EmbeddingSource(name, None, (), built_in=_coordinates(table, None, where))
     keys.check_keys(table, _EMBEDDING_KEYS, EMBEDDING_KEYS_TO_COME, where)
+    for key in ("encoding", "degree"):
+        if key in table:
+            raise InputError(
+                f"{where}: {key} is for an embedding made from the coordinates; add source = "
+                f'"coordinates", or remove {key}'
+            )
     text = keys.text(table, "path", where)
     return EmbeddingSource(
         name=name,
@@ -193,6 +210,24 @@ def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSour
     )
 
 
+def _coordinates(table: dict, shared: Coordinates | None, where: str) -> Coordinates:
+    """What is made from the coordinates, by these keys and, where they are silent, as `shared`."""
+    keys.check_keys(table, _EMBEDDING_KEYS, EMBEDDING_KEYS_TO_COME, where)
+    if "source" in table:
+        keys.choice(keys.text(table, "source", where), SOURCES, "source", where)
+    foreign = [key for key in table if key not in _BUILT_IN_KEYS]
+    if foreign:
+        raise InputError(
+            f"{where}: key {quote(foreign[0])} is for tables, but this embedding has source = "
+            f'"coordinates", with which go encoding and degree; remove {foreign[0]}, or give the '
+            "table a name of its own"
+        )
+    encoding = keys.text(table, "encoding", where) or (shared or Coordinates()).encoding
+    same = shared is not None and shared.encoding == encoding
+    degree = table.get("degree", shared.degree if same else None)
+    return Coordinates(encoding, checked(encoding, degree, where))
+
+
 def _task(
     name: str, table: dict, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
 ) -> TaskSource:
@@ -202,6 +237,8 @@ def _task(
     target = keys.required(keys.texts(table, "target", where), "target", '["biomass_mean"]', where)
     kind = keys.required(keys.text(table, "kind", where), "kind", '"regression"', where)
     keys.choice(kind, KINDS, "kind", where)
+    transform = keys.text(table, "transform", where) or "none"
+    check_kind(keys.choice(transform, TRANSFORMS, "transform", where), kind, where)
     if kind == "classification" and len(target) > 1:
         raise InputError(
             f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
@@ -211,6 +248,14 @@ def _task(
     if (lat is None) != (lon is None):
         given, other = ("lat", "lon") if lon is None else ("lon", "lat")
         raise InputError(f"{where}: {given} is given without {other}; give both or neither")
+    own = _own_tables(table.get("embeddings", {}), embeddings, study, where)
+    made = [name for name, source in own.items() if source.built_in is not None]
+    if made and lat is None:
+        raise InputError(
+            f"{where}: embedding {quote(made[0])} is made from the coordinates, and this task has "
+            'none; add its columns, say, lat = "lat" and lon = "lon", or remove '
+            f"[embeddings.{made[0]}]"
+        )
     return TaskSource(
         name=name,
         path=study.parent / text,
@@ -221,8 +266,9 @@ def _task(
         lat=lat,
         lon=lon,
         group=keys.text(table, "group", where),
-        embeddings=_own_tables(table.get("embeddings", {}), embeddings, study, where),
+        embeddings=own,
         split=keys.text(table, "split", where),
+        transform=transform,
     )
 
 
@@ -241,6 +287,15 @@ def _own_tables(
         here = f"{where}: embeddings.{name}"
         if not isinstance(own, dict):
             raise InputError(f"{here} must be a path or a table, not {keys.type_name(own)}")
+        if shared.built_in is not None:
+            built_in = _coordinates(own, shared.built_in, here)
+            resolved[name] = dataclasses.replace(shared, built_in=built_in)
+            continue
+        if "source" in own:
+            raise InputError(
+                f"{here}: source is given for one task only, but a name must stand for one thing; "
+                f"make [embeddings.{name}] of the coordinates, or give these a name of their own"
+            )
         changed = _embedding(name, own, study, here)
         fields = [*own, "files"] if "path" in own else list(own)
         source = dataclasses.replace(shared, **{f: getattr(changed, f) for f in fields})

@@ -24,7 +24,8 @@ class RegressionSums(NamedTuple):
       scale: (t,) the table's standard deviations.
       row_error: (t, n, s) squared error of each row, out of fold, summed over seeds.
       predictions: (r, s, n, t) in the targets' own units, or None.
-      chosen: (r, s, k, t) under `strict`, the penalty λ of each fit, else None.
+      chosen: (r, s, k, t, b) under `strict`, the penalty λ of each fit, or of each of its b
+        embeddings (NaN for those it leaves out), else None.
       inner_loss: (r, s, k, t) under `strict`, its squared error in the inner folds, else None.
     """
 
@@ -82,11 +83,9 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
         pooled_spread=sums.pooled_spread[chosen],
         scale=sums.scale[chosen],
         row_error=sums.row_error[chosen],
-        **{
-            name: None if of_all is None else of_all[..., chosen]
-            for name, of_all in sums._asdict().items()
-            if name in ("predictions", "chosen", "inner_loss")
-        },
+        predictions=None if sums.predictions is None else sums.predictions[..., chosen],
+        chosen=None if sums.chosen is None else sums.chosen[..., chosen, :],
+        inner_loss=None if sums.inner_loss is None else sums.inner_loss[..., chosen],
     )
 
 

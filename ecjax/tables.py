@@ -1,7 +1,8 @@
 """The one reader of input tables: Parquet and CSV files (`files`) in, arrays out.
 
 Nothing is repaired on the way: a value is taken as stored, marked as missing, or refused with a
-message. Which rows are used in the end is decided in `align`.
+message. Which rows are used in the end is decided in `align`. The tables of embeddings that are
+made from a task's coordinates come from here too.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecjax import columns, files
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, quote
 from ecjax.study import EmbeddingSource, TaskSource
 from ecjax.values import check_finite, check_ids, check_not_swapped, coordinate, masked_rows
@@ -28,7 +30,8 @@ class EmbeddingTable:
     `ids` is (n,) int64 or object (str), unique; `vectors` (n, p) float32 or float64, C-contiguous,
     with NaN in the rows marked `missing` (n,); rows marked `fill` (n,) hold one fill value
     throughout. `columns` are the p names, `coordinates` columns beside them that are named like
-    coordinates, `where` how messages call the table.
+    coordinates, `where` how messages call the table; `built_in` says how it was made from the
+    task's coordinates, if it was.
     """
 
     name: str
@@ -42,6 +45,7 @@ class EmbeddingTable:
     coordinates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
     allow_leaks: tuple[str, ...] = ()
+    built_in: Coordinates | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class TaskTable:
     `targets` maps each target to its (n,) values, uninterpreted; `lat` and `lon` are (n,) float64
     degrees, `group` and `split` (n,) object; `coordinates` as in EmbeddingTable. `names` are the
     columns that are no features: id, coordinates, targets; `roles` those taken as id, lat, lon,
-    group and split.
+    group and split. `transform` is what the targets shall be changed by.
     """
 
     name: str
@@ -67,6 +71,7 @@ class TaskTable:
     names: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
+    transform: str = "none"
 
 
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
@@ -164,6 +169,32 @@ def read_task(source: TaskSource) -> TaskTable:
         names=tuple(name for name in used if name is not None),
         files=source.files,
         roles={role: name for role, name in {"id": source.id, **asked}.items() if name is not None},
+        transform=source.transform,
+    )
+
+
+def table_of_places(
+    name: str, built_in: Coordinates, task: TaskTable, made: dict[tuple, np.ndarray]
+) -> EmbeddingTable:
+    """The embedding that is made from the coordinates of a task, which has a vector in every row.
+
+    Args:
+        made: Vectors of earlier tasks, to which these are added: tasks at the same places share
+            one array.
+    """
+    key = built_in, task.lat.tobytes(), task.lon.tobytes()
+    if key not in made:
+        made[key] = built_in.encode(task.lat, task.lon)
+    none = np.zeros(len(task.ids), bool)
+    return EmbeddingTable(
+        name=name,
+        where=f"embedding {quote(name)} (of the coordinates of task {quote(task.name)})",
+        ids=task.ids,
+        vectors=made[key],
+        columns=built_in.columns,
+        missing=none,
+        fill=none,
+        built_in=built_in,
     )
 
 

@@ -2,16 +2,19 @@
 
 The estimand of `eci_pooled` is the expected relative reduction in loss of probes trained on
 n(1 − 1/k) rows and tested on new rows. Here it is computed from probes trained on several fresh
-draws and tested on many fresh places. Ridge is solved once more in plain NumPy, one subset at a
-time, so that the engine is not judged by itself.
+draws and tested on many fresh places, with the penalty that the run chose most often for the set
+and the task. Ridge is solved once more in plain NumPy, one subset at a time, so that the engine is
+not judged by itself.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import jax
 import numpy as np
+from scipy import linalg
 
 from ecjax import logistic
 from ecjax.complementarity import complementarity_index
@@ -19,17 +22,19 @@ from ecjax.subsets import build_lattice
 from ecjax.world import CLASSES, MODELS, SAMPLES, TASKS, Places, World
 
 Key = tuple[str, str | None, str, str]  # task, target, metric, subset
+Penalties = Mapping[tuple[str, str], float]  # λ or C of a task and subset
 
 TRAINING_SETS = 2  # of a ridge probe; a logistic one, which costs a hundred times more, has one
 TEST_ROWS = 8_000
 
 
-def true_index(world: World, rows: int, seed: int, ridge_lambda=1.0, logistic_c=1.0):
+def true_index(world: World, rows: int, seed: int, penalties: Penalties) -> dict[Key, float]:
     """True indices of all sets on all tasks and targets.
 
     Args:
       rows: training rows of a probe.
       seed: of the fresh draws.
+      penalties: of the probes.
 
     Returns:
       {(task, target or None, metric, subset): index}.
@@ -39,9 +44,9 @@ def true_index(world: World, rows: int, seed: int, ridge_lambda=1.0, logistic_c=
         rng = np.random.default_rng([seed, 2, i])
         names = [name for name, (where, *_) in TASKS.items() if where == sample]
         if names == ["crops"]:
-            losses |= _class_losses(world, rows, logistic_c, rng)
+            losses |= _class_losses(world, rows, penalties, rng)
         else:
-            losses |= _ridge_losses(world, sample, names, rows, ridge_lambda, rng)
+            losses |= _ridge_losses(world, sample, names, rows, penalties, rng)
     found = {}
     for (task, target, metric, subset), loss in losses.items():
         members = subset.split("+")
@@ -56,7 +61,7 @@ def _subsets() -> list[tuple[str, ...]]:
     return [s for size in range(len(names)) for s in itertools.combinations(names, size + 1)]
 
 
-def _ridge_losses(world, sample, names, rows, ridge_lambda, rng) -> dict[Key, float]:
+def _ridge_losses(world, sample, names, rows, penalties, rng) -> dict[Key, float]:
     """Mean squared errors of ridge probes, of targets divided by their standard deviation."""
     test = world.draw(sample, TEST_ROWS, rng)
     losses: dict[Key, float] = {}
@@ -73,12 +78,19 @@ def _ridge_losses(world, sample, names, rows, ridge_lambda, rng) -> dict[Key, fl
             np.concatenate([p.labels[name] for name in names], axis=1) for p in (train, test)
         )
         centre, spread = y.mean(0), y_test.std(0)
-        for subset in _subsets():
-            x, x_test = (np.concatenate([scaled[m][j] for m in subset], axis=1) for j in (0, 1))
-            gram = x.T @ x + ridge_lambda * np.eye(x.shape[1])
-            weights = np.linalg.solve(gram, x.T @ (y - centre))
+        owner = np.repeat(names, [TASKS[name][1] for name in names])
+        for subset in map("+".join, _subsets()):
+            x, x_test = (
+                np.concatenate([scaled[m][j] for m in subset.split("+")], axis=1) for j in (0, 1)
+            )
+            gram, rhs = x.T @ x, x.T @ (y - centre)
+            weights = np.empty_like(rhs)
+            for ridge_lambda in {penalties[name, subset] for name in names}:
+                own = [penalties[name, subset] == ridge_lambda for name in owner]
+                shifted = gram + ridge_lambda * np.eye(len(gram))
+                weights[:, own] = linalg.solve(shifted, rhs[:, own], assume_a="pos")
             error = ((x_test @ weights + centre - y_test) / spread) ** 2
-            _add_errors(losses, names, "+".join(subset), error.mean(0) / TRAINING_SETS)
+            _add_errors(losses, names, subset, error.mean(0) / TRAINING_SETS)
     return losses
 
 
@@ -98,7 +110,7 @@ def _add_errors(losses: dict[Key, float], names: list[str], subset: str, error: 
                 losses[key] = losses.get(key, 0.0) + float(value)
 
 
-def _class_losses(world, rows, logistic_c, rng) -> dict[Key, float]:
+def _class_losses(world, rows, penalties, rng) -> dict[Key, float]:
     """Errors, 1 − mean recall and log-loss of logistic probes."""
     order = sorted(MODELS, key=lambda m: (-MODELS[m].width, m))
     x, labels = _side_by_side(world.draw("cropharvest", rows, rng), order)
@@ -113,14 +125,16 @@ def _class_losses(world, rows, logistic_c, rng) -> dict[Key, float]:
             z, labels, CLASSES, none, logistic_c, tolerance, lattice, at_once=1
         ).weights
 
+    chosen = {subset: penalties["crops", "+".join(subset)] for subset in _subsets()}
     with jax.enable_x64(True):
-        weights = np.asarray(jax.jit(fit)((x - mean) / std, labels, logistic_c, 1e-5))
+        program, z = jax.jit(fit), (x - mean) / std
+        weights = {c: np.asarray(program(z, labels, c, 1e-5)) for c in set(chosen.values())}
     test, labels = _side_by_side(world.draw("cropharvest", TEST_ROWS, rng), order)
     test = np.concatenate([(test - mean) / std, np.ones((TEST_ROWS, 1))], axis=1)
     return {
         ("crops", None, metric, "+".join(subset)): loss
-        for subset, w in zip(_subsets(), weights[0, :, 0], strict=True)  # (c, p + 1) each
-        for metric, loss in _losses_of(test @ w.T, labels).items()
+        for i, (subset, logistic_c) in enumerate(chosen.items())
+        for metric, loss in _losses_of(test @ weights[logistic_c][0, i, 0].T, labels).items()
     }
 
 

@@ -56,6 +56,8 @@ TASKS = {
 }
 SAMPLES = tuple(dict.fromkeys(sample for sample, *_ in TASKS.values()))
 CLASS_SHARPNESS = 2.5
+# Targets that are drawn as log(1 + amount), less this.
+LOG_MEANS = {"pop_density": 6.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +153,15 @@ def as_tasks(drawn: dict[str, Places]) -> dict[str, Task]:
     tasks = {}
     for name, (sample, *_) in TASKS.items():
         places = drawn[sample]
+        labels, transform = places.labels[name], "none"
+        if name in LOG_MEANS:
+            labels, transform = np.expm1(labels + LOG_MEANS[name]), "log1p"
         tasks[name] = Task(
-            places.labels[name],
+            labels,
             embeddings=places.embeddings,
             kind="classification" if name == "crops" else "regression",
             lat=places.lat,
             lon=places.lon,
+            transform=transform,
         )
     return tasks

@@ -22,7 +22,7 @@ from absl import app, flags
 
 from ecjax import demo
 from ecjax.progress import Silent
-from ecjax.settings import Settings
+from ecjax.settings import from_arguments
 
 SEEDS = flags.DEFINE_list("seeds", ["42", "43", "44", "45", "46"], "Seeds of worlds.")
 VERBOSE = flags.DEFINE_bool("verbose", False, "Also print every index.")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     failed, inside = [], []
     for seed in map(int, SEEDS.value):
         started = time.perf_counter()
-        made = demo.make_demo(Settings(seed=seed), Silent())
+        made = demo.make_demo(from_arguments(demo.ARGUMENTS | {"seed": seed}), Silent())
         found = demo.compare_with_truth(made.with_truth(made.evaluate()))
         clear = found[found["clear"]]
         inside += found["inside"].tolist()

@@ -9,6 +9,7 @@ from make_tables import N, labels, study, vectors, write
 
 from ecjax.align import align, check_rows, class_notes, describe
 from ecjax.arrays import Task, align_arrays
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError
 from ecjax.notes import constant_columns, near_neighbours, shared_vectors
 from ecjax.study import read_study
@@ -82,6 +83,95 @@ def test_every_table_is_read_once_and_samples_are_shared(tmp_path, monkeypatch):
     assert [task.sample for task in (t, u, v, w)] == [0, 0, 1, 0]
     assert t.embeddings["a"] is u.embeddings["a"] is w.embeddings["a"]
     assert len(v.ids) == N - 1 and list(v.embeddings) == ["a", "b"]
+
+
+PLACE = '[embeddings.place]\nsource = "coordinates"\n'
+HERE = 'lat = "lat"\nlon = "lon"\n'
+
+
+def of_places(folder, keys="", task=None, own=""):
+    """A study of embeddings a and b and place, with the labels `task`."""
+    if task is not None:
+        write(task, folder / "labels.csv")
+    path = study(folder, task_keys=HERE + own)
+    path.write_text(f"{path.read_text()}{PLACE}{keys}\n")
+    return path
+
+
+def test_an_embedding_of_the_coordinates(tmp_path):
+    task = labels().sample(frac=1, random_state=2)
+    write(vectors(4, seed=1).iloc[5:], tmp_path / "a.parquet")
+    (found,) = aligned(of_places(tmp_path, "degree = 3", task))
+    assert list(found.embeddings) == ["a", "b", "place"] and len(found.ids) == N - 5
+    expected = Coordinates(degree=3).encode(found.lat, found.lon)
+    assert (found.embeddings["place"] == expected).all() and expected.shape == (N - 5, 15)
+    assert found.built_in == {"place": Coordinates(degree=3)}
+    assert not [note for note in found.notes if note.source == "place"]
+    assert "15 columns  float64" in describe([found])
+    assert "from the coordinates: spherical harmonics of degree 1 to 3" in describe([found])
+
+
+def test_no_place_is_a_masked_row_or_a_leak(tmp_path):
+    """All 0 and all -1 are places, sorted ones too; a target may follow from the place."""
+    rows = labels().sort_values("lat").reset_index(drop=True)
+    rows[["lat", "lon"]] = rows[["lat", "lon"]].astype(float)
+    rows.loc[30, ["lat", "lon"]] = 0.0
+    rows.loc[29, ["lat", "lon"]] = -1.0
+    rows["height"] = rows["lat"]
+    (found,) = aligned(of_places(tmp_path, 'encoding = "latlon"', rows))
+    assert len(found.ids) == N
+    assert (found.embeddings["place"] == rows[["lat", "lon"]].to_numpy()).all()
+    assert [note.reason for note in found.notes] == []
+
+
+def test_the_coordinates_in_a_table_are_a_leak_still(tmp_path):
+    write(vectors(3, seed=2).assign(emb_1=labels()["lat"]), tmp_path / "b.csv")
+    with pytest.raises(InputError, match="is the coordinate lat"):
+        aligned(of_places(tmp_path))
+
+
+def test_tasks_at_the_same_places_share_what_is_made_of_them(tmp_path):
+    path = of_places(tmp_path)
+    more = '[tasks.{}]\npath = "labels.csv"\ntarget = "height"\nkind = "regression"\n' + HERE
+    own = "embeddings = { place = { degree = 2 } }\n"
+    path.write_text(path.read_text() + more.format("u") + more.format("v") + own)
+    t, u, v = aligned(path)
+    assert (t.sample, u.sample, v.sample) == (0, 0, 1)
+    assert t.embeddings["place"] is u.embeddings["place"]
+    assert v.embeddings["place"].shape == (N, 8)
+
+
+@pytest.mark.parametrize(("column", "value"), [("lat", np.nan), ("lat", 91.0), ("lon", 181.0)])
+def test_coordinates_that_are_none_are_refused(tmp_path, column, value):
+    task = labels()
+    task.loc[7, column] = value
+    with pytest.raises(InputError, match=f'"{column}".*missing or outside.*at id "107"'):
+        aligned(of_places(tmp_path, task=task))
+
+
+def test_coordinates_under_two_names(tmp_path):
+    path = of_places(tmp_path)
+    path.write_text(path.read_text() + PLACE.replace("place", "where") + "degree = 9\n")
+    assert len(aligned(path)[0].embeddings) == 4
+    path.write_text(path.read_text().replace("degree = 9", "degree = 10"))
+    with pytest.raises(InputError, match='"place" and "where" are one table under two names'):
+        aligned(path)
+
+
+def test_coordinates_with_arrays():
+    lat, lon = labels()["lat"], labels()["lon"]
+    place = Coordinates("latlon")
+    (found,) = align_arrays({"a": X, "p": place}, {"t": Task(Y, lat=lat, lon=lon)})
+    assert (found.embeddings["p"] == np.stack([lat, lon], 1)).all()
+    assert found.built_in == {"p": place}
+    with pytest.raises(InputError, match=r'"t".*"p" is made.*ecjax.Task\(y, lat=lat, lon=lon\)'):
+        align_arrays({"a": X, "p": place}, {"t": Y})
+    other = Task(Y, embeddings={"a": X, "p": Z}, lat=lat, lon=lon)
+    with pytest.raises(InputError, match='task "u": embedding "p".*one thing'):
+        align_arrays({"a": X, "p": place}, {"t": Task(Y, lat=lat, lon=lon), "u": other})
+    own = Task(Y, embeddings={"a": X, "p": Coordinates(degree=2)}, lat=lat, lon=lon)
+    t, u = align_arrays({"a": X, "p": place}, {"t": Task(Y, lat=lat, lon=lon), "u": own})
+    assert (t.embeddings["p"].shape[1], u.embeddings["p"].shape[1]) == (2, 8)
 
 
 def test_a_task_with_a_table_of_its_own(tmp_path):

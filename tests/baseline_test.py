@@ -25,7 +25,9 @@ def computed():
     y = rng.normal(size=(N, 2)) * [1, 30]
     labels = np.array(["u", "v", "w"])[rng.integers(0, 3, N)]
     tasks = align_arrays(x, {"y": y, "labels": labels})
-    found = compute(tasks, Settings(folds=FOLDS, seeds=2), jax.devices("cpu")[0], Silent())
+    found = compute(
+        tasks, Settings(folds=FOLDS, seeds=2, protocol="paper"), jax.devices("cpu")[0], Silent()
+    )
     return y, labels, found
 
 
@@ -81,7 +83,7 @@ def test_balanced_intervals_take_classes_as_strata():
     rng = np.random.default_rng(2)
     labels = np.repeat(["often", "seldom"], [300, 20])
     x = {"a": rng.normal(size=(320, 2)) + (labels == "seldom")[:, None]}
-    found = ecjax.evaluate(x, {"labels": labels}, folds=5, predictions=True)
+    found = ecjax.evaluate(x, {"labels": labels}, folds=5, predictions=True, protocol="paper")
     row = found.scores.set_index("metric").loc["balanced_accuracy"]
     wide = found.predictions.pivot(index="id", columns="target", values=["y", "prediction"])
     hit = (wide["prediction"].to_numpy().argmax(1) == wide["y"].to_numpy().argmax(1)).astype(float)
@@ -99,7 +101,7 @@ def test_rows_that_no_fold_scores_have_no_part_in_the_intervals():
     y = x["a"][:, 0] + rng.normal(size=70)
     part = np.repeat(["train", "test"], [40, 30])
     task = ecjax.Task(y, split=part)
-    found = ecjax.evaluate(x, {"y": task}, split="column", predictions=True)
+    found = ecjax.evaluate(x, {"y": task}, split="column", predictions=True, protocol="paper")
     rows = found.predictions.pivot(index="id", columns="subset", values="squared_error")
     assert len(rows) == 30
     gain = found.gains.query("subset == 'a+b' and over == 'a' and metric == 'r2'").iloc[0]

@@ -64,7 +64,9 @@ def run(*arguments):
 
 
 def evaluate(folder, *flags):
-    return run("evaluate", folder / "study.toml", f"--out={folder / 'out'}", "--folds=4", *flags)
+    """Under the protocol that is quick to compile; `strict` has tests of its own."""
+    paths = folder / "study.toml", f"--out={folder / 'out'}"
+    return run("evaluate", *paths, "--protocol=paper", "--folds=4", *flags)
 
 
 def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
@@ -174,7 +176,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["overlap", "x"], "not there yet"),
         (["plan"], "STUDY"),
         (["plan", "s.toml", "--folds=1"], "folds"),
-        (["evaluate", "s.toml", "--out=o", "--inner_folds=4"], "only --protocol=strict"),
+        (["evaluate", "s.toml", "--out=o", "--protocol=paper", "--inner_folds=4"], "only"),
         (["evaluate", "s.toml", "--out=o", "--split=spatia"], "spatial, hash, column"),
         (["evaluate", "s.toml", "--out=o", "--block_km=50"], "block_km is for split=spatial"),
         (["plan", "s.toml", "--split=column", "--folds=20"], "the column says which there are"),
@@ -292,14 +294,20 @@ def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, rea
 def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
     tight = "--logistic_tolerance=1e-9"
     run(
-        "evaluate", study_folder / "study.toml", f"--out={study_folder / 'out'}", "--folds=4", tight
+        "evaluate",
+        study_folder / "study.toml",
+        f"--out={study_folder / 'out'}",
+        "--folds=4",
+        tight,
+        "--protocol=paper",
     )
     before = pd.read_parquet(study_folder / "out" / "scores.parquet")
     table = pd.read_parquet(study_folder / "alpha.parquet")
     table["emb_3"] = 7.25
     table.to_parquet(study_folder / "alpha.parquet", index=False)
     out = study_folder / "out2"
-    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4", tight)
+    paper = "--protocol=paper"
+    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4", tight, paper)
     printed = capsys.readouterr().out
     assert "alpha" in printed and "constant column: 1, first emb_3" in " ".join(printed.split())
     after = pd.read_parquet(out / "scores.parquet")
@@ -328,7 +336,7 @@ def test_splits_of_a_study(study_folder, capsys):
     table = split_study(study_folder)
     assert run("validate", study_folder / "study.toml") == cli.DONE
     assert 'lon "lon", group "country", split "part"' in capsys.readouterr().out
-    command = ("evaluate", study_folder / "study.toml", "--subsets=alpha,beta")
+    command = ("evaluate", study_folder / "study.toml", "--subsets=alpha,beta", "--protocol=paper")
     tests = {
         "group": ("--folds=0", [(table["country"] == c).sum() for c in ("007", "7", "NA")]),
         "column": ("--seed=7", [(table["part"] == "test").sum()]),
@@ -366,7 +374,8 @@ def test_a_study_without_what_the_split_needs(study_folder, capsys):
 
 
 def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):
-    command = ("evaluate", study_folder / "study.toml", f"--out={study_folder / 'out'}")
+    out = f"--out={study_folder / 'out'}"
+    command = ("evaluate", study_folder / "study.toml", out, "--protocol=paper")
     assert run(*command, "--folds=31") == cli.BAD_INPUT
     message = capsys.readouterr().err
     assert 'task "height": 60 rows for --folds=31' in message and "use --folds=30" in message
@@ -444,6 +453,7 @@ def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder, stag
         study_folder / "t.csv", index=False
     )
     command = [sys.executable, "-m", "ecjax", "evaluate", study_folder / "study.toml"]
+    command += ["--protocol=paper"]
     process = subprocess.Popen(
         # Seeds enough for a minute of computing, so that it ends because it is told to.
         [*command, f"--out={study_folder / 'out'}", "--seeds=40"],

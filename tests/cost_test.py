@@ -72,7 +72,7 @@ CASES = [
 @pytest.mark.parametrize("route", ["gram", "hat", "cheaper"])
 @pytest.mark.parametrize("widths, wanted, n, t, folds, seeds", CASES)
 def test_the_model_counts_what_the_program_does(route, widths, wanted, n, t, folds, seeds):
-    settings = Settings(folds=folds, seeds=seeds, subsets=wanted)
+    settings = Settings(folds=folds, seeds=seeds, subsets=wanted, protocol="paper")
     plan = make_plan(tasks_of(widths, n, t), settings, CPU, route)
     (piece,) = plan.chunks[0]
     program = dataclasses.replace(plan.program(piece, False), on_host=False)
@@ -91,7 +91,9 @@ def test_the_model_counts_folds_that_leave_rows_out_twice(route, n, widths):
     embeddings = {name: rng.normal(size=(n, w)) for name, w in zip("ab", widths, strict=True)}
     lat, lon = rng.uniform(0, 2, (2, n))
     tasks = align_arrays(embeddings, {"y": Task(rng.normal(size=n), lat=lat, lon=lon)})
-    settings = Settings(split="spatial", folds=4, seeds=2, block_km=30, buffer_km=20)
+    settings = Settings(
+        split="spatial", folds=4, seeds=2, block_km=30, buffer_km=20, protocol="paper"
+    )
     plan = make_plan(tasks, settings, CPU, route)
     (piece,) = plan.chunks[0]
     program = dataclasses.replace(plan.program(piece, False), on_host=False)
@@ -142,7 +144,7 @@ def frames_by(tasks, settings, route):
 
 def test_both_routes_and_any_mixture_give_the_same_tables(monkeypatch):
     tasks = tasks_of([9, 4, 6, 2], 60, 2)
-    settings = Settings(folds=7, seeds=2, predictions=True)
+    settings = Settings(folds=7, seeds=2, predictions=True, protocol="paper")
     by_gram, by_hat = (frames_by(tasks, settings, route) for route in ("gram", "hat"))
     mixture = ((8, 0, 5, 2, 11), (14, 1, 3, 4, 6, 7, 9, 10, 12, 13))
     monkeypatch.setattr(cost, "share_out", lambda *_: mixture)

@@ -9,7 +9,7 @@ from watch import watched
 import ecjax
 from ecjax import demo, world
 from ecjax.progress import Silent
-from ecjax.settings import Settings
+from ecjax.settings import from_arguments
 
 SEED = 42
 
@@ -17,7 +17,7 @@ SEED = 42
 @pytest.fixture(scope="module")
 def demo_run():
     """The demo, its tables, and what was compiled and executed for them."""
-    made = demo.make_demo(Settings(seed=SEED), Silent())
+    made = demo.make_demo(from_arguments(demo.ARGUMENTS | {"seed": SEED}), Silent())
     jax.clear_caches()  # so that every program that runs is seen
     with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
         result = made.evaluate()
@@ -41,10 +41,12 @@ def test_all_subsets_and_tasks_with_the_papers_shapes(demo_run):
         "pop_density": 1, "road_distance": 1,
     }  # fmt: skip
     assert len(tasks["crops"]["classes"]) == 18
+    transforms = {name: task["transform"] for name, task in tasks.items()}
+    assert transforms.pop("pop_density") == "log1p" and set(transforms.values()) == {"none"}
     assert all(task["rows"] >= 2000 for task in tasks.values())
     whole = result.scores[result.scores["metric"].isin(["r2", "accuracy"])]
     assert len(whole) == 15 * 6 and whole["score"].notna().all()
-    assert result.folds["fold"].nunique() == 20
+    assert result.folds["fold"].nunique() == 5
     assert result.folds["converged"].dropna().all()
 
 
@@ -64,7 +66,7 @@ def test_the_written_study_runs_as_it_is(tmp_path):
     drawn = demo.draw_samples(world.make_world(SEED), SEED)
     demo.write_study(tmp_path, drawn["biomass"])
     study = ecjax.read_study(tmp_path / "study.toml")
-    result = ecjax.evaluate(study, subsets=["alphaearth", "tessera"], folds=5)
+    result = ecjax.evaluate(study, subsets=["alphaearth", "tessera"], protocol="paper", folds=5)
     assert set(result.scores["subset"]) == {"alphaearth", "tessera"}
     assert result.scores["score"].notna().all()
     edited = (tmp_path / "study.toml").read_text() + "# mine\n"

@@ -47,7 +47,7 @@ def watched_run():
     tasks = tasks_of(rng, embeddings)
     jax.clear_caches()  # so that every program that runs is seen
     with pytest.MonkeyPatch.context() as patch, watched(patch) as seen:
-        result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True)
+        result = ecjax.evaluate(embeddings, tasks, folds=6, predictions=True, protocol="paper")
     return embeddings, tasks, result, seen
 
 
@@ -73,7 +73,7 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
     scores = set()
     for x, y, arguments in changes:
         with watched(monkeypatch) as seen:
-            found = ecjax.evaluate(x, y, folds=6, predictions=True, **arguments)
+            found = ecjax.evaluate(x, y, folds=6, predictions=True, protocol="paper", **arguments)
         assert seen.compiled == [], arguments
         assert seen.executed == ["jit(study)"], arguments
         scores.add(tuple(found.folds["score"]) + tuple(found.folds["gradient_norm"].dropna()))
@@ -86,7 +86,8 @@ COLUMNS = {
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
     "converged chosen_ridge_lambda chosen_logistic_c grid_edge",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
-    "eci_pooled eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value p_adjusted "
+    "eci_pooled eci_permuted eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value "
+    "p_adjusted "
     "p_better p_better_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
     "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
@@ -166,7 +167,7 @@ def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
 
 def test_tasks_that_share_arrays_give_the_same_numbers_as_alone(watched_run):
     embeddings, tasks, result, _ = watched_run
-    alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6)
+    alone = ecjax.evaluate(embeddings, {"height": tasks["height"]}, folds=6, protocol="paper")
     together = result.folds[result.folds["task"] == "height"].reset_index(drop=True)
     pd.testing.assert_frame_equal(together, alone.folds, rtol=0, atol=1e-12)
 
@@ -195,7 +196,7 @@ def pieces_of(monkeypatch, *arguments, **keywords):
     with monkeypatch.context() as patch:
         # `ecjax.evaluate` is the function, which hides its module.
         patch.setattr(importlib.import_module("ecjax.evaluate"), "make_plan", make_plan)
-        return ecjax.evaluate(*arguments, **keywords), chunks
+        return ecjax.evaluate(*arguments, protocol="paper", **keywords), chunks
 
 
 def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
@@ -205,7 +206,9 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
     assert len(chunks) == 1 and len(chunks[0]) == 2
     # The budget of one seed of about half the subsets, by the plan's own estimate.
     plan = plan_module.make_plan(
-        align_arrays(embeddings, tasks), Settings(**arguments), jax.devices("cpu")[0]
+        align_arrays(embeddings, tasks),
+        Settings(protocol="paper", **arguments),
+        jax.devices("cpu")[0],
     )
     half = plan_module.subsets.requested("abc")[:4]
     need = max(plan.bytes(Piece(i, (0,), half)) for i in range(len(plan.samples)))
@@ -225,7 +228,7 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
 def test_a_budget_into_which_nothing_fits_is_refused():
     embeddings, tasks = ridge_study()
     with pytest.raises(ecjax.InputError, match="max_memory_gib"):
-        ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6)
+        ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6, protocol="paper")
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +238,9 @@ def crops():
     embeddings = embeddings_of(rng, {"a": 4, "b": 4}, n=70)
     tasks = {"crop": tasks_of(rng, embeddings)["crop"]}
     runs = {
-        tolerance: ecjax.evaluate(embeddings, tasks, folds=4, logistic_tolerance=tolerance)
+        tolerance: ecjax.evaluate(
+            embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+        )
         for tolerance in (1e-5, 1e-9)
     }
     return embeddings, tasks, runs
@@ -259,7 +264,7 @@ def assert_same_log_loss(found, expected, tolerance):
 def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
     plan = plan_module.make_plan(
-        align_arrays(embeddings, tasks), Settings(folds=4), jax.devices("cpu")[0]
+        align_arrays(embeddings, tasks), Settings(folds=4, protocol="paper"), jax.devices("cpu")[0]
     )
     budget = 1.001 * plan.bytes(Piece(0, (0,), ((0, 1),))) / 2**30
     for tolerance in BOUNDS:
@@ -275,7 +280,9 @@ def test_the_order_of_embeddings_changes_no_log_loss(crops):
     embeddings, tasks, runs = crops
     turned = dict(reversed(embeddings.items()))
     for tolerance in BOUNDS:
-        found = ecjax.evaluate(turned, tasks, folds=4, logistic_tolerance=tolerance)
+        found = ecjax.evaluate(
+            turned, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+        )
         assert found.scores["subset"].unique().tolist() == ["b", "a", "b+a"]
         assert_same_log_loss(found, runs[tolerance], tolerance)
 
@@ -290,7 +297,9 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         return frame.set_index(["task", "subset", "metric", "fold"])["score"].sort_index()
 
     one = {"soil": tasks["soil"]}
-    first, second = (ecjax.evaluate(x, one, folds=4) for x in (embeddings, turned))
+    first, second = (
+        ecjax.evaluate(x, one, folds=4, protocol="paper") for x in (embeddings, turned)
+    )
     np.testing.assert_allclose(scores(first), scores(second), rtol=1e-9, atol=1e-9)
     assert second.scores["subset"].unique().tolist() == reference.all_subsets("cab")
 
@@ -304,7 +313,7 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         ({"inner_folds": -1, "protocol": "strict"}, "inner_folds"),
         ({"precision": "float32", "protocol": "strict"}, "--precision=float64"),
         ({"split": "stratified"}, "stratified"),
-        ({"penalty": "banded"}, "banded"),
+        ({"penalty": "banded"}, "add --protocol=strict"),
         ({"precision": "float16"}, "float16"),
         ({"bootstraps": 10}, "bootstraps"),
         ({"fold": 5}, "fold"),
@@ -321,12 +330,16 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
 def test_refused_arguments(arguments, word):
     rng = np.random.default_rng(0)
     with pytest.raises(ecjax.UsageError, match=word):
-        ecjax.evaluate({"a": rng.normal(size=(30, 2))}, {"y": rng.normal(size=30)}, **arguments)
+        ecjax.evaluate(
+            {"a": rng.normal(size=(30, 2))},
+            {"y": rng.normal(size=30)},
+            **({"protocol": "paper"} | arguments),
+        )
 
 
 def test_no_tasks_is_refused():
     with pytest.raises(ecjax.UsageError, match="tasks"):
-        ecjax.evaluate({"a": np.ones((30, 2))})
+        ecjax.evaluate({"a": np.ones((30, 2))}, protocol="paper")
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path):
@@ -340,12 +353,37 @@ def test_a_second_run_writes_the_same_bytes(tmp_path):
             if path.name != "manifest.json"
         }
 
-    result = ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    result = ecjax.evaluate(
+        embeddings, tasks, out=tmp_path / "first", protocol="paper", **arguments
+    )
     first = bytes_of(tmp_path / "first")
-    ecjax.evaluate(embeddings, tasks, out=tmp_path / "second", **arguments)
-    ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", **arguments)
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "second", protocol="paper", **arguments)
+    ecjax.evaluate(embeddings, tasks, out=tmp_path / "first", protocol="paper", **arguments)
     assert first == bytes_of(tmp_path / "second") == bytes_of(tmp_path / "first")
     parquet = {f"{name}.parquet" for name in result.tables}
     assert parquet <= set(first) and "scores.csv" in first and "folds.csv" not in first
     written = pd.read_parquet(tmp_path / "first" / "scores.parquet")
     np.testing.assert_array_equal(written["score"], result.scores["score"])
+
+
+def test_an_embedding_of_the_coordinates_is_one_like_others(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    lat, lon = rng.uniform(-60, 60, N), rng.uniform(-180, 180, N)
+    a, place = rng.normal(size=(N, 3)), ecjax.Coordinates(degree=2)
+    tasks = {"t": ecjax.Task(np.sin(np.radians(lat)) + a[:, 0], lat=lat, lon=lon)}
+    out = tmp_path / "out"
+    found = ecjax.evaluate({"a": a, "place": place}, tasks, folds=5, out=out, protocol="paper")
+    with monkeypatch.context() as patch:  # the array is refused, for it has sin(lat)
+        patch.setattr("ecjax.align.guard", lambda *_: ())
+        given = ecjax.evaluate(
+            {"a": a, "place": place.encode(lat, lon)}, tasks, folds=5, protocol="paper"
+        )
+    for name, frame in given.tables.items():
+        pd.testing.assert_frame_equal(found.tables[name], frame)
+    assert found.manifest["embeddings"] == {"a": 3, "place": 8}
+    made = {"t": {"place": {"encoding": "spherical_harmonics", "degree": 2}}}
+    assert found.manifest["coordinates"] == found.manifest["study"]["coordinates"] == made
+    assert "coordinates" not in given.manifest
+    other = {"a": a, "place": ecjax.Coordinates(degree=1)}
+    with pytest.raises(ecjax.InputError, match=r"coordinates\.t\.place\.degree \(there: 2; now: 1"):
+        ecjax.evaluate(other, tasks, folds=5, out=out, protocol="paper")

@@ -67,7 +67,9 @@ def study(platform: str, route: str):
         "height": rng.normal(size=n),
         "land": Task(rng.integers(0, 3, n), kind="classification"),
     }
-    settings = Settings(folds=13, seeds=2, predictions=True)  # folds of 4 and of 5 rows
+    settings = Settings(
+        folds=13, seeds=2, predictions=True, protocol="paper"
+    )  # folds of 4 and of 5 rows
     plan = make_plan(align_arrays(embeddings, tasks), settings, DEVICES[platform], route)
     (chunk,) = plan.chunks
     programs = tuple(plan.program(piece, settings.predictions) for piece in chunk)

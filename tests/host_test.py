@@ -70,7 +70,9 @@ def test_the_study_has_the_same_numbers_compiled():
     rng = np.random.default_rng(1)
     embeddings = {name: rng.normal(size=(90, w)) for name, w in zip("abc", (4, 9, 2), strict=True)}
     tasks = align_arrays(embeddings, {"y": rng.normal(size=(90, 2)) + embeddings["b"][:, :2]})
-    plan = make_plan(tasks, Settings(folds=7, seeds=2), jax.devices("cpu")[0], "gram")
+    plan = make_plan(
+        tasks, Settings(folds=7, seeds=2, protocol="paper"), jax.devices("cpu")[0], "gram"
+    )
     (piece,) = plan.chunks[0]
     program = plan.program(piece, True)
     penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))

@@ -15,16 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys study columns files values tables leaks sphere notes guard align arrays settings "
-    "folds splits inner subsets sums blas gram host host_nested host_call softmax lbfgs ridge "
-    "nested refine hat logistic nested_logistic engine cost nested_cost precision pieces memory "
-    "plan intervals scores baseline shapley uncertainty complementarity strict_index chosen "
-    "outcome results encode store digest report picture page_style page "
-    "run_plan progress evaluate world truth demo __init__ options cli __main__"
+    "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
+    "align arrays settings folds splits inner subsets sums blas gram banded host host_nested "
+    "host_call softmax lbfgs ridge nested refine hat logistic nested_logistic probe engine cost "
+    "nested_cost precision pieces memory plan intervals scores baseline shapley uncertainty "
+    "complementarity strict_index chosen outcome results control encode store digest report "
+    "picture page_style page run_plan progress evaluate world truth demo __init__ options cli "
+    "__main__"
 ).split()
 SOLVERS = (
-    "subsets blas gram host host_nested host_call softmax lbfgs ridge nested refine hat logistic "
-    "nested_logistic"
+    "subsets blas gram banded host host_nested host_call softmax lbfgs ridge nested refine hat "
+    "logistic nested_logistic probe"
 ).split()
 STATISTICS = (
     "intervals scores baseline shapley uncertainty complementarity strict_index chosen"

@@ -43,7 +43,7 @@ def study_of(shape, seed, plain=True, shares=None):
 def evaluate(embeddings, labels, folds, **arguments):
     arguments = {"logistic_tolerance": TIGHT, "predictions": True, **arguments}
     task = ecjax.Task(NAMES[labels], kind="classification")
-    return ecjax.evaluate(embeddings, {"w": task}, folds=folds, **arguments)
+    return ecjax.evaluate(embeddings, {"w": task}, folds=folds, protocol="paper", **arguments)
 
 
 def probabilities_of(result, subset):

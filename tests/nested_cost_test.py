@@ -88,3 +88,16 @@ def test_the_model_counts_what_the_host_does(
     # Counted as if every penalty was chosen for some set in every outer fold.
     share = 1.0 if penalties == 1 else 1 / (1 + groups)
     assert (1 - share - 0.03) * expected <= sum(done) <= 1.03 * expected
+
+
+def test_the_plan_counts_the_search_for_a_penalty_of_each_embedding():
+    """On 8,829 × 960 rows, 10 targets, 20 folds it took 111 s on two cores, 170 s as five tasks."""
+    lattice = build_lattice((512, 256, 128, 64), requested("abcd"))
+
+    def seconds(tasks):
+        search = nested_cost.Search(5, 13, 0, tasks)
+        shape = lattice, 8829, 10, 20, 1, search, cost.shares(8829, 20)
+        return nested_cost.nested_cost(True, *shape).seconds
+
+    for tasks, measured in ((1, 111), (5, 170)):
+        assert 0.5 < (seconds(tasks) - seconds(0)) / measured < 2

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from make_studies import default_grid, study
 
 import ecjax
 from ecjax import engine, inner
@@ -18,26 +19,8 @@ from ecjax.progress import Silent
 from ecjax.settings import Settings
 
 
-def default_grid(n_train):
-    return n_train * 10.0 ** np.arange(2, -4.5, -0.5)
-
-
 def absolute(*values):
     return lambda n_train: np.sort(values)[::-1]
-
-
-def study(widths, n, targets, seed=0):
-    """Embeddings with offsets and scales, tasks {name: (n, t)} that know a bit of each."""
-    rng = np.random.default_rng([seed, n, *widths])
-    embeddings = {
-        name: (rng.normal(size=(n, w)) + rng.choice([0, 50], w)) * 10.0 ** rng.uniform(-3, 3, w)
-        for name, w in zip("abcd", widths, strict=False)
-    }
-    signal = sum(reference.StandardScaler().fit_transform(x)[:, :1] for x in embeddings.values())
-    return embeddings, {
-        name: (signal * strength + rng.normal(size=(n, t))) * 10.0 ** rng.uniform(-2, 2, t)
-        for name, (t, strength) in targets.items()
-    }
 
 
 def columns_of_test_rows(embeddings, folds, seed):

@@ -57,7 +57,7 @@ def result(paper_data, tmp_path_factory):
     """The study's tables, from one call."""
     path = tmp_path_factory.mktemp("paper") / "study.toml"
     path.write_text(STUDY.format(data=paper_data / "data", crops=CROPS_TABLE), encoding="utf-8")
-    return ecjax.evaluate(ecjax.read_study(path))
+    return ecjax.evaluate(ecjax.read_study(path), protocol="paper")
 
 
 def scores_of(result, task):

@@ -5,6 +5,7 @@ targets are standardised over the whole table (population deviation), as protoco
 """
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -202,6 +203,48 @@ def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid):
         return ((truth - found) ** 2).sum()
 
     return nested(x, y, folds, seed, inner_folds, grid, ridge_predictions, squared)
+
+
+def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
+    """As `nested`, with a ridge penalty for each embedding; chosen is (k, b).
+
+    A penalty λ on a block is a penalty of 1 on the block divided by √λ. From the best shared one,
+    steps of 4, 2, then 1 places of one embedding, the best at a time, of equals the stronger.
+    """
+    outer = splits(len(y), outer, seed) if isinstance(outer, int) else outer
+    x = [np.asarray(embeddings[m], float) for m in subset.split("+")]
+    whole, chosen, least = np.full_like(y, np.nan), [], []
+    for (training, held_out), inner in zip(
+        outer, inner_splits(outer, seed, inner_folds), strict=True
+    ):
+        penalties = grid(len(training))
+
+        def predict(places, rows, tested, penalties=penalties):
+            scaled = [
+                scaled_by(block, rows) / np.sqrt(penalties[place])
+                for block, place in zip(x, places, strict=True)
+            ]
+            return ridge_predictions(np.hstack(scaled), y, rows, tested, 1.0)
+
+        @functools.cache
+        def loss(places, inner=inner, predict=predict):
+            return sum(((y[t] - predict(places, rows, t)) ** 2).sum() for rows, t in inner)
+
+        best = min(((i,) * len(x) for i in range(len(penalties))), key=loss)
+        for stride in (4, 2, 1):
+            moved = True
+            while moved:
+                steps = [s * stride * np.eye(len(x), dtype=int)[j] for s in (-1, 1)
+                         for j in range(len(x))]  # fmt: skip
+                trials = [tuple(int(i) for i in np.add(best, step)) for step in steps]
+                trials = [t for t in trials if min(t) >= 0 and max(t) < len(penalties)]
+                nearest = min(trials, key=loss, default=best)
+                moved = loss(nearest) < loss(best)
+                best = nearest if moved else best
+        whole[held_out] = predict(best, training, held_out)
+        chosen.append(penalties[list(best)])
+        least.append(loss(best))
+    return NestedReference(whole, np.array(chosen), np.array(least))
 
 
 def strict_index(losses, folds_of_row, fused, members):

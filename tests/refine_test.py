@@ -66,6 +66,7 @@ def assert_matches_reference(embeddings, y, folds, ridge_lambda):
         ridge_lambda=ridge_lambda,
         precision="float32",
         predictions=True,
+        protocol="paper",
     )
     scores = found.scores.query("metric == 'r2'").set_index("subset")
     by_fold = found.folds.query("metric == 'r2'").set_index("subset")
@@ -123,7 +124,7 @@ def test_what_does_not_converge_is_null_and_says_so(monkeypatch):
     embeddings = {"plain": rng.normal(size=(160, 5)), **ill_conditioned(rng, 160, [150])}
     y = targets_of(rng, embeddings, 1)
     arguments = {"folds": 4, "ridge_lambda": 1e-3, "predictions": True}
-    found = ecjax.evaluate(embeddings, {"y": y}, precision="float32", **arguments)
+    found = ecjax.evaluate(embeddings, {"y": y}, precision="float32", protocol="paper", **arguments)
     scores = found.scores.set_index(["subset", "metric"])
     for metric in ("r2", "mse"):
         assert np.isnan(scores.loc[("e0", metric), "score"])
@@ -132,7 +133,7 @@ def test_what_does_not_converge_is_null_and_says_so(monkeypatch):
     assert found.index["eci"].isna().all()
     assert found.index["reason"].str.contains("did not converge").all()
     assert found.predictions.query("subset == 'e0'")["prediction"].isna().any()
-    whole = ecjax.evaluate(embeddings, {"y": y}, **arguments)
+    whole = ecjax.evaluate(embeddings, {"y": y}, protocol="paper", **arguments)
     assert not whole.undefined
 
 
@@ -176,14 +177,16 @@ def test_what_was_computed_in_is_said_everywhere(asked, used, tmp_path, capsys):
     rng = np.random.default_rng(9)
     embeddings, y = normal(rng, 40, [3]), rng.normal(size=40)
     arguments = {"folds": 4, "require_platform": "cpu", "out": tmp_path / "out"}
-    ecjax.evaluate(embeddings, {"y": y}, precision=asked, progress=True, **arguments)
+    ecjax.evaluate(
+        embeddings, {"y": y}, precision=asked, progress=True, protocol="paper", **arguments
+    )
     assert f"cpu, {used}" in capsys.readouterr().err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["precision"] == manifest["study"]["precision"] == used
     assert manifest["arguments"]["precision"] == asked
     other = {"float64": "float32", "float32": "float64"}[used]
     with pytest.raises(ecjax.InputError, match="precision"):
-        ecjax.evaluate(embeddings, {"y": y}, precision=other, **arguments)
+        ecjax.evaluate(embeddings, {"y": y}, precision=other, protocol="paper", **arguments)
 
 
 @pytest.mark.parametrize("kind, used", [("NVIDIA A100-SXM4-80GB", True), ("NVIDIA L4", False)])
@@ -191,6 +194,6 @@ def test_a_plan_for_a_device_elsewhere_takes_its_precision(kind, used):
     rng = np.random.default_rng(10)
     tasks = align_arrays(normal(rng, 400, [90, 50]), {"y": rng.normal(size=400)})
     device = DeviceFacts("gpu", kind, 2**34)
-    plan = make_plan(tasks, Settings(seeds=50), device)
+    plan = make_plan(tasks, Settings(seeds=50, protocol="paper"), device)
     assert plan.precision == ("float64" if used else "float32")
     assert bool(plan.hat[0]) == used  # many seeds: the hat route, which is float64's alone

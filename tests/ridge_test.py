@@ -60,7 +60,9 @@ def assert_same(found, expected, name):
 
 
 def assert_study_matches(embeddings, y, folds, seed, ridge_lambda):
-    found = ecjax.evaluate(embeddings, {"y": y}, folds=folds, seed=seed, ridge_lambda=ridge_lambda)
+    found = ecjax.evaluate(
+        embeddings, {"y": y}, folds=folds, seed=seed, ridge_lambda=ridge_lambda, protocol="paper"
+    )
     scores = found.scores.set_index(["subset", "metric"])
     by_fold = found.folds.set_index(["subset", "metric"]).sort_index()
     assert list(found.scores["subset"].unique()) == reference.all_subsets(embeddings)

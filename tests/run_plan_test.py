@@ -29,7 +29,9 @@ def run_of(swept=None, only=("height", "soils", "land", "crop"), **arguments):
         "crop": ecjax.Task(rng.choice(list("xy"), 40), embeddings=own),
     }
     aligned = align_arrays({}, {name: tasks[name] for name in only})
-    settings = from_arguments({"folds": 4, "logistic_tolerance": 1e-2} | arguments)
+    settings = from_arguments(
+        {"protocol": "paper", "folds": 4, "logistic_tolerance": 1e-2} | arguments
+    )
     return Run("made", aligned, settings, swept or {}, Silent())
 
 

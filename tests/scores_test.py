@@ -188,7 +188,7 @@ def study():
 def test_means_over_folds_then_seeds(study):
     """score, sem, seed_std and pooled of three seeds."""
     embeddings, y = study
-    found = ecjax.evaluate(embeddings, {"y": y}, folds=5, seeds=3, seed=7)
+    found = ecjax.evaluate(embeddings, {"y": y}, folds=5, seeds=3, seed=7, protocol="paper")
     for subset in ("a", "b", "a+b"):
         ones = [reference.ridge(embeddings, subset, y, 5, seed) for seed in (7, 8, 9)]
         per_seed = [one.r2.mean() for one in ones]
@@ -206,10 +206,14 @@ def test_means_over_folds_then_seeds(study):
 
 def test_swept_penalties_equal_separate_runs(study):
     embeddings, y = study
-    swept = ecjax.evaluate(embeddings, {"y": y}, folds=5, seeds=3, ridge_lambda=[0.1, 50])
+    swept = ecjax.evaluate(
+        embeddings, {"y": y}, folds=5, seeds=3, ridge_lambda=[0.1, 50], protocol="paper"
+    )
     tables = ("scores", "folds", "targets", "index")
     for value in (0.1, 50.0):
-        alone = ecjax.evaluate(embeddings, {"y": y}, folds=5, seeds=3, ridge_lambda=value)
+        alone = ecjax.evaluate(
+            embeddings, {"y": y}, folds=5, seeds=3, ridge_lambda=value, protocol="paper"
+        )
         for table in tables:
             part = getattr(swept, table)
             part = part[part["ridge_lambda"] == value].drop(columns="ridge_lambda")
@@ -222,7 +226,7 @@ def test_swept_penalties_equal_separate_runs(study):
 def test_constant_targets_are_null_in_the_tables(study):
     embeddings, y = study
     constant = np.column_stack([y[:, 0], np.full(40, 0.1)])
-    found = ecjax.evaluate(embeddings, {"y": constant}, folds=5, seeds=3)
+    found = ecjax.evaluate(embeddings, {"y": constant}, folds=5, seeds=3, protocol="paper")
     alone = found.targets[found.targets["target"] == "y_1"]
     assert alone[["score", "sem", "pooled"]].isna().all(axis=None)
     assert (alone["reason"] == "the target is constant").all()

@@ -38,7 +38,9 @@ def result():
     embeddings = {c: rng.normal(size=(80, w)) for c, w in zip("abc", (3, 4, 2), strict=True)}
     y = embeddings["a"][:, :2] + embeddings["b"][:, :2] + rng.normal(size=(80, 2))
     labels = np.where(y[:, 0] > 0.8, "high", np.where(y[:, 0] < -0.8, "low", "middle"))
-    return ecjax.evaluate(embeddings, {"y": y, "labels": labels}, folds=5, seeds=2)
+    return ecjax.evaluate(
+        embeddings, {"y": y, "labels": labels}, folds=5, seeds=2, protocol="paper"
+    )
 
 
 KEYS = ["task", "target", "metric"]
@@ -98,7 +100,9 @@ def test_gains_agree_with_the_scores_and_the_index(result):
 def test_missing_subsets_give_null_with_a_reason(wanted):
     rng = np.random.default_rng(0)
     embeddings = {c: rng.normal(size=(40, 2)) for c in "abc"}
-    found = ecjax.evaluate(embeddings, {"y": rng.normal(size=40)}, folds=4, **wanted)
+    found = ecjax.evaluate(
+        embeddings, {"y": rng.normal(size=40)}, folds=4, protocol="paper", **wanted
+    )
     assert len(found.shapley) == 3 * 2 and found.shapley["value"].isna().all()
     assert (found.shapley["reason"] == "Shapley values need every subset").all()
     assert not found.undefined  # nothing that the exit code counts

@@ -93,7 +93,9 @@ def places(draw_seed, n, where):
 def test_no_training_row_lies_within_the_buffer(seed, n, folds, where, block, buffer):
     lat, lon = places(seed, n, where)
     task = task_of(lat=lat, lon=lon)
-    asked = Settings(split="spatial", folds=folds, seed=seed, block_km=block, buffer_km=buffer)
+    asked = Settings(
+        split="spatial", folds=folds, seed=seed, block_km=block, buffer_km=buffer, protocol="paper"
+    )
     try:
         found = folds_of(task, asked)
     except ecjax.InputError as error:
@@ -129,9 +131,15 @@ def test_folds_are_the_same_for_any_row_order(values, folds, seed, split):
         group=labels, split=labels, labels=values.astype(np.int32), kind="classification"
     )
     if split == "leave one out":
-        asked = Settings(split="group", folds=0, seed=seed)
+        asked = Settings(split="group", folds=0, seed=seed, protocol="paper")
     else:
-        asked = Settings(split=split, folds=folds, seed=seed, seeds=1 if split == "column" else 2)
+        asked = Settings(
+            split=split,
+            folds=folds,
+            seed=seed,
+            seeds=1 if split == "column" else 2,
+            protocol="paper",
+        )
     try:
         found = by_id(task, folds_of(task, asked))
     except ecjax.InputError:
@@ -152,18 +160,20 @@ def test_blocks_are_dealt_evenly_where_none_is_large():
     rng = np.random.default_rng(0)
     lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1, 3_000))), rng.uniform(-180, 180, 3_000)
     task = task_of(lat=lat, lon=lon)
-    found = folds_of(task, Settings(split="spatial", folds=20, block_km=500, seeds=3))
+    found = folds_of(
+        task, Settings(split="spatial", folds=20, block_km=500, seeds=3, protocol="paper")
+    )
     assert np.abs(found.sizes / 150 - 1).max() < 0.02
     assert (found.fold_of_row()[0] != found.fold_of_row()[1]).mean() > 0.8
 
 
 def test_train_and_test_are_one_fold():
     values = np.array(["train", "test", "trainval", "test", "train", "train"], object)
-    found = folds_of(task_of(split=values), Settings(split="column"))
+    found = folds_of(task_of(split=values), Settings(split="column", protocol="paper"))
     assert by_id(task_of(split=values), found) == [[({10, 24}, {3, 17, 31, 38})]]
     assert found.sizes.tolist() == [[2]] and found.training.tolist() == [[4]]
     numbers = np.array([10, 9, 10, 2, 9, 2], object)
-    found = folds_of(task_of(split=numbers), Settings(split="column"))
+    found = folds_of(task_of(split=numbers), Settings(split="column", protocol="paper"))
     assert found.fold_of_row().tolist() == [[2, 1, 2, 0, 1, 0]] and found.scored is None
 
 
@@ -219,7 +229,9 @@ def sums_of(world, asked, route):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["y"], **columns)})
     precision = "float32" if route == "refined" else "float64"
-    chosen = from_arguments({**asked, "precision": precision, "predictions": True})
+    chosen = from_arguments(
+        {"protocol": "paper", **asked, "precision": precision, "predictions": True}
+    )
     plan = make_plan(tasks, chosen, CPU, "hat" if route == "hat" else "gram")
     (piece,) = plan.chunks[0]
     program = plan.program(piece, True)
@@ -270,7 +282,7 @@ def test_inner_fits_never_see_the_dropped_rows(world, split, route):
                 world["embeddings"], subset, y, outer, 42 + r, 5,
                 lambda n: n * 10.0 ** np.arange(2, -4.5, -0.5),
             )  # fmt: skip
-            np.testing.assert_allclose(sums.chosen[r, s, :, 0], expected.chosen, rtol=1e-12)
+            np.testing.assert_allclose(sums.chosen[r, s, :, 0, 0], expected.chosen, rtol=1e-12)
             least = sums.inner_loss[r, s].sum(1)
             np.testing.assert_allclose(least, expected.inner_loss, rtol=1e-9)
             squares = np.nan_to_num((y - expected.predictions) ** 2)
@@ -288,10 +300,11 @@ def test_logistic_equals_fits_without_the_dropped_rows(world, split):
         {"t": ecjax.Task(world["labels"], **columns)},
         logistic_tolerance=1e-9,
         predictions=True,
+        protocol="paper",
         **ASKED[split],
     )
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["labels"], **columns)})
-    folds = folds_of(tasks[0], from_arguments(ASKED[split]))
+    folds = folds_of(tasks[0], from_arguments({"protocol": "paper"} | ASKED[split]))
     classes = np.unique(world["labels"])
     for r, of_seed in enumerate(one_at_a_time(world, ASKED[split], folds)):
         for k, (training, rows) in enumerate(of_seed):
@@ -318,7 +331,9 @@ def test_logistic_equals_fits_without_the_dropped_rows(world, split):
 def evaluated(world, split, **arguments):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
     tasks = {"t": ecjax.Task(world["y"], **columns)}
-    return ecjax.evaluate(world["embeddings"], tasks, **(ASKED[split] | arguments))
+    return ecjax.evaluate(
+        world["embeddings"], tasks, protocol="paper", **(ASKED[split] | arguments)
+    )
 
 
 def test_tables_say_what_the_buffer_dropped(world):
@@ -350,7 +365,9 @@ def test_one_fold_has_no_standard_error_and_its_own_pooled_score(world):
 def test_constant_targets_among_the_tested_rows_are_null(world):
     y = np.where(world["split"] == "test", 4.0, world["y"][:, 0])
     task = ecjax.Task(y, split=world["split"])
-    scores = ecjax.evaluate(world["embeddings"], {"t": task}, split="column").scores
+    scores = ecjax.evaluate(
+        world["embeddings"], {"t": task}, split="column", protocol="paper"
+    ).scores
     r2 = scores.query("metric == 'r2'")
     assert r2[["score", "pooled"]].isna().all(axis=None) and r2["reason"].notna().all()
     assert scores.query("metric == 'mse'")[["score", "pooled"]].notna().all(axis=None)
@@ -368,8 +385,10 @@ def test_tasks_on_the_same_rows_may_have_other_folds(world):
     assert len({task.sample for task in aligned}) == 1
     assert [len(s.tasks) for s in group_samples(aligned, "column")] == [2, 1]
     assert [len(s.tasks) for s in group_samples(aligned, "random")] == [3]
-    together = ecjax.evaluate(x, tasks, split="column").scores.query("task == 'second'")
-    alone = ecjax.evaluate(x, {"second": tasks["second"]}, split="column").scores
+    together = ecjax.evaluate(x, tasks, split="column", protocol="paper").scores.query(
+        "task == 'second'"
+    )
+    alone = ecjax.evaluate(x, {"second": tasks["second"]}, split="column", protocol="paper").scores
     np.testing.assert_allclose(together["score"], alone["score"], rtol=1e-12)
     classes = {"u": ecjax.Task(split, group=split), "v": ecjax.Task(other, group=other)}
     for apart in ("stratified", "group"):
@@ -379,7 +398,9 @@ def test_tasks_on_the_same_rows_may_have_other_folds(world):
 def test_groups_of_unequal_size_left_out_in_turn(world):
     group = np.array(["x"] * 40 + ["y"] * 20 + ["z"] * (N - 60))
     task = ecjax.Task(world["y"][:, 0], group=group)
-    result = ecjax.evaluate(world["embeddings"], {"t": task}, split="group", folds=0)
+    result = ecjax.evaluate(
+        world["embeddings"], {"t": task}, split="group", folds=0, protocol="paper"
+    )
     assert result.folds.drop_duplicates("fold")["n_test"].tolist() == [40, 20, N - 60]
     assert "uneven folds, the largest of: 40" in str(result)
     y = reference.StandardScaler().fit_transform(world["y"][:, :1])
@@ -408,7 +429,7 @@ def test_the_plan_counts_the_folds_there_are(world):
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["y"], **columns)})
 
     def planned(asked):
-        return Run("w", tasks, from_arguments(asked), {}, Silent()).plan()
+        return Run("w", tasks, from_arguments({"protocol": "paper"} | asked), {}, Silent()).plan()
 
     plan = planned(ASKED["spatial"])
     found = evaluated(world, "spatial").folds
@@ -487,7 +508,7 @@ GROUPS = np.array(["g1", "g2", "g3"] * 20, object)
 )
 def test_what_a_split_lacks_is_named(asked, columns, words):
     with pytest.raises(ecjax.InputError) as caught:
-        folds_of(task_of(60, **columns), Settings(**asked))
+        folds_of(task_of(60, **columns), Settings(protocol="paper", **asked))
     for word in words:
         assert word in str(caught.value), str(caught.value)
 
@@ -511,20 +532,23 @@ def test_what_a_split_lacks_is_named(asked, columns, words):
 )
 def test_arguments_that_a_split_has_no_use_for_are_refused(arguments, words):
     with pytest.raises(ecjax.UsageError) as caught:
-        from_arguments(arguments)
+        from_arguments({"protocol": "paper"} | arguments)
     for word in words:
         assert word in str(caught.value), str(caught.value)
 
 
 def test_sweeps_that_change_nothing_are_refused():
     with pytest.raises(ecjax.UsageError, match="folds: with split=column"):
-        sweep(Settings(split="column"), {"folds": (4, 5)})
+        sweep(Settings(split="column", protocol="paper"), {"folds": (4, 5)})
     with pytest.raises(ecjax.UsageError, match="seed is swept"):
-        sweep(Settings(split="group", folds=0), {"seed": (1, 2)})
-    assert len(sweep(Settings(split="group"), {"seed": (1, 2), "folds": (2, 3)})) == 4
+        sweep(Settings(split="group", folds=0, protocol="paper"), {"seed": (1, 2)})
+    assert (
+        len(sweep(Settings(split="group", protocol="paper"), {"seed": (1, 2), "folds": (2, 3)}))
+        == 4
+    )
 
 
 def test_a_regression_has_no_strata(world):
     tasks = {"crop": world["labels"], "height": world["y"][:, 0]}
     with pytest.raises(ecjax.UsageError, match='task "height" is a regression, which has no class'):
-        ecjax.evaluate(world["embeddings"], tasks, split="stratified", folds=4)
+        ecjax.evaluate(world["embeddings"], tasks, split="stratified", folds=4, protocol="paper")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_tables import study, vectors, write
 
+from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, listing, neutral, quote
 from ecjax.study import check_name, read_study
 
@@ -138,9 +139,75 @@ def test_what_is_missing_or_wrong_is_named(tmp_path, old, new, words):
     refused(path, "study.toml", *words)
 
 
-@pytest.mark.parametrize("key", ["source", "transform", "scale"])
+@pytest.mark.parametrize("key", ["transform", "scale"])
 def test_keys_to_come_are_refused_as_such(tmp_path, key):
     refused(study(tmp_path, a_keys=f'{key} = "x"'), f'"{key}" is not there yet', "remove it")
+
+
+PLACE = '[embeddings.place]\nsource = "coordinates"\n'
+HERE = 'lat = "lat"\nlon = "lon"\n'
+
+
+def test_an_embedding_of_the_coordinates(tmp_path):
+    own = "embeddings = { low = { degree = 3 }, plain = {}, flat = { degree = 2 } }"
+    path = study(tmp_path, task_keys=HERE + own)
+    low, plain, flat = (PLACE.replace("place", name) for name in ("low", "plain", "flat"))
+    flat += 'encoding = "spherical_harmonics"\ndegree = 7\n'
+    path.write_text(f'{low}degree = 5\n{plain}encoding = "latlon"\n{flat}{path.read_text()}')
+    found = read_study(path)
+    made = {name: source.built_in for name, source in found.embeddings.items()}
+    assert made.pop("a") is made.pop("b") is None
+    assert made == {
+        "low": Coordinates("spherical_harmonics", 5),
+        "plain": Coordinates("latlon"),
+        "flat": Coordinates(degree=7),
+    }
+    made = {name: source.built_in for name, source in found.tasks["t"].embeddings.items()}
+    assert (made["low"].degree, made["plain"].degree, made["flat"].degree) == (3, None, 2)
+    assert made["a"] is None and found.embeddings["low"].files == ()
+
+
+def test_a_task_may_change_the_encoding(tmp_path):
+    path = study(tmp_path, task_keys=HERE + 'embeddings = { place = { encoding = "latlon" } }')
+    path.write_text(PLACE + "degree = 5\n" + path.read_text())
+    assert read_study(path).tasks["t"].embeddings["place"].built_in == Coordinates("latlon")
+
+
+@pytest.mark.parametrize(
+    ("keys", "own", "words"),
+    [
+        ('source = "coords"', "", ('unknown value of source "coords"', '"coordinates"?')),
+        ("source = 1", "", ("source must be text",)),
+        ("degree = 5", "", ("degree is for", 'add source = "coordinates"')),
+        ('encoding = "latlon"', "", ("encoding is for", 'add source = "coordinates"')),
+        (PLACE + 'encoding = "lonlat"', "", ('unknown value of encoding "lonlat"', '"latlon"?')),
+        (PLACE + "degree = 41", "", ("degree = 41", "whole number from 1 to 40")),
+        (PLACE + "degree = 0", "", ("whole number from 1 to 40",)),
+        (PLACE + "degree = 2.0", "", ("degree = 2.0", "whole number from 1 to 40")),
+        (PLACE + "degree = true", "", ("whole number from 1 to 40",)),
+        (PLACE + 'degree = "10"', "", ("whole number from 1 to 40",)),
+        (PLACE + 'encoding = "latlon"\ndegree = 5', "", ("degree = 5 is for", "remove one")),
+        (PLACE + 'path = "a.parquet"', "", ('key "path" is for tables', "remove path")),
+        (PLACE + 'allow_leaks = ["lat"]', "", ('key "allow_leaks" is for tables',)),
+        (PLACE + "degre = 5", "", ('unknown key "degre"; did you mean "degree"?',)),
+        (PLACE, 'place = "a.parquet"', ('embeddings.place: key "path" is for tables', "its own")),
+        (PLACE, "place = { degree = 99 }", ("embeddings.place: degree = 99",)),
+        (PLACE, 'a = { source = "coordinates" }', ("embeddings.a: source", "[embeddings.a]")),
+        (PLACE, 'a = { path = "a.parquet", degree = 3 }', ("embeddings.a: degree is for",)),
+    ],
+)
+def test_keys_of_an_embedding_of_the_coordinates(tmp_path, keys, own, words):
+    path = study(tmp_path, task_keys=HERE + (f"embeddings = {{ {own} }}" if own else ""))
+    keys = keys if keys.startswith("[") else f'[embeddings.place]\npath = "a.parquet"\n{keys}'
+    keys = keys.replace('path = "a.parquet"\nsource', "source")
+    path.write_text(f"{keys}\n{path.read_text()}")
+    refused(path, "study.toml", "[tasks.t]" if own else "[embeddings.place]", *words)
+
+
+def test_a_task_without_coordinates_gets_no_embedding_of_them(tmp_path):
+    path = study(tmp_path)
+    path.write_text(PLACE + path.read_text())
+    refused(path, "[tasks.t]", 'embedding "place"', 'lat = "lat"', "remove [embeddings.place]")
 
 
 @pytest.mark.parametrize("name", ["tessera.csv", "my model.parquet"])

@@ -1,0 +1,191 @@
+"""A penalty for each embedding of a set: the search for those with the least inner loss.
+
+One λ for all columns of a set must suit its widest block: a large one of noise asks for a λ that
+buries a small one. With a λ for each embedding (a banded penalty; Nunez-Elizalde, Huth & Gallant
+2019; Dupré la Tour et al. 2022) each block is shrunk as it deserves.
+
+The search goes downhill from the best shared λ of the grid. A step moves one embedding's λ by 4
+places along the grid; of all such steps the one with the least loss is taken, until none lowers it;
+then the same with 2 places, and with 1. So the loss never exceeds the best shared one, and at the
+end no single step on the grid lowers it. Of equal losses the stronger penalty's is taken.
+
+Axes: p columns, t targets, m groups of inner folds, l penalties, s subsets, b bands (blocks of the
+lattice), T tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.scipy.linalg import cho_solve
+
+from ecjax import gram
+from ecjax.subsets import Lattice
+
+STRIDES = (4, 2, 1)
+
+
+def descend(
+    loss: Callable[[tuple[int, ...]], float], start: tuple[int, ...], penalties: int
+) -> tuple[int, ...]:
+    """The places on the grid where the search ends.
+
+    Args:
+      loss: of the places of all bands; its order of bands settles ties.
+      start: places of the best shared penalty.
+      penalties: of the grid, the strongest first.
+    """
+    best, least = start, loss(start)
+    for stride in STRIDES:
+        while True:
+            trials = [
+                (*best[:band], best[band] + step, *best[band + 1 :])
+                for step in (-stride, stride)
+                for band in range(len(best))
+                if 0 <= best[band] + step < penalties
+            ]
+            found = [loss(trial) for trial in trials]
+            i = int(np.argmin(found)) if found else 0  # of equals the stronger, the first
+            stronger = found and sum(trials[i]) < sum(best)
+            if not found or not (found[i] < least or (stronger and found[i] == least)):
+                break
+            best, least = trials[i], found[i]
+    return best
+
+
+class Inner(NamedTuple):
+    """What the inner fits of an outer fold are made from, each with the others as training rows.
+
+    Attributes:
+      system, rhs: (m, p, p) and (m, p, t) of the training rows, standardised by them.
+      xx, xy, yy: (m, p, p), (m, p, t) and (m, t) products of the tested rows on that scale.
+    """
+
+    system: Array
+    rhs: Array
+    xx: Array
+    xy: Array
+    yy: Array
+
+
+class _Bands:
+    """Which columns and bands belong to each subset, as arrays."""
+
+    def __init__(self, lattice: Lattice, bands: Sequence[int]):
+        self.of_column = np.repeat(np.arange(len(lattice.widths)), lattice.widths)
+        self.member = np.array(
+            [[j in subset for j in range(len(lattice.widths))] for subset in lattice.subsets]
+        )  # (s, b)
+        self.order = np.argsort(bands)
+
+
+def solve(system: Array, rhs: Array, penalty: Array, member: Array) -> Array:
+    """(p, t) weights of one subset, zero in the columns that it leaves out.
+
+    Args:
+      penalty: (p,) of each column.
+      member: (p,) whether a column is the subset's.
+    """
+    inside = jnp.where(member[:, None] & member, system, 0)
+    diagonal = jnp.where(member, penalty, 1)
+    factor = jnp.linalg.cholesky(inside + jnp.diag(diagonal), symmetrize_input=False)
+    return cho_solve((factor, True), jnp.where(member[:, None], rhs, 0))
+
+
+def choose(
+    inner: Inner,
+    grid: Array,
+    shared: Array,
+    tasks: Sequence[tuple[int, int]],
+    lattice: Lattice,
+    bands: Sequence[int],
+) -> tuple[Array, Array]:
+    """Places on the grid (s, t, b), −1 for a band not in the subset, and inner losses (s, t).
+
+    All subsets and tasks search in step; one that has arrived waits.
+
+    Args:
+      grid: (l,) penalties, the strongest first.
+      shared: (s, t) the place of the best shared one.
+      tasks: first target of each task and the one after its last.
+      bands: the place of each block among the study's embeddings, by which ties are settled.
+    """
+    of = _Bands(lattice, bands)
+    b, t = len(lattice.widths), inner.yy.shape[1]
+    own = np.array([[start <= i < stop for i in range(t)] for start, stop in tasks])  # (T, t)
+    task_of = own.argmax(0)
+
+    def losses(places: Array) -> Array:
+        """(T, s, t) of places (T, s, b)."""
+
+        def one(arguments):
+            penalty, member = arguments
+
+            def group(part: Inner) -> Array:
+                weights = solve(part.system, part.rhs, penalty, member)
+                product = gram.matmul(part.xx, weights)
+                return part.yy + (weights * (product - 2 * part.xy)).sum(0)
+
+            return lax.map(group, inner).sum(0)
+
+        penalty = grid[places][..., of.of_column]  # (T, s, p)
+        member = jnp.broadcast_to(of.member[:, of.of_column], penalty.shape)
+        flat = (a.reshape(-1, a.shape[-1]) for a in (penalty, member))
+        return lax.map(one, tuple(flat)).reshape(*places.shape[:2], t)
+
+    def of_tasks(found: Array) -> Array:
+        """(T, s) sums over each task's targets; not a number becomes infinite."""
+        total = (found * own[:, None]).sum(2)
+        return jnp.where(jnp.isnan(total), jnp.inf, total)
+
+    directions = np.eye(b, dtype=int)[of.order]
+    moves = np.concatenate([-directions, directions])  # (2b, b), the stronger first
+    strides = jnp.array(STRIDES)
+
+    def step(state):
+        places, least, stage = state
+
+        def trial(move: Array) -> Array:
+            there = places + strides[stage] * move
+            valid = ((there >= 0) & (there < len(grid))).all(2) & (of.member & (move != 0)).any(1)
+            found = of_tasks(losses(jnp.clip(there, 0, len(grid) - 1)))
+            return jnp.where(valid, found, jnp.inf)
+
+        found = lax.map(trial, jnp.asarray(moves))  # (2b, T, s)
+        best = found.argmin(0)
+        value = found.min(0)
+        stronger = (best < b) & (value == least) & jnp.isfinite(value)
+        better = (value < least) | stronger
+        places = places + jnp.where(better[..., None], strides[stage] * jnp.asarray(moves)[best], 0)
+        return places, jnp.where(better, value, least), jnp.where(better.any(), stage, stage + 1)
+
+    start = shared[:, np.argmax(own, axis=1)].T  # (T, s)
+    start = jnp.broadcast_to(start[..., None], (*start.shape, b))
+    state = start, of_tasks(losses(start)), jnp.zeros((), int)
+    places, _, _ = lax.while_loop(lambda state: state[2] < len(STRIDES), step, state)
+    loss = losses(places)[task_of, :, np.arange(t)].T  # (s, t)
+    found = jnp.moveaxis(places[task_of], 0, 1)  # (s, t, b)
+    return jnp.where(of.member[:, None], found, -1), loss
+
+
+def fit(system: Array, rhs: Array, grid: Array, places: Array, lattice: Lattice) -> Array:
+    """(s, p, t) weights with the penalties at places (s, t, b) of the grid.
+
+    Each target is solved for by itself, by the penalties of its task.
+    """
+    of = _Bands(lattice, range(len(lattice.widths)))
+
+    def one(arguments):
+        place, member, target = arguments
+        penalty = grid[jnp.maximum(place, 0)][of.of_column]
+        return solve(system, rhs[:, target, None], penalty, member)[:, 0]
+
+    s, t, b = places.shape
+    member = jnp.broadcast_to(of.member[:, None, of.of_column], (s, t, len(of.of_column)))
+    target = jnp.broadcast_to(jnp.arange(t), (s, t))
+    flat = places.reshape(s * t, b), member.reshape(s * t, -1), target.reshape(s * t)
+    return jnp.moveaxis(lax.map(one, flat).reshape(s, t, -1), 1, 2)

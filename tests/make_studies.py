@@ -1,0 +1,22 @@
+"""Studies for protocol `strict`, as arrays, and its grid of λ."""
+
+import numpy as np
+import reference
+
+
+def default_grid(n_train):
+    return n_train * 10.0 ** np.arange(2, -4.5, -0.5)
+
+
+def study(widths, n, targets, seed=0):
+    """Embeddings with offsets and scales, tasks {name: (n, t)} that know a bit of each."""
+    rng = np.random.default_rng([seed, n, *widths])
+    embeddings = {
+        name: (rng.normal(size=(n, w)) + rng.choice([0, 50], w)) * 10.0 ** rng.uniform(-3, 3, w)
+        for name, w in zip("abcd", widths, strict=False)
+    }
+    signal = sum(reference.StandardScaler().fit_transform(x)[:, :1] for x in embeddings.values())
+    return embeddings, {
+        name: (signal * strength + rng.normal(size=(n, t))) * 10.0 ** rng.uniform(-2, 2, t)
+        for name, (t, strength) in targets.items()
+    }
