@@ -104,8 +104,12 @@ class Plan:
 
     def bytes(self, piece: Piece) -> float:
         """Bytes of a piece's arrays; an upper estimate."""
+        return memory.piece_bytes(self.samples[piece.sample], piece, self.way(piece))
+
+    def way(self, piece: Piece) -> memory.Way:
+        """How a piece is computed."""
         folds = self.folds[piece.sample]
-        way = memory.Way(
+        return memory.Way(
             folds=folds.count,
             held=held_by(folds),
             hat=self.hat[piece.sample],
@@ -117,7 +121,6 @@ class Plan:
             ridge=self.search(piece, "regression"),
             logistic=self.search(piece, "classification"),
         )
-        return memory.piece_bytes(self.samples[piece.sample], piece, way)
 
     def _cost(self, piece: Piece) -> cost.Cost:
         sample, folds, r = self.samples[piece.sample], self.folds[piece.sample], len(piece.seeds)

@@ -149,9 +149,9 @@ def fit(
       divided: whether every row is in one fold.
     """
     n, (k, _) = table.rows, folds.shape
-    whole = None if divided else _moments(table, y, jnp.arange(n), at_once)
+    whole = None if divided else moments(table, y, jnp.arange(n), at_once)
     total, moments_of = gram_lib.over_folds(
-        lambda fold: _moments(table, y, folds[fold], at_once), k, n, whole
+        lambda fold: moments(table, y, folds[fold], at_once), k, n, whole
     )
 
     def factor(fold: Array):
@@ -241,7 +241,7 @@ def _sum_over_chunks(of_chunk: Callable, n: int, size: int) -> Array:
     return lax.fori_loop(0, -(-n // size), add, jnp.zeros(shape.shape, shape.dtype))
 
 
-def _moments(table: Table, y: Array, rows: Array, at_once: int) -> gram_lib.Moments:
+def moments(table: Table, y: Array, rows: Array, at_once: int) -> gram_lib.Moments:
     """Moments of a fold's rows: XᵀX of float32 products, the rest in float64."""
     n, p, t = table.rows, len(table.mean), y.shape[1]
 

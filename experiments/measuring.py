@@ -276,7 +276,7 @@ def float32_moments(blocks: Sequence[np.ndarray], y: np.ndarray, k: int) -> Call
     @jax.jit
     def moments(table, y, held_out):
         def of(fold):
-            return refine._moments(table, y, held_out[fold], 1)
+            return refine.moments(table, y, held_out[fold], 1)
 
         return gram.over_folds(of, k, len(y))[0]
 

@@ -131,6 +131,68 @@ def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
         assert found.p_better[i] == pytest.approx(max(p_values), rel=1e-6, abs=1e-12)
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), seeds=st.integers(1, 3), lucky=st.booleans())
+def test_intervals_against_the_single_of_each_fold(seed, seeds, lucky):
+    rng = np.random.default_rng(seed)
+    n, members = 60, [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
+    losses = losses_of(rng, n, 7)
+    fold_of_row = rng.integers(0, 3, size=(seeds, n))
+    by_fold = np.array([rng.choice(own, size=(seeds, 3)) for own in members])
+    by_fold[0] = 1  # one single everywhere
+    if lucky:  # the best of each row's own fold, which loses less than every member
+        for i, own in enumerate(members):
+            for r, k in np.ndindex(seeds, 3):
+                inside = losses[fold_of_row[r] == k]
+                by_fold[i, r, k] = min(own, key=lambda m: inside[:, m].sum())  # noqa: B023
+    found, single = intervals.composites(losses, by_fold, fold_of_row)
+    assert lucky or single[0] == 1
+    empty = np.full(n, 2.0)
+    moments = intervals.row_moments(
+        np.column_stack([losses, empty, found]), np.arange(n) + 1.0, 1.0, single
+    )
+    plain = np.array([
+        [np.mean([losses[i, own[r, fold_of_row[r, i]]] for r in range(seeds)]) for i in range(n)]
+        for own in by_fold
+    ])  # fmt: skip
+    columns = np.r_[rng.integers(1, 20, size=3), rng.integers(20, 40, size=4), 0]
+    columns = np.pad(columns, (0, len(moments.mean) - 8))
+    np.testing.assert_allclose(moments.mean[single], plain.mean(1), rtol=1e-12)
+    index = 1 - losses[:, 3:].sum(0) / plain.sum(1)
+    pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
+    singles = intervals.against_singles(moments, [3, 4, 5, 6], index, columns)
+    found = intervals.index_intervals(moments, pairs, singles, index, columns, 2.5, 1.96)
+    for i, own in enumerate(members):
+        fused, p = losses[:, 3 + i], columns[3 + i]
+        lows = [
+            1 - fused.sum() / losses[:, m].sum()
+            * math.exp(2.5 * plain_standard_error(fused, losses[:, m], p))
+            for m in own
+        ]  # fmt: skip
+        assert found.low[i] == pytest.approx(min(*lows, index[i]), rel=1e-8)
+        error = plain_standard_error(fused, plain[i], p)
+        high = 1 - fused.sum() / plain[i].sum() * math.exp(-2.5 * error)
+        assert found.high[i] == pytest.approx(high, rel=1e-8)
+    assert (found.low <= index).all() and (index <= found.high).all()
+
+
+def test_the_index_is_an_end_where_the_chosen_singles_together_beat_every_member():
+    """Each single is nearly without loss on half of the rows, and is chosen there."""
+    fold = np.arange(40) % 2
+    noise = np.random.default_rng(9).uniform(0.9, 1.1, size=(40, 3))
+    losses = noise * np.column_stack([np.where(fold, 10, 0.1), np.where(fold, 0.1, 10), fold + 1])
+    composite, single = intervals.composites(losses, np.array([[[0, 1]]]), fold[None])
+    columns = np.column_stack([losses, np.ones(40), composite])
+    moments = intervals.row_moments(columns, np.ones(40), 1.0, single)
+    index = 1 - losses[:, 2].sum() / composite.sum(0)
+    assert index < -10 and single.tolist() == [4]
+    none = np.zeros(7)
+    pairs = intervals.against_members(moments, [[0, 1]], [2], none)
+    singles = intervals.against_singles(moments, [2], index, none)
+    found = intervals.index_intervals(moments, pairs, singles, index, none, 2.0, 2.0)
+    assert found.low[0] == index[0] < found.high[0] and found.p_better[0] < 0.01
+
+
 def test_one_comparison_needs_no_wider_interval():
     losses = losses_of(np.random.default_rng(5), 300, 2)
     moments = moments_of(losses)
