@@ -17,6 +17,7 @@ from ecjax.intervals import Comparisons, RowMoments
 from ecjax.scores import PERFECT, PRIMARY, Scores, class_scores, regression_scores, varying_targets
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums, of_targets
+from ecjax.units import Units
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
@@ -44,6 +45,7 @@ class TaskResult:
       sums: of this task's sample (regression) or of the task (classification).
       tolerance: a logistic fit has converged if its gradient norm is no larger.
       confidence: level of the intervals.
+      unit: what counts as independent in them, of all rows.
       setting: values of the swept keys.
     """
 
@@ -55,6 +57,7 @@ class TaskResult:
     sums: RegressionSums | ClassSums
     tolerance: float
     confidence: float
+    unit: Units
     setting: Mapping[str, Any]
 
     @property
@@ -99,6 +102,11 @@ class TaskResult:
     def scored(self) -> np.ndarray:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
+
+    @functools.cached_property
+    def units(self) -> Units:
+        """What counts as independent, of the scored rows."""
+        return self.unit.at(self.scored)
 
     def scores(self) -> tuple[Scores, ...]:
         """Of all targets together."""
@@ -146,7 +154,7 @@ def _regression_moments(result: TaskResult, targets: Sequence[int]) -> RowMoment
     if seeds > 1:
         losses, empty = losses / seeds, empty / seeds
     spread = result.spread[varying].sum(0)
-    return intervals.row_moments(losses, empty, spread, len(varying))
+    return intervals.row_moments(losses, empty, spread, len(varying), result.units.of_row)
 
 
 def _class_moments(result: TaskResult) -> dict[str, RowMoments]:
@@ -168,7 +176,8 @@ def _class_moments(result: TaskResult) -> dict[str, RowMoments]:
         losses, of_empty = (
             change(getattr(one, of_rows)[result.scored] / seeds) for one in (sums, empty)
         )
-        return intervals.row_moments(losses, of_empty[:, 0], np.zeros(len(labels)), 1.0)
+        nothing = np.zeros(len(labels))
+        return intervals.row_moments(losses, of_empty[:, 0], nothing, 1.0, result.units.of_row)
 
     return {
         "accuracy": moments("row_miss"),
@@ -241,9 +250,9 @@ def _frame(parts: Sequence[Columns]) -> pd.DataFrame:
     )
 
 
-def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
-    """The reason where a value is undefined, else null."""
-    return np.where(np.isnan(values), reason or None, None)
+def _reasons(values: np.ndarray, reason: str, result: TaskResult) -> np.ndarray:
+    """The reason where a value is undefined, why there is no interval where there is none."""
+    return np.where(np.isnan(values), reason or None, result.units.lacking or None)
 
 
 def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> Columns:
@@ -265,7 +274,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "score_low": low,
         "score_high": high,
         "n_rows": len(result.task.ids),
-        "reason": _reasons(score, scores.reason),
+        "reason": _reasons(score, scores.reason, result),
     }
     return _with_setting(columns, result)
 
@@ -277,9 +286,14 @@ def _score_interval(result: TaskResult, scores: Scores) -> tuple[np.ndarray, np.
         return (np.full(len(pooled), np.nan),) * 2
     weights = np.eye(len(pooled), len(scores.moments.mean))
     error = intervals.standard_error(scores.moments, weights, scores.unit, result.dims)
-    half = intervals.z_of(result.confidence) * error
+    half = _quantile(result, scores.moments) * error
     least, most = (-np.inf if scores.metric == "r2" else 0.0, PERFECT[scores.metric] or np.inf)
     return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
+
+
+def _quantile(result: TaskResult, moments: RowMoments) -> float:
+    """Standard errors from a value to either end of its interval."""
+    return intervals.as_t(intervals.z_of(result.confidence), moments.degrees)
 
 
 def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
@@ -333,9 +347,9 @@ class _Comparisons:
         return self.index(intervals.z_of(self.result.confidence))
 
     def index(self, z: float) -> intervals.IndexIntervals:
-        """Of every fused set, at ± z standard errors."""
-        z_tie = intervals.z_of(self.result.confidence)
-        return intervals.index_intervals(self.moments, self.with_members, self.columns, z, z_tie)
+        """Of every fused set, at the level at which a normal one would be ± z standard errors."""
+        t, tie = intervals.as_t(z, self.moments.degrees), _quantile(self.result, self.moments)
+        return intervals.index_intervals(self.moments, self.with_members, self.columns, t, tie)
 
     @functools.cached_property
     def largest_errors(self) -> np.ndarray:
@@ -361,7 +375,7 @@ class _Comparisons:
         if self.moments is None:
             return (np.full(len(self.gained_over[0]), np.nan),) * 3
         pairs = intervals.compare(self.moments, *self.gained_over, self.columns)
-        z = intervals.z_of(self.result.confidence)
+        z = _quantile(self.result, self.moments)
         return pairs.gain(), pairs.gain(z), pairs.gain(-z)
 
 
@@ -394,7 +408,7 @@ def _index_rows(
         "p_adjusted": undefined,
         "p_better": p_better,
         "p_better_adjusted": undefined,
-        "reason": np.array([reason or None for reason in index.reason], object),
+        "reason": np.array([r or result.units.lacking or None for r in index.reason], object),
     }
     return _with_setting(columns, result)
 
@@ -440,7 +454,7 @@ def _gain_rows(
         "eci_pooled": gain,
         "eci_low": low,
         "eci_high": high,
-        "reason": _reasons(gain, reason),
+        "reason": _reasons(gain, reason, result),
     }
     return _with_setting(columns, result)
 
@@ -455,7 +469,7 @@ def _shapley_rows(result: TaskResult, scores: Scores, empty: float, target: str 
     if weights is not None and scores.moments is not None:
         of_moments = np.pad(weights, ((0, 0), (0, len(scores.moments.mean) - weights.shape[1])))
         error = intervals.standard_error(scores.moments, of_moments, scores.unit, result.dims.max())
-        half = intervals.z_of(result.confidence) * error
+        half = _quantile(result, scores.moments) * error
     reason = NOT_ALL_SUBSETS if weights is None else scores.reason
     columns = {
         "task": result.task.name,
@@ -465,7 +479,7 @@ def _shapley_rows(result: TaskResult, scores: Scores, empty: float, target: str 
         "value": value,
         "low": value - half,
         "high": value + half,
-        "reason": _reasons(value, reason),
+        "reason": _reasons(value, reason, result),
     }
     return _with_setting(columns, result)
 

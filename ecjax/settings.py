@@ -16,6 +16,7 @@ AVAILABLE = {
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared",),
     "interval": ("ratio",),
+    "bootstrap_unit": ("auto", "row", "block", "group"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
@@ -25,10 +26,11 @@ TO_COME = {
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "inner_folds", "bootstraps", "bootstrap_unit", "bootstrap_choices",
+    "inner_folds", "bootstraps", "bootstrap_choices",
     "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
+UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
 
@@ -40,11 +42,12 @@ class Settings:
     Attributes:
       folds, seeds, seed: k folds; seed i is `seed` + i. No folds, with `split` "group": leave one
         group out. With `split` "column" the column says how many folds there are.
-      split, block_km, buffer_km: how rows are dealt to folds, see `splits`; with "spatial", the
-        side of a block, and how far from a fold's rows the training rows must be.
+      split, block_km, buffer_km: how rows are dealt to folds, see `splits`; the side of a block,
+        and, with "spatial", how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties; several are swept.
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
+      bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
@@ -64,6 +67,7 @@ class Settings:
     logistic_c: tuple[float, ...] = (1.0,)
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
+    bootstrap_unit: str = "auto"
     confidence: float = 0.95
     subsets: tuple[str, ...] = ()
     max_subset_size: int = 0
@@ -95,6 +99,12 @@ class Settings:
     def one_dealing(self) -> bool:
         """Whether every seed deals the rows alike."""
         return self.split == "column" or (self.split == "group" and not self.folds)
+
+    @property
+    def unit(self) -> str:
+        """What counts as independent: "row", "block" or "group"."""
+        wanted = self.bootstrap_unit
+        return UNITS.get(self.split, "row") if wanted == "auto" else wanted
 
     def seed_list(self) -> tuple[int, ...]:
         return tuple(self.seed + i for i in range(self.seeds))
@@ -165,9 +175,14 @@ _ALIKE = "split=column, and split=group with folds=0, deal the rows alike for ev
 def _check_belongs(given: Mapping[str, Any]) -> None:
     """Refuses arguments that the split makes no use of."""
     split = given.get("split", Settings.split)
-    for name in ("block_km", "buffer_km"):
-        if name in given and split != "spatial":
-            raise UsageError(f"{name} is for split=spatial; give --split=spatial, or leave it out")
+    blocks = split == "spatial" or given.get("bootstrap_unit") == "block"
+    if "block_km" in given and not blocks:
+        raise UsageError(
+            "block_km is for split=spatial and bootstrap_unit=block; give one of them, or leave it "
+            "out"
+        )
+    if "buffer_km" in given and split != "spatial":
+        raise UsageError("buffer_km is for split=spatial; give --split=spatial, or leave it out")
     if "folds" in given and split == "column":
         raise UsageError("folds: with split=column the column says which there are; leave it out")
 
