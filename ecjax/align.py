@@ -93,6 +93,25 @@ def align_tables(
     return tuple(_align_one(task, tables, join, samples) for task, tables in pairs)
 
 
+def by_id(tasks: Iterable[AlignedTask]) -> tuple[AlignedTask, ...]:
+    """The tasks with their rows sorted by id; those that share rows still share them."""
+    matrices: dict[int, dict[str, np.ndarray]] = {}
+
+    def one(task: AlignedTask) -> AlignedTask:
+        order = np.argsort(task.ids, kind="stable")
+        if (order[1:] > order[:-1]).all():
+            return task
+        if task.sample not in matrices:
+            matrices[task.sample] = {name: x[order] for name, x in task.embeddings.items()}
+        columns = {
+            name: None if getattr(task, name) is None else getattr(task, name)[order]
+            for name in ("ids", "y", "lat", "lon", "group", "split")
+        }
+        return dataclasses.replace(task, embeddings=matrices[task.sample], **columns)
+
+    return tuple(one(task) for task in tasks)
+
+
 def check_rows(task: AlignedTask, folds: int) -> None:
     """Raises an InputError if a task has fewer rows than 2 x folds."""
     n = len(task.ids)

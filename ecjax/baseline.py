@@ -39,7 +39,9 @@ def regression(y: np.ndarray, sums: RegressionSums, folds: Folds) -> RegressionS
         squares = (scaled[scored] - mean) ** 2
         error[seed, 0, fold] = squares.sum(0)
         rows[:, scored, 0] += squares.T
-    return sums._replace(squared_error=error, row_error=rows, predictions=None)
+    return sums._replace(
+        squared_error=error, row_error=rows, predictions=None, chosen=None, inner_loss=None
+    )
 
 
 def spread_of_rows(y: np.ndarray, sums: RegressionSums, rows: np.ndarray) -> np.ndarray:
@@ -76,4 +78,6 @@ def classification(labels: np.ndarray, sums: ClassSums, folds: Folds) -> ClassSu
         row_miss=row_miss,
         row_log_loss=row_log_loss,
         probabilities=None,
+        chosen=None,
+        inner_loss=None,
     )

@@ -99,6 +99,11 @@ def gram(rows: np.ndarray, out: np.ndarray) -> None:
     _call("dsyrk", "UN", len(out), len(rows), 1.0, rows, 0.0, out)
 
 
+def add_gram(state: np.ndarray, rows: np.ndarray) -> None:
+    """state += rowsᵀ rows; state (q, q), rows (k, q)."""
+    _call("dsyrk", "UN", len(state), len(rows), 1.0, rows, 1.0, state)
+
+
 def subtract_gram(state: np.ndarray, rows: np.ndarray) -> None:
     """state −= rowsᵀ rows; state (q, q), rows (k, q)."""
     _call("dsyrk", "UN", len(state), len(rows), -1.0, rows, 1.0, state)

@@ -47,6 +47,8 @@ class Index:
       eci_pooled: on pooled losses, against the member with the smallest.
       p_value: the paper's test on the first seed's folds.
       reason: why something is null, "" where nothing is.
+      share, by_fold: under `strict`, how often the best single was chosen, and the member that was
+        for each seed and fold (m, r, k), −1 where undefined; else None.
     """
 
     subset: np.ndarray
@@ -57,6 +59,8 @@ class Index:
     eci_pooled: np.ndarray
     p_value: np.ndarray
     reason: list[str]
+    share: np.ndarray | None = None
+    by_fold: np.ndarray | None = None
 
 
 @functools.cache

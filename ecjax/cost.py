@@ -98,14 +98,18 @@ def standardised(n: int, q: int) -> Step:
     return Step("pass", 8, n, q, 0)  # `gram.standardise` reads or writes all numbers so often
 
 
+def lower_gram(p: int, n: int) -> list[Step]:
+    """`gram.lower_gram` of n rows."""
+    stops = [min(start + gram_lib.PANEL, p) for start in range(0, p, gram_lib.PANEL)]
+    return [
+        product(1, stop - start, stop, n) for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+
+
 def _moments(lattice: Lattice, n: int, t: int) -> list[Step]:
     """The lower triangle of the Gram matrix of n rows, in panels, and the targets' products."""
     p = sum(lattice.widths)
-    stops = [min(start + gram_lib.PANEL, p) for start in range(0, p, gram_lib.PANEL)]
-    panels = [
-        product(1, stop - start, stop, n) for start, stop in zip([0, *stops], stops, strict=False)
-    ]
-    return [*panels, product(1, p, t, n)]
+    return [*lower_gram(p, n), product(1, p, t, n)]
 
 
 def gram_fold(lattice: Lattice, held: Held, t: int, kept: bool) -> list[Step]:
@@ -116,6 +120,13 @@ def gram_fold(lattice: Lattice, held: Held, t: int, kept: bool) -> list[Step]:
     p = sum(lattice.widths)
     once = kept or not held.divided
     steps = _moments(lattice, held.padded_left_out, t) * (1 if once else 2)
+    columns = len(lattice.subsets) * t
+    return [*steps, *lattice_steps(lattice, t), product(1, held.padded_scored, columns, p)]
+
+
+def lattice_steps(lattice: Lattice, t: int) -> list[Step]:
+    """`ridge.lattice_solve`."""
+    p, steps = sum(lattice.widths), []
     for width, stop, stage in _blocks(lattice):
         later, q = p - stop, len(stage.take)
         columns = len(stage.members[0]) * t
@@ -126,7 +137,7 @@ def gram_fold(lattice: Lattice, held: Held, t: int, kept: bool) -> list[Step]:
             product(q, width, columns, later),
             solve(q, width, columns),
         ]
-    return [*steps, product(1, held.padded_scored, len(lattice.subsets) * t, p)]
+    return steps
 
 
 def host_fit(
@@ -142,6 +153,17 @@ def host_fit(
         panels = [(min(start + host.PANEL, q) - start, start) for start in starts]
         steps = [product(1, width, start + width, n) for width, start in panels]
     steps += [standardised(n, q), symmetric(fits, q, held.left_out + 1)]
+    steps += host_lattice(lattice, t, fits)
+    _, branches = host.walk(lattice)
+    for branch in branches:
+        columns = (branch.last - branch.first) * t
+        steps.append(product(fits, held.scored, columns, p - lattice.starts[branch.block]))
+    return steps
+
+
+def host_lattice(lattice: Lattice, t: int, fits: int) -> list[Step]:
+    """So many eliminations of `host`."""
+    p, steps = lattice.starts[-1], []
     _, branches = host.walk(lattice)
     for branch in host.every(branches):
         width, later = lattice.widths[branch.block], p - lattice.starts[branch.block + 1]
@@ -156,9 +178,6 @@ def host_fit(
         if branch.branches:
             steps += [symmetric(fits, later + t, width), product(fits, width, columns, later)]
         steps.append(solve(fits, width, columns))
-    for branch in branches:
-        columns = (branch.last - branch.first) * t
-        steps.append(product(fits, held.scored, columns, p - lattice.starts[branch.block]))
     return steps
 
 

@@ -266,6 +266,7 @@ def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tup
     index = tables["index"]
     scored = index[index["score"].notna() & index["best_single_score"].notna()]
     found += _missing(scored[scored["target"].isna()], "eci", "subset", "set", mark)
+    found += _at_edges(tables.get("folds"), manifest, mark)
     return found + _unconverged(tables.get("folds"), manifest, mark)
 
 
@@ -279,6 +280,22 @@ def _missing(frame: pd.DataFrame, column: str, counted: str, noun: str, mark: Ma
             what = "index" if column == "eci" else "score"
             some = f"{same[counted].nunique():,} of {_count(total, noun)}"
             found.append((mark(task), f"no {metric} {what} for {some}: {mark(reason)}"))
+    return found
+
+
+def _at_edges(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:
+    """Penalties chosen at an edge of their grid, beyond which a better one may lie."""
+    if folds is None or "grid_edge" not in folds.columns:
+        return []
+    keys = ["task", "subset", "seed", "fold", *(manifest.get("swept") or [])]
+    choices = folds[folds["grid_edge"].notna()].drop_duplicates(keys)
+    found = []
+    for task, rows in choices.groupby("task", sort=False):
+        edge = rows[rows["grid_edge"].astype(bool)]
+        if len(edge):
+            sets = _count(edge["subset"].nunique(), "set")
+            words = f"at an edge of the grid for {len(edge):,} of {_count(len(rows), 'choice')}"
+            found.append((mark(task), f"penalty {words}, of {sets} (grid_edge in folds.parquet)"))
     return found
 
 

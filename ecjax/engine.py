@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax import gram, hat, host_call, logistic, refine, ridge
+from ecjax import gram, hat, host_call, inner, logistic, nested, nested_logistic, refine, ridge
 from ecjax.host import HeldOut
+from ecjax.inner import Choices
 from ecjax.subsets import Lattice, Part
 from ecjax.sums import ClassSums, RegressionSums, SampleSums
 
@@ -37,6 +38,9 @@ class Program:
       at_once: ridge systems solved side by side; 1 on a CPU, all folds on a GPU.
       fits_at_once: logistic fits that advance side by side: a few on a CPU, whose caches they
         should fit, all folds on a GPU.
+      tasks: of each regression task, its first target and the one after its last. Under `strict`
+        penalties are chosen for each of them.
+      groups: under `strict`, groups of inner folds for ridge regression.
       dtype: of ridge regression's products and factors: "float64", or "float32", whose results are
         refined in float64. Logistic fits are the same under both: steps in float32 as far as that
         carries, gradients measured and fits finished in float64.
@@ -50,6 +54,8 @@ class Program:
     predictions: bool
     at_once: int
     fits_at_once: int
+    tasks: tuple[tuple[int, int], ...]
+    groups: int
     dtype: str
 
 
@@ -62,6 +68,7 @@ class SampleData(NamedTuple):
       labels: (n,) class codes of each classification task.
       held_out: (r, k, h) as `folds.Folds`.
       scored: (r, k, h'), or None, likewise.
+      ridge, logistic: under `strict`, what penalties are chosen from; None under `paper`.
     """
 
     blocks: tuple[Array, ...]
@@ -69,6 +76,8 @@ class SampleData(NamedTuple):
     labels: tuple[Array, ...]
     held_out: Array
     scored: Array | None = None
+    ridge: Choices | None = None
+    logistic: Choices | None = None
 
     @property
     def divided(self) -> bool:
@@ -82,6 +91,8 @@ class SampleData(NamedTuple):
 
 
 class Penalties(NamedTuple):
+    """Fixed penalties, not used under `strict`, and the tolerance of logistic fits; all ()."""
+
     ridge_lambda: Array
     logistic_c: Array
     logistic_tolerance: Array
@@ -121,6 +132,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
     scaled, scale = gram.standardise(y)
     by_gram = _host_route if program.on_host else _gram_route
     by_gram = _refined_route if program.dtype == "float32" else by_gram
+    by_gram = _nested_route if sample.ridge is not None else by_gram
     found, members = [], []
     for part, route in ((program.gram, by_gram), (program.hat, _hat_route)):
         if part is not None:
@@ -145,6 +157,9 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
     covered = jnp.ones(n, bool)
     if not sample.divided:  # the same rows for every seed
         covered = jnp.zeros(n, bool).at[tested[0]].set(True, mode="drop")
+    chosen = inner_loss = None
+    if sample.ridge is not None:  # all subsets take one route
+        chosen, inner_loss = (jnp.moveaxis(a, 1, 2) for a in (found[0].chosen, found[0].inner_loss))
     predictions = None
     if program.predictions:
         own_units = (yh[:, :, :, None] - together("residuals", 3)) * scale + y.mean(0)
@@ -160,6 +175,8 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         scale,
         row_error,
         predictions,
+        chosen,
+        inner_loss,
     )
 
 
@@ -199,6 +216,19 @@ def _gram_route(program: Program, part: Part, sample: SampleData, z, scaled, rid
         return residuals
 
     return _over_folds(program, sample, (t, n, s), seed)
+
+
+def _nested_route(program: Program, part: Part, sample: SampleData, z, scaled, _):
+    """The same with each fit's penalty chosen by inner folds: `nested.NestedFits`."""
+    groups = None  # of rows
+    if sample.ridge.rows is None:
+        groups = inner.groups_of_folds(sample.tested.shape[1], program.groups)
+    choices = sample.tested, *sample.ridge, groups, program.tasks, part.lattice
+    choices = *choices, program.predictions
+    if program.on_host:
+        blocks = [sample.blocks[i] for i in part.blocks]
+        return host_call.fit_nested(blocks, sample.y, *choices)
+    return nested.fit(_columns(program, part, z), scaled, *choices, program.at_once)
 
 
 def _refined_route(program: Program, part: Part, sample: SampleData, table, scaled, ridge_lambda):
@@ -279,17 +309,14 @@ def _spread(y: Array, inside: Array) -> Array:
 
 def _classification(program, z, labels, classes, sample, penalties) -> ClassSums:
     n = z.shape[0]
-    fits = logistic.fit_lattice(
-        z,
-        labels,
-        classes,
-        sample.held_out,
-        penalties.logistic_c,
-        penalties.logistic_tolerance,
-        program.lattice,
-        program.fits_at_once,
-        sample.scored,
-    )
+    how = penalties.logistic_tolerance, program.lattice, program.fits_at_once
+    chosen = inner_loss = None
+    if sample.logistic is None:
+        folds = sample.held_out, penalties.logistic_c
+        fits = logistic.fit_lattice(z, labels, classes, *folds, *how, sample.scored)
+    else:
+        fits = nested_logistic.fit(z, labels, classes, sample.tested, *sample.logistic, *how)
+        chosen, inner_loss = fits.chosen, fits.inner_loss
     onehot = labels[:, None] == jnp.arange(classes)
 
     def seed(losses: tuple[Array, Array], arguments):
@@ -323,6 +350,8 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
         row_miss=row_miss,
         row_log_loss=row_log_loss,
         probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
+        chosen=chosen,
+        inner_loss=inner_loss,
     )
 
 

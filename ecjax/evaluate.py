@@ -20,14 +20,16 @@ import numpy as np
 import pandas as pd
 
 from ecjax import blas, engine, report, store
-from ecjax.align import AlignedTask, align, class_notes
+from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.errors import UsageError, neutral
 from ecjax.notes import Note
-from ecjax.plan import Piece, Plan, make_plan
+from ecjax.outcome import TaskResult
+from ecjax.pieces import Piece
+from ecjax.plan import Plan, make_plan
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
-from ecjax.results import TaskResult, build_frames
+from ecjax.results import build_frames
 from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes, made_from
@@ -129,6 +131,10 @@ class Run:
     settings: Settings
     swept: Mapping[str, Sequence]
     progress: Silent
+
+    def __post_init__(self):
+        if self.settings.strict:  # the order of rows, which deals them to folds, is the ids'
+            object.__setattr__(self, "tasks", by_id(self.tasks))
 
     def evaluate(self, out: str | Path | None) -> Result:
         """Computes all settings and, if `out` is given, writes the tables."""
@@ -278,8 +284,9 @@ def compute(
     if not tasks:
         return []
     plan = make_plan(tasks, settings, device, route)
+    fixed = settings.ridge_lambda, settings.logistic_c
     penalties = engine.Penalties(
-        *(np.float64(v) for v in (settings.ridge_lambda[0], settings.logistic_c[0])),
+        *(np.float64(np.nan if settings.strict else values[0]) for values in fixed),
         np.float64(settings.logistic_tolerance),
     )
     parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
@@ -304,6 +311,7 @@ def compute(
 def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
     sample = plan.samples[i]
     of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
+    grids = {kind: choice.grid for kind, choice in plan.choices[i].items()}
     for task, task_sums in zip(sample.tasks, of_task, strict=True):
         yield TaskResult(
             task=task,
@@ -316,6 +324,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             confidence=settings.confidence,
             unit=units_of(task, settings),
             setting={},
+            grid=grids.get(task.kind),
         )
 
 
@@ -358,7 +367,7 @@ def _cell(task: AlignedTask, settings: Settings) -> tuple:
     """What a task's numbers depend on among swept keys; equal cells are computed once."""
     regression = task.kind == "regression"
     penalty = settings.ridge_lambda if regression else settings.logistic_c
-    return task.name, settings.folds, settings.seed, penalty
+    return task.name, settings.folds, settings.seed, settings.inner_folds, penalty
 
 
 def _hash_rows(task: AlignedTask) -> str:

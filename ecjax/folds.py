@@ -43,6 +43,16 @@ class Folds(NamedTuple):
         return self.held_out.shape[1]
 
     @property
+    def divided(self) -> bool:
+        """Whether the folds divide the rows between them."""
+        return self.scored is None
+
+    @property
+    def tested(self) -> np.ndarray:
+        """(r, k, h') the rows that each fold scores."""
+        return self.held_out if self.scored is None else self.scored
+
+    @property
     def left_out(self) -> np.ndarray:
         """(r, k): the number of rows in held_out."""
         return (self.held_out < self.rows).sum(2)
@@ -108,26 +118,26 @@ def as_folds(
     own = [[np.flatnonzero(fold == k) for k in range(folds)] for fold in fold_of_row]
     sizes = np.array([[len(rows) for rows in folds] for folds in own])
     divided = dropped is None and (fold_of_row != NOWHERE).all()
-    scored = None if divided else _padded(own, n, steady)
+    scored = None if divided else padded(own, n, steady)
     if dropped is not None:
         own = [
             [np.concatenate(pair) for pair in zip(*of_seed, strict=True)]
             for of_seed in zip(own, dropped, strict=True)
         ]
-    return Folds(_padded(own, n, steady), sizes, n, scored)
+    return Folds(padded(own, n, steady), sizes, n, scored)
 
 
-def _padded(rows: list[list[np.ndarray]], n: int, steady: bool) -> np.ndarray:
-    """(r, k, h) int32 row numbers, padded with n."""
+def padded(rows: Sequence[Sequence[np.ndarray]], n: int, steady: bool) -> np.ndarray:
+    """(r, k, h) int32 row numbers of r × k lists, padded with n; `steady` as for `as_folds`."""
     longest = max(len(some) for of_seed in rows for some in of_seed)
     if not steady:
         step = 2 ** max(0, longest.bit_length() - 4)  # an eighth to a sixteenth of it
         longest = min(n, -(-longest // step) * step)
-    padded = np.full((len(rows), len(rows[0]), longest), n, np.int32)
+    filled = np.full((len(rows), len(rows[0]), longest), n, np.int32)
     for r, of_seed in enumerate(rows):
         for k, some in enumerate(of_seed):
-            padded[r, k, : len(some)] = some
-    return padded
+            filled[r, k, : len(some)] = some
+    return filled
 
 
 def hashes(names: Iterable[object], seed: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def fit(
     )
     cores = available_cores()
     with ThreadPoolExecutor(cores) as pool:
-        z = _standardised(pool, [*blocks, y])
+        z = standardised(pool, [*blocks, y])
         if divided and r == 1 and keeps_moments(z.shape[1], k, n):
             grams, means = _grams(pool, z, held_out[0])
             total = _sum(pool, grams, means)
@@ -97,7 +97,7 @@ def fit(
                     np.copyto(state, total)
                     blas.subtract_gram(state, held)
                 else:
-                    for place in _panels(len(total)):
+                    for place in panels(len(total)):
                         np.subtract(total[place], grams[fold][place], out=state[place])
                 left = _fold(held, len(tested), state, n, float(ridge_lambda), lattice)
                 squares = left**2
@@ -119,7 +119,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _standardised(pool, blocks: Sequence[np.ndarray]) -> np.ndarray:
+def standardised(pool, blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Blocks side by side as (n, q) z-scores."""
     widths = [block.shape[1] for block in blocks]
     z = np.empty((len(blocks[0]), sum(widths)))
@@ -159,7 +159,7 @@ def _held(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return held
 
 
-def _panels(q: int) -> list[tuple[slice, slice]]:
+def panels(q: int) -> list[tuple[slice, slice]]:
     """Rows and columns of the parts of a lower triangle (q, q)."""
     return [(slice(a, min(a + PANEL, q)), slice(min(a + PANEL, q))) for a in range(0, q, PANEL)]
 
@@ -172,7 +172,7 @@ def _gram(pool, z: np.ndarray) -> np.ndarray:
         rows, columns = place
         blas.multiply(z[:, rows], z[:, columns], gram[place], transpose_a=True)
 
-    list(pool.map(panel, reversed(_panels(len(gram)))))
+    list(pool.map(panel, reversed(panels(len(gram)))))
     return gram
 
 
@@ -198,7 +198,7 @@ def _sum(pool, grams: np.ndarray, means: np.ndarray) -> np.ndarray:
     def panel(place: tuple[slice, slice]) -> None:
         np.sum(grams[:, *place], axis=0, out=total[place])
 
-    list(pool.map(panel, _panels(len(total))))
+    list(pool.map(panel, panels(len(total))))
     blas.subtract_gram(total, means)
     return total
 
@@ -215,7 +215,7 @@ def _fold(held, count: int, state, n: int, ridge_lambda: float, lattice: Lattice
     state.flat[: p * (q + 1) : q + 1] += ridge_lambda
     weights = np.zeros((p, s * (q - p)))
     order, branches = walk(lattice)
-    _eliminate(state, weights, branches, lattice.starts, 0)
+    eliminate(state, weights, branches, lattice.starts, 0)
     left = np.tile(rows[:, p:] - mean[p:], s)
     for branch in branches:  # weights are zero above its first block
         begin = lattice.starts[branch.block]
@@ -266,7 +266,7 @@ def every(branches: Sequence[Branch]) -> Iterator[Branch]:
         yield from every(branch.branches)
 
 
-def _eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -> None:
+def eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -> None:
     """Solves all subsets of these branches.
 
     state (q - start, q - start) covers the columns from `start` on and the targets, and is used up.
@@ -287,7 +287,7 @@ def _eliminate(state, weights, branches: Sequence[Branch], starts, start: int) -
         block.reshape(b - a, -1, t)[...] = targets.T[:, None]
         if branch.branches:
             blas.subtract_outer(later, factor[b - a :])
-            _eliminate(later, weights, branch.branches, starts, stop)
+            eliminate(later, weights, branch.branches, starts, stop)
             blas.multiply(below, weights[stop:, own], block, transpose_a=True, subtract=True)
         blas.solve_transposed(triangle, block)
 

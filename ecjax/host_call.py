@@ -1,12 +1,12 @@
-"""`host.fit` as an operation of a compiled program on a CPU.
+"""`host.fit` and `host_nested.fit` as operations of a compiled program on a CPU.
 
-It does what `jax.pure_callback(host.fit, …)` would do, but gives `host.fit` its arrays as they are.
+They do what `jax.pure_callback(host.fit, …)` would do, but give `host.fit` its arrays as they are.
 `pure_callback` makes arrays of JAX of them first. JAX's threads then copy the large ones, and there
 are as many threads as cores: a call-back that waits for a copy holds one of them, and where all are
 held, as on one core always, the program waits for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,12 +14,10 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from ecjax import host
+from ecjax import host, host_nested
 from ecjax.host import HeldOut
+from ecjax.host_nested import NestedFits
 from ecjax.subsets import Lattice
-
-_fit = Primitive("ecjax_host_fit")
-_fit.multiple_results = True
 
 
 def fit(
@@ -32,36 +30,91 @@ def fit(
     scored: Array | None = None,
 ) -> HeldOut:
     """As `host.fit`, traced."""
-    divided = scored is None
-    arguments = (*blocks, y, ridge_lambda, held_out, *([] if divided else [scored]))
-    found = _fit.bind(*arguments, lattice=lattice, residuals=residuals, divided=divided)
-    return HeldOut(*(lax.bitcast_convert_type(words, np.float64) for words in found))
+    given = () if scored is None else (scored,)
+    arguments = (*blocks, y, ridge_lambda, held_out, *given)
+    found = _fit.bind(*arguments, lattice=lattice, residuals=residuals, divided=scored is None)
+    return HeldOut(*map(_numbers, found))
 
 
-@_fit.def_abstract_eval
-def _shapes(*arguments, lattice: Lattice, residuals: bool, divided: bool):
-    """Of `HeldOut`, its numbers as pairs of 32 bits.
+def _fit_host(*arrays: np.ndarray, lattice: Lattice, residuals: bool, divided: bool) -> HeldOut:
+    arrays, scored = (arrays, None) if divided else (arrays[:-1], arrays[-1])
+    *blocks, y, ridge_lambda, held_out = arrays
+    return host.fit(blocks, y, held_out, ridge_lambda, lattice, residuals, scored)
+
+
+def _fit_shapes(*arguments, lattice: Lattice, residuals: bool, divided: bool) -> HeldOut:
+    y = arguments[-3 if divided else -4]
+    (r, k, h), (n, t), s = arguments[-1].shape, y.shape, len(lattice.subsets)
+    return HeldOut((r, k, s, t), (t, n, s), (r, k, h if residuals else 0, s, t))
+
+
+def fit_nested(
+    blocks: Sequence[Array],
+    y: Array,
+    tested: Array,
+    grid: Array,
+    inner_rows: Array | None,
+    groups: np.ndarray | None,
+    tasks: Sequence[tuple[int, int]],
+    lattice: Lattice,
+    residuals: bool,
+) -> NestedFits:
+    """As `host_nested.fit`, traced."""
+    inner = groups if inner_rows is None else inner_rows  # told apart by their axes
+    arguments = (*blocks, y, tested, grid, inner)
+    found = _nested.bind(*arguments, tasks=tuple(tasks), lattice=lattice, residuals=residuals)
+    return NestedFits(*map(_numbers, found))
+
+
+def _nested_host(*arrays: np.ndarray, **static) -> NestedFits:
+    *blocks, y, tested, grid, inner = arrays
+    inner = (None, inner) if inner.ndim == 2 else (inner, None)
+    return host_nested.fit(blocks, y, tested, grid, *inner, **static)
+
+
+def _nested_shapes(*arguments, lattice: Lattice, residuals: bool, tasks) -> NestedFits:
+    *_, y, tested, _, _ = arguments
+    (r, k, h), (n, t), s = tested.shape, y.shape, len(lattice.subsets)
+    whole = (r, k, s, t)
+    return NestedFits(whole, (t, n, s), (r, k, h if residuals else 0, s, t), whole, whole)
+
+
+def _numbers(words: Array) -> Array:
+    """float64 from pairs of 32 bits.
 
     The call-back's thread does not know that x64 is enabled, and would cut them to 32 bits.
     """
-    y = arguments[-3 if divided else -4]
-    (r, k, h), (n, t), s = arguments[-1].shape, y.shape, len(lattice.subsets)
-    shapes = (r, k, s, t), (t, n, s), (r, k, h if residuals else 0, s, t)
-    return [jax.core.ShapedArray((*shape, 2), np.dtype(np.uint32)) for shape in shapes]
+    return lax.bitcast_convert_type(words, np.float64)
 
 
-def _lower(context, *operands, lattice: Lattice, residuals: bool, divided: bool):
-    def call(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        arrays, scored = (arrays, None) if divided else (arrays[:-1], arrays[-1])
-        *blocks, y, ridge_lambda, held_out = arrays
-        found = host.fit(blocks, y, held_out, ridge_lambda, lattice, residuals, scored)
-        return tuple(numbers[..., None].view(np.uint32) for numbers in found)
+def _operation(name: str, function: Callable, shapes_of: Callable) -> Primitive:
+    """A host's function of arrays and static arguments as a primitive.
 
-    ins, outs = context.avals_in, context.avals_out
-    results, _, _ = mlir.emit_python_callback(
-        context, call, None, operands, ins, outs, has_side_effect=False
-    )
-    return results
+    Args:
+      shapes_of: the shapes of its results, which are float64, from the same arguments.
+    """
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+
+    @primitive.def_abstract_eval
+    def _shapes(*arguments, **static):
+        shapes = shapes_of(*arguments, **static)
+        return [jax.core.ShapedArray((*shape, 2), np.dtype(np.uint32)) for shape in shapes]
+
+    def lower(context, *operands, **static):
+        def call(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+            found = function(*arrays, **static)
+            return tuple(numbers[..., None].view(np.uint32) for numbers in found)
+
+        ins, outs = context.avals_in, context.avals_out
+        results, _, _ = mlir.emit_python_callback(
+            context, call, None, operands, ins, outs, has_side_effect=False
+        )
+        return results
+
+    mlir.register_lowering(primitive, lower, platform="cpu")
+    return primitive
 
 
-mlir.register_lowering(_fit, _lower, platform="cpu")
+_fit = _operation("ecjax_host_fit", _fit_host, _fit_shapes)
+_nested = _operation("ecjax_host_nested_fit", _nested_host, _nested_shapes)

@@ -9,9 +9,21 @@ standard error
 whose last factor is for fits that share their rows: it grows as the p columns of the fused set near
 the number of rows. The gain 1 − L_f/L_m then lies in 1 − exp(r ± z·s).
 
-The index compares a set with its best member, which is not known but chosen. Its lower end is the
-smallest of those over all members, so that the choice cannot raise it; its upper end the largest of
-those over the best member and all that are tied with it.
+The index compares a set with its best member, which is not known but chosen.
+
+Its lower end is the smallest of those over all members, so that the choice cannot raise it: an
+index above zero is claimed only where the set beats every member.
+
+Its upper end, under `paper`, is the largest of those over the member with the smallest loss and all
+that are tied with it: to be the smallest, a loss must be lucky.
+
+Under `strict` the index is against the single of each fold, chosen without that fold and so not
+lucky there. Its upper end is that of the one comparison with this composite, whose loss of a row is
+that of the single chosen for the row's fold. With several seeds, r is the index's own; for s a
+row's losses are averaged over seeds, and the singles of the row's folds over those averages. That
+leaves out how a seed's choice goes with that seed's loss of the row, but the row had no part in the
+choice. The composite can by chance lose less than every member; then the index itself is the lower
+end. So under both protocols low ≤ index ≤ high.
 
 What they are intervals of: the expected relative reduction of the loss for this recipe, trained on
 n(1 − 1/k) rows drawn like these and tested on new rows drawn like these. They say nothing about
@@ -54,9 +66,11 @@ class RowMoments(NamedTuple):
       cross: (m, m) mean over units of the products.
       units: g; n where each row is its own.
       degrees: of freedom, of the t quantiles: g − 1, or inf where rows are the units.
+      single: (i,) under `strict`, of each fused set, the column of its composite single; None under
+        `paper`.
 
-    The columns are the s subsets in their order, the empty set, the spread of the targets (zero for
-    classes) and a constant. Losses are divided by one of the last two.
+    The columns are the s subsets in their order, the empty set, composites, the spread of the
+    targets (zero for classes) and a constant. Losses are divided by one of the last two.
     """
 
     rows: int
@@ -64,29 +78,30 @@ class RowMoments(NamedTuple):
     cross: np.ndarray
     units: int
     degrees: float
+    single: np.ndarray | None = None
 
 
 def row_moments(
     losses: np.ndarray,
-    empty: np.ndarray,
     spread: np.ndarray,
     constant: float,
+    single: np.ndarray | None = None,
     unit_of_row: np.ndarray | None = None,
 ) -> RowMoments:
-    """Moments of losses (n, s) of the subsets, (n,) of the empty set, and of what divides them.
+    """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`.
 
     Args:
       unit_of_row: (n,) codes 0 … g − 1, each with a row; None: each row is its own unit.
     """
     n = len(losses)
-    columns = np.column_stack([losses, empty, spread, np.full(n, constant)])
+    columns = np.column_stack([losses, spread, np.full(n, constant)])
     with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
         if unit_of_row is None:
             cross = columns.T @ columns / n
-            return RowMoments(n, cross[-1] / constant, cross, n, np.inf)
+            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single)
         columns = unit_sums(columns, unit_of_row)
         g = len(columns)
-        return RowMoments(n, columns.mean(0), columns.T @ columns / g, g, g - 1)
+        return RowMoments(n, columns.mean(0), columns.T @ columns / g, g, g - 1, single)
 
 
 def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
@@ -94,6 +109,33 @@ def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
     order = np.argsort(unit_of_row, kind="stable")
     starts = np.flatnonzero(np.diff(unit_of_row[order], prepend=-1))
     return np.add.reduceat(columns[order], starts, axis=0)
+
+
+def composites(
+    losses: np.ndarray, by_fold: np.ndarray, fold_of_row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of singles that are others for other folds.
+
+    Args:
+      losses: (n, s), averaged over seeds.
+      by_fold: (i, r, k) as `complementarity.Index`.
+      fold_of_row: (r, n).
+
+    Returns:
+      (n, c) losses of those that are not one single everywhere, and the column of each set's
+      (i,): one of the s, or s + 1, s + 2 … in their order.
+    """
+    flat = by_fold.reshape(-1, math.prod(by_fold.shape[1:]))
+    kinds, place = np.unique(flat, axis=0, return_inverse=True)
+    row, column, found = np.arange(len(losses)), np.empty(len(kinds), int), []
+    for j, kind in enumerate(kinds.reshape(-1, *by_fold.shape[1:])):
+        if (kind == kind[0, 0]).all():
+            column[j] = kind[0, 0]
+            continue
+        column[j] = losses.shape[1] + 1 + len(found)
+        of_seeds = zip(kind, fold_of_row, strict=True)
+        found.append(np.mean([losses[row, own[fold]] for own, fold in of_seeds], axis=0))
+    return np.array(found).reshape(-1, len(losses)).T, column[place.reshape(-1)]
 
 
 def z_of(confidence: float) -> float:
@@ -161,6 +203,9 @@ class Comparisons(NamedTuple):
     def take(self, which: np.ndarray) -> Comparisons:
         return Comparisons(*(field[which] for field in self))
 
+    def and_those(self, others: Comparisons) -> Comparisons:
+        return Comparisons(*map(np.concatenate, zip(self, others, strict=True)))
+
     def gain(self, z: float = 0.0) -> np.ndarray:
         """(j,) 1 − exp(r + z·s): the gain, or an end of its interval."""
         return 1 - np.exp(self.log_ratio + (z * self.standard_error if z else 0))
@@ -180,7 +225,7 @@ def compare(
 
     Args:
       fused, over: (j,) positions.
-      columns: (s,) of each set.
+      columns: (m,) of each set; what is no set has none.
     """
     fused, over = np.asarray(fused, int), np.asarray(over, int)
     mean, cross = moments.mean, moments.cross
@@ -217,20 +262,67 @@ def against_members(
     return compare(moments, np.repeat(fused, sizes), np.concatenate(members), columns)
 
 
+def against_singles(
+    moments: RowMoments, fused: Sequence[int], index: np.ndarray, columns: np.ndarray
+) -> Comparisons:
+    """Every set against its composite single.
+
+    Args:
+      index: (i,) on pooled losses, which the log ratios are those of.
+    """
+    pairs = compare(moments, fused, moments.single, columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = np.log1p(-index)
+    log_ratio = np.where(np.isfinite(log_ratio), log_ratio, np.nan)
+    error = np.where(np.isnan(log_ratio), np.nan, pairs.standard_error)
+    return pairs._replace(log_ratio=log_ratio, standard_error=error)
+
+
 def index_intervals(
-    moments: RowMoments, pairs: Comparisons, columns: np.ndarray, z: float, z_tie: float
+    moments: RowMoments,
+    pairs: Comparisons,
+    singles: Comparisons | None,
+    index: np.ndarray,
+    columns: np.ndarray,
+    z: float,
+    z_tie: float,
 ) -> IndexIntervals:
     """Intervals of the index.
 
     Args:
       pairs: of `against_members`.
+      singles: under `strict`, of `against_singles`; None under `paper`.
+      index: (i,) on pooled losses.
       z: of the interval; a larger one makes it simultaneous.
-      z_tie: members are tied with the best one up to so many standard errors.
+      z_tie: under `paper`, members are tied with the best one up to so many standard errors.
     """
     starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
-    sizes = np.diff(np.r_[starts, len(pairs.fused)])
     low = np.minimum.reduceat(pairs.gain(z), starts)
     p_better = np.maximum.reduceat(pairs.p_value(moments.degrees), starts)
+    if singles is None:
+        high = _over_the_best(moments, pairs, starts, columns, z, z_tie)
+    else:
+        high = singles.gain(-z)
+    undefined = np.isnan(low) | np.isnan(high)
+    # Beside the rules, rounding is between an index and what it is computed from.
+    low = np.where(undefined, np.nan, np.minimum(low, index))
+    high = np.where(undefined, np.nan, np.maximum(high, index))
+    return IndexIntervals(low, high, p_better)
+
+
+def _over_the_best(
+    moments: RowMoments,
+    pairs: Comparisons,
+    starts: np.ndarray,
+    columns: np.ndarray,
+    z: float,
+    z_tie: float,
+) -> np.ndarray:
+    """(i,) upper ends over the member with the smallest loss and those tied with it.
+
+    starts: (i,) the first pair of each set.
+    """
+    sizes = np.diff(np.r_[starts, len(pairs.fused)])
     loss = moments.mean[pairs.over]
     best_loss = np.repeat(np.minimum.reduceat(loss, starts), sizes)
     # The first of a set's members with the smallest loss.
@@ -240,9 +332,7 @@ def index_intervals(
     with np.errstate(invalid="ignore"):
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
     upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
-    undefined = np.isnan(low)
-    high = np.where(undefined, np.nan, np.maximum.reduceat(upper, starts))
-    return IndexIntervals(low, high, p_better)
+    return np.maximum.reduceat(upper, starts)
 
 
 def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:

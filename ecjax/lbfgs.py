@@ -22,7 +22,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ecjax.gram import PRECISION
-from ecjax.softmax import Problem, centre, forward, gradient_of, inner, logits_of, penalised
+from ecjax.softmax import (
+    Problem,
+    centre,
+    forward,
+    gradient_of,
+    inner,
+    largest_entry,
+    logits_of,
+    movable,
+    penalty_weights,
+)
 
 HISTORY = 10  # pairs kept; 20 gain nothing on real crops, 5 cost one product in ten
 MAX_ITERATIONS = 1000
@@ -75,6 +85,7 @@ class State(NamedTuple):
       logits: (b, c, n) of all rows.
       loss: (b,) mean log-loss of the training rows.
       gradient, scaled: (b, c, p) the gradient, and H₀ times it.
+      gradient_norm: (b,) its largest absolute entry, see `softmax.largest_entry`.
       stalled: (b,) no further decrease can be found.
       iterations: (b,) pairs of matrix products taken.
       count: () steps taken since the memory was cleared.
@@ -85,15 +96,11 @@ class State(NamedTuple):
     loss: Array
     gradient: Array
     scaled: Array
+    gradient_norm: Array
     memory: Memory
     stalled: Array
     iterations: Array
     count: Array
-
-    @property
-    def gradient_norm(self) -> Array:
-        """(b,) largest absolute entry of the gradient."""
-        return jnp.abs(self.gradient).max((1, 2))
 
 
 class Preconditioner(NamedTuple):
@@ -108,7 +115,7 @@ class Preconditioner(NamedTuple):
     scale: Array
 
 
-def precondition(preconditioner: Preconditioner, gradient: Array, present: Array) -> Array:
+def precondition(preconditioner: Preconditioner, gradient: Array, problem: Problem) -> Array:
     """H₀ times the gradient (b, c, p), class-centred."""
     inverse = preconditioner.inverse
     if len(inverse) == 1:
@@ -121,7 +128,7 @@ def precondition(preconditioner: Preconditioner, gradient: Array, present: Array
             precision=PRECISION,
         ).transpose(2, 0, 1)
     scaled = scaled * preconditioner.scale[:, None]
-    return centre(scaled.astype(gradient.dtype), present)
+    return movable(centre(scaled.astype(gradient.dtype), problem.present), problem)
 
 
 def begin(x: Array, problem: Problem, weights: Array, preconditioner: Preconditioner) -> State:
@@ -137,7 +144,8 @@ def begin(x: Array, problem: Problem, weights: Array, preconditioner: Preconditi
         logits,
         loss,
         gradient,
-        precondition(preconditioner, gradient, problem.present),
+        precondition(preconditioner, gradient, problem),
+        largest_entry(gradient, problem),
         Memory(none, none, square, square, square[:, 0]),
         jnp.zeros(b, bool),
         jnp.zeros(b, jnp.int32),
@@ -208,8 +216,8 @@ def _line_search(state: State, d: Array, turn: Array, problem: Problem, mask: Ar
     Secant steps inside a shrinking bracket. A step must decrease f as well as flatten its slope:
     from zero, slope alone diverges. f is convex, so slopes are monotone.
     """
-    w_in, d_in = state.weights * mask, d * mask
-    wd, dd = inner(w_in, d_in), inner(d_in, d_in)
+    d_in = d * mask
+    wd, dd = inner(state.weights, d_in), inner(d, d_in)
     slope0 = inner(state.gradient, d)
     slack = LOSS_NOISE[turn.dtype.name] * jnp.abs(state.loss)
 
@@ -273,7 +281,7 @@ def minimise(
       tolerance: ().
       stragglers: stop when no more problems than these are unfinished.
     """
-    mask = penalised(x)
+    mask = penalty_weights(x, problem)
 
     def advance(state: State) -> State:
         active = unfinished(state, tolerance)
@@ -290,7 +298,7 @@ def minimise(
         fresh = (state.memory.diagonal == 0).all(1)
         weights = state.weights + step * d
         gradient = gradient_of(x, weights, found.residuals, problem)
-        scaled = precondition(preconditioner, gradient, problem.present)
+        scaled = precondition(preconditioner, gradient, problem)
         slot = state.count % HISTORY
         memory = _remember(
             state.memory, slot, step * d, gradient - state.gradient, scaled - state.scaled
@@ -301,6 +309,7 @@ def minimise(
             found.loss,
             gradient,
             scaled,
+            largest_entry(gradient, problem),
             memory.forget(stuck),
             state.stalled | (stuck & fresh),
             state.iterations + active,

@@ -27,12 +27,14 @@ from ecjax.gram import PRECISION, matmul
 from ecjax.lbfgs import Memory, Preconditioner, State, begin, minimise
 from ecjax.softmax import (
     Problem,
+    Scaling,
     cast,
     centre,
     forward,
     logits_of,
     make_problem,
     penalised,
+    penalty_weights,
     probabilities_of,
 )
 from ecjax.subsets import Lattice
@@ -108,7 +110,7 @@ def _combine_parents(parents: Array, x: Array, problem: Problem) -> Array:
       (b, c, p) start, never worse than zero.
     """
     b = parents.shape[1]
-    flat = (parents * penalised(x)).reshape(2, b, -1)
+    flat = (parents * jnp.sqrt(penalty_weights(x, problem))).reshape(2, b, -1)
     norms = jnp.einsum("ibk,jbk->bij", flat, flat, precision=PRECISION)
     logits = jnp.stack([logits_of(x, parents[0]), logits_of(x, parents[1])])  # (2, b, c, n)
 
@@ -196,7 +198,7 @@ class _Batch(NamedTuple):
     """What a few problems of one subset are made of, beside its columns.
 
     Attributes:
-      weights, present, penalty: as in `softmax.Problem`.
+      weights, present, penalty, scaling: as in `softmax.Problem`.
       parents: (b, 2, c, p) fits of the same folds to start from.
       rows: (b, h) held-out rows, n for none.
     """
@@ -204,6 +206,7 @@ class _Batch(NamedTuple):
     weights: Array
     present: Array
     penalty: Array
+    scaling: Scaling | None
     parents: Array
     rows: Array
 
@@ -254,11 +257,11 @@ def fit_problems(
 
     def first(part: _Batch) -> Fits:
         single = cast(part, jnp.float32)
-        problem = Problem(onehot_single, *single[:3])
+        problem = Problem(onehot_single, *single[:4])
         weights, iterations, memory = _approach(
             x_single, problem, single.parents.swapaxes(0, 1), preconditioners, until
         )
-        problem = Problem(onehot, *part[:3])
+        problem = Problem(onehot, *part[:4])
         # What is reported is measured anew from the weights. They are centred first: no step would
         # mend what rounding put into the mean over classes.
         weights = centre(weights.astype(x.dtype), part.present)
@@ -276,7 +279,7 @@ def fit_problems(
     def go_on(fits: Fits) -> Fits:
         chosen = jnp.argsort(~above(fits), stable=True)[: max(1, at_once // 2)]
         part, before = (jax.tree.map(lambda a: a[chosen], tree) for tree in (batch, fits))
-        problem = Problem(onehot, *part[:3])
+        problem = Problem(onehot, *part[:4])
         state = begin(x, problem, before.weights, preconditioners[1])
         state = state._replace(memory=cast(before.memory, x.dtype), stalled=before.stalled)
         state = minimise(x, problem, state, preconditioners[1], tolerance)
@@ -298,12 +301,13 @@ def fit_problems(
 def parents_of(lattice: Lattice) -> list[tuple[int, int]]:
     """Two subsets to start each subset from: all but its last block, and that block alone.
 
-    Positions in the lattice's list; its length stands for "none".
+    Positions in the lattice's list; its length stands for "none". A single block starts from its
+    own earlier fit, which is nothing where there is none.
     """
     where = {subset: i for i, subset in enumerate(lattice.subsets)}
     none = len(lattice.subsets)
     return [
-        (where.get(s[:-1], none), where.get(s[-1:], none)) if len(s) > 1 else (none, none)
+        (where.get(s[:-1], none), where.get(s[-1:], none)) if len(s) > 1 else (where[s], none)
         for s in lattice.subsets
     ]
 
@@ -355,6 +359,84 @@ def _padded_columns(lattice: Lattice, subset: int, width: int, p: int) -> list[i
     return [*columns, *[p + 1] * (width - len(columns)), p]
 
 
+class Tables(NamedTuple):
+    """Fits to start from, on columns in lattice order, padding and intercept as `_padded_columns`.
+
+    Attributes:
+      of_problems: (s + 1, b, c, p + 2), the last of no subset: zeros.
+      of_whole: (s + 1, c, p + 2) of the whole table, to shape preconditioners.
+    """
+
+    of_problems: Array
+    of_whole: Array
+
+
+def no_fits(lattice: Lattice, b: int, classes: int, dtype) -> Tables:
+    s, p = len(lattice.subsets), lattice.starts[-1]
+    return Tables(
+        jnp.zeros((s + 1, b, classes, p + 2), dtype),
+        jnp.zeros((s + 1, classes, p + 2), jnp.float32),
+    )
+
+
+def fit_subsets(
+    x: Array,
+    problems: Problem,
+    whole: Problem,
+    rows: Array,
+    tables: Tables,
+    tolerance: Array,
+    lattice: Lattice,
+    at_once: int,
+) -> tuple[Tables, tuple[Array, Array, Array]]:
+    """Fits all subsets to b problems.
+
+    Args:
+      x: (p + 2, n) columns in lattice order, the intercept's ones and padding's zeros.
+      problems: on all columns.
+      whole: the one of all rows, which shapes the steps.
+      rows: (b, h) whose log-probabilities are wanted, n for none.
+      tables: earlier fits of the same training rows, from which single blocks start; a larger
+        subset starts from its parents.
+
+    Returns:
+      The fits, and of them (s, b, c, h) log-probabilities, (s, b) gradient norms and iterations.
+    """
+    p = lattice.starts[-1]
+    parents = parents_of(lattice)
+
+    def fit_one(tables: Tables, subset):
+        position, columns, origin = subset
+        own = x[columns]
+        starts = tables.of_whole[origin][:, None, :, columns]
+        single = (cast(a, jnp.float32) for a in (own, whole, starts))
+        until = jnp.maximum(MARGIN * tolerance, WHOLE_TABLE_UNTIL).astype(jnp.float32)
+        preconditioners, shape = _preconditioners(*single, until)
+        start = tables.of_problems[origin][..., columns].swapaxes(0, 1)
+        scaling = jax.tree.map(lambda a: a[:, columns], problems.scaling)
+        batch = _Batch(problems.weights, problems.present, problems.penalty, scaling, start, rows)
+        fits = fit_problems(
+            own, problems.onehot, batch, preconditioners, MARGIN * tolerance, at_once
+        )
+
+        def put(table: Array, weights: Array) -> Array:
+            return table.at[position].set(table[position].at[..., columns].set(weights))
+
+        tables = Tables(put(tables.of_problems, fits.weights), put(tables.of_whole, shape))
+        log_probability = jax.nn.log_softmax(fits.held_out, axis=1)
+        return tables, (log_probability, fits.gradient_norm, fits.iterations)
+
+    found, order = [], []
+    for width, group in solver_groups(lattice):
+        columns = np.array([_padded_columns(lattice, i, width, p) for i in group])
+        origins = np.array([parents[i] for i in group])
+        tables, fits = lax.scan(fit_one, tables, (np.array(group), columns, origins))
+        found.append(fits)
+        order.extend(group)
+    back = np.argsort(order)
+    return tables, tuple(jnp.concatenate(parts)[back] for parts in zip(*found, strict=True))
+
+
 def fit_lattice(
     z: Array,
     labels: Array,
@@ -395,45 +477,17 @@ def fit_lattice(
     training = training & jnp.tile(jnp.arange(k + idle) < k, r)[:, None]
     folds = make_problem(labels, classes, training, logistic_c, z.dtype)
     whole = make_problem(labels, classes, jnp.ones((1, n), bool), logistic_c, z.dtype)
-    parents = parents_of(lattice)
-
-    def fit_one(tables, subset):
-        of_folds, of_whole = tables  # (s + 1, b, c, p + 2) and (s + 1, c, p + 2)
-        position, columns, origin = subset
-        own = x[columns]
-        single = (cast(a, jnp.float32) for a in (own, whole, of_whole[origin][:, None, :, columns]))
-        until = jnp.maximum(MARGIN * tolerance, WHOLE_TABLE_UNTIL).astype(jnp.float32)
-        preconditioners, shape = _preconditioners(*single, until)
-        start = of_folds[origin][..., columns].swapaxes(0, 1)
-        batch = _Batch(folds.weights, folds.present, folds.penalty, start, rows)
-        fits = fit_problems(own, folds.onehot, batch, preconditioners, MARGIN * tolerance, at_once)
-        of_folds = of_folds.at[position].set(of_folds[position].at[..., columns].set(fits.weights))
-        of_whole = of_whole.at[position].set(of_whole[position].at[..., columns].set(shape))
-        log_probability = jax.nn.log_softmax(fits.held_out, axis=1)
-        return (of_folds, of_whole), (log_probability, fits.gradient_norm, fits.iterations)
-
-    tables = (
-        jnp.zeros((s + 1, b, classes, p + 2), z.dtype),
-        jnp.zeros((s + 1, classes, p + 2), jnp.float32),
+    tables, found = fit_subsets(
+        x, folds, whole, rows, no_fits(lattice, b, classes, z.dtype), tolerance, lattice, at_once
     )
-    found, order = [], []
-    for width, group in solver_groups(lattice):
-        columns = np.array([_padded_columns(lattice, i, width, p) for i in group])
-        origins = np.array([parents[i] for i in group])
-        tables, fits = lax.scan(fit_one, tables, (np.array(group), columns, origins))
-        found.append(fits)
-        order.extend(group)
-    back = np.argsort(order)
 
     def by_seed(a: Array) -> Array:
         """(s, b, …) → (r, s, k, …)."""
         return a.reshape(s, r, k + idle, *a.shape[2:])[:, :, :k].swapaxes(0, 1)
 
-    log_probability, norm, iterations = (
-        by_seed(jnp.concatenate(parts)[back]) for parts in zip(*found, strict=True)
-    )
+    log_probability, norm, iterations = map(by_seed, found)
     seed = jnp.arange(r)[:, None, None]
     by_row = jnp.zeros((r, n, s, classes), z.dtype)
     by_row = by_row.at[seed, scored].set(log_probability.transpose(0, 2, 4, 1, 3), mode="drop")
-    weights = by_seed(tables[0][:s, ..., : p + 1])
+    weights = by_seed(tables.of_problems[:s, ..., : p + 1])
     return LatticeFits(by_row.swapaxes(1, 2), weights, norm, iterations)

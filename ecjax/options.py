@@ -11,7 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ecjax.errors import UsageError, neutral
-from ecjax.settings import FLAGS_TO_COME, LEAST, Settings
+from ecjax.settings import FLAGS_TO_COME, LEAST, PENALTIES, Settings
 
 WIDTH = 100
 
@@ -27,7 +27,7 @@ class Command(NamedTuple):
 _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
-    "max_subset_size", "predictions", "protocol", "split", "block_km", "buffer_km",
+    "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
     "penalty", "interval", "bootstrap_unit", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
@@ -49,14 +49,20 @@ TEXTS = {
     "time",
     "seeds": "how often the rows are dealt to folds",
     "seed": "the first seed, from which the others count up; the demo's world is made from it too",
-    "ridge_lambda": "ridge penalty; several, as in 0.1,1,10, are computed one by one",
-    "logistic_c": "inverse penalty C of logistic regression; several likewise",
+    "ridge_lambda": "ridge penalty. paper: 1; several, as in 0.1,1,10, are computed one by one. "
+    "strict: the grid to choose from, by default half-decades from 1e-4 to 1e2 times the "
+    "training rows",
+    "logistic_c": "inverse penalty C of logistic regression. paper: as above. strict: the grid, by "
+    "default such that 1/C is in decades from 1e-5 to 1e-1 times the training rows",
+    "inner_folds": "strict: groups of the training rows' folds that choose a penalty, by default 5 "
+    "for ridge and 3 for logistic regression; 0: each fold its own",
     "logistic_tolerance": "gradient norm at which a logistic fit has converged",
     "subsets": "sets to evaluate, as in a+b,a+b+c, their single models always among them; "
     "empty: all",
     "max_subset_size": "most models in a set; 0: no cap",
     "predictions": "also write out-of-fold predictions",
-    "protocol": "only paper so far: fixed penalties, everything standardised over the table",
+    "protocol": "paper: fixed penalties, everything standardised over the table; strict: penalties "
+    "chosen and columns scaled by training rows alone",
     "split": "how rows are dealt to folds: random; stratified (classes in proportion); group "
     "(whole groups: the task's key group); spatial (whole blocks of the map); hash (of seed and "
     "id); column (the task's key split: train and test, or one fold for each value)",
@@ -145,7 +151,7 @@ def _split(text: str) -> list[str]:
 def _parser(flag: str) -> _Parser:
     if flag in LEAST:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
-    if flag in ("ridge_lambda", "logistic_c"):
+    if flag in PENALTIES:
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
     if flag in ("logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence"):
         return _Parser(float, "give a number")
@@ -168,6 +174,8 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
+    if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
+        return None
     value = getattr(Settings(), flag)
     return list(value) if isinstance(value, tuple) else value
 
@@ -176,7 +184,7 @@ def _head(name: str, flag: str) -> str:
     """A flag as it is written, with its default."""
     value = _default(name, flag)
     if value is None:
-        return f"--{flag}=DIR"
+        return f"--{flag}={'DIR' if flag == 'out' else 'K' if flag == 'inner_folds' else 'LIST'}"
     if isinstance(value, bool):
         return f"--{flag}"
     if isinstance(value, list):

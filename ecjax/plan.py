@@ -7,7 +7,6 @@ cut by sample, then by seeds, then by subsets, none of which changes what is com
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,78 +14,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, engine, host, lbfgs, logistic, refine, splits, subsets
+from ecjax import cost, engine, inner, logistic, memory, nested_cost, splits, subsets
 from ecjax.align import AlignedTask
-from ecjax.errors import InputError
+from ecjax.errors import InputError, UsageError, quote
 from ecjax.folds import Folds
-from ecjax.gram import keeps_moments
+from ecjax.memory import GIB, size_text
+from ecjax.nested_cost import Search
+from ecjax.pieces import Piece, Sample, group_samples, held_by, lattice_of, parts_of
 from ecjax.precision import DeviceFacts, resolve
-from ecjax.settings import Settings
+from ecjax.settings import ALIKE, Settings
 
-GIB = 2**30
-FLOAT = 8  # bytes
 DEFAULT_SHARE = 0.7
 LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
 TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """Tasks that share rows, embeddings and folds.
-
-    Attributes:
-      names: embeddings, in the study's order.
-      regression, classification: the tasks.
-    """
-
-    names: tuple[str, ...]
-    regression: tuple[AlignedTask, ...]
-    classification: tuple[AlignedTask, ...]
-
-    @property
-    def tasks(self) -> tuple[AlignedTask, ...]:
-        return (*self.regression, *self.classification)
-
-    @property
-    def rows(self) -> int:
-        return len(self.tasks[0].ids)
-
-    @property
-    def blocks(self) -> list[np.ndarray]:
-        return list(self.tasks[0].embeddings.values())
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Lattice order of the embeddings."""
-        return subsets.lattice_order([x.shape[1] for x in self.blocks], self.names)
-
-    @property
-    def regression_targets(self) -> int:
-        return sum(len(task.targets) for task in self.regression)
-
-    def columns(self, task: AlignedTask) -> tuple[int, ...]:
-        """Columns of the sample's regression targets that are this task's."""
-        start = 0
-        for other in self.regression:
-            if other is task:
-                return tuple(range(start, start + len(task.targets)))
-            start += len(other.targets)
-        return ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """A part of one sample that is computed in one call.
-
-    Attributes:
-      sample: position of the sample.
-      seeds: positions of the seeds.
-      subsets: position tuples in the study's order.
-    """
-
-    sample: int
-    seeds: tuple[int, ...]
-    subsets: tuple[tuple[int, ...], ...]
 
 
 class Work(NamedTuple):
@@ -118,6 +58,7 @@ class Plan:
       precision: "float64" or "float32".
       budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
     """
 
     samples: tuple[Sample, ...]
@@ -131,6 +72,16 @@ class Plan:
     budget: float
     at_once: int
     fits_at_once: int
+    choices: tuple[dict[str, inner.Choices], ...]
+
+    def search(self, piece: Piece, kind: str) -> Search | None:
+        """How penalties of a kind of task are chosen; None where they are fixed."""
+        choices = self.choices[piece.sample].get(kind)
+        if choices is None:
+            return None
+        folds, asked = self.folds[piece.sample].count, self.settings.inner_folds
+        width = 0 if choices.rows is None else choices.rows.shape[3]
+        return Search(inner.group_count(folds, asked, kind), choices.grid.shape[2], width)
 
     @property
     def on_host(self) -> bool:
@@ -148,30 +99,46 @@ class Plan:
 
     def bytes(self, piece: Piece) -> float:
         """Bytes of a piece's arrays; an upper estimate."""
-        sample, hat = self.samples[piece.sample], self.hat[piece.sample]
-        beside = (self.at_once, self.fits_at_once)
-        folds, predictions = self.folds[piece.sample], self.settings.predictions
-        k, held = folds.count, _held(folds)
-        if self.precision == "float32":
-            return _refined_memory(sample, piece, k, beside, predictions, held)
-        return _memory(sample, piece, hat, k, beside, self.on_host, predictions, held)
+        folds = self.folds[piece.sample]
+        way = memory.Way(
+            folds=folds.count,
+            held=held_by(folds),
+            hat=self.hat[piece.sample],
+            on_host=self.on_host,
+            refined=self.precision == "float32",
+            at_once=self.at_once,
+            fits_at_once=self.fits_at_once,
+            predictions=self.settings.predictions,
+            ridge=self.search(piece, "regression"),
+            logistic=self.search(piece, "classification"),
+        )
+        return memory.piece_bytes(self.samples[piece.sample], piece, way)
 
     def _cost(self, piece: Piece) -> cost.Cost:
         sample, folds, r = self.samples[piece.sample], self.folds[piece.sample], len(piece.seeds)
-        k = folds.count
-        lattice = _lattice(sample, piece.subsets)
+        k, held = folds.count, held_by(folds)
+        lattice = lattice_of(sample, piece.subsets)
         costs = []
         if sample.regression:
-            parts = _parts(lattice, piece, self.hat[piece.sample])
+            parts = parts_of(lattice, piece, self.hat[piece.sample])
             shape = sample.rows, sample.regression_targets, k, r
-            costs.append(cost.ridge_cost(*parts, *shape, self.on_host, _held(folds)))
+            search = self.search(piece, "regression")
+            if search is None:
+                costs.append(cost.ridge_cost(*parts, *shape, self.on_host, held))
+            else:
+                of_gram = parts[0].lattice, *shape, search, held
+                costs.append(nested_cost.nested_cost(self.on_host, *of_gram))
             if self.precision == "float32":
                 costs.append(cost.refinement_cost(lattice, *shape))
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
         evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
+        fits, times, search = (k, r), 1, self.search(piece, "classification")
+        if search is not None:  # one seed and one C after the other, and m + 1 fits a fold
+            fits, times = (k * (search.groups + 1), 1), r * search.penalties
         for task in sample.classification:
-            shape = sample.rows, len(task.classes), k, r
-            costs.append(cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations))
+            shape = sample.rows, len(task.classes), *fits
+            one = cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations)
+            costs.append(cost.Cost(times * one.operations, times * one.seconds))
         return cost.Cost(*(sum(part) for part in zip(*costs, strict=True)))
 
     def arguments(
@@ -185,8 +152,9 @@ class Plan:
     def program(self, piece: Piece, predictions: bool) -> engine.Program:
         """The static part of a piece."""
         sample = self.samples[piece.sample]
-        lattice = _lattice(sample, piece.subsets)
-        gram, hat = _parts(lattice, piece, self.hat[piece.sample])
+        lattice = lattice_of(sample, piece.subsets)
+        gram, hat = parts_of(lattice, piece, self.hat[piece.sample])
+        search = self.search(piece, "regression")
         return engine.Program(
             lattice=lattice,
             gram=gram,
@@ -196,6 +164,8 @@ class Plan:
             predictions=predictions,
             at_once=self.at_once,
             fits_at_once=self.fits_at_once,
+            tasks=tuple((c[0], c[-1] + 1) for c in map(sample.columns, sample.regression)),
+            groups=0 if search is None else search.groups,
             dtype=self.precision,
         )
 
@@ -204,28 +174,19 @@ class Plan:
         sample = self.samples[piece.sample]
         none = np.zeros((sample.rows, 0))
         folds, seeds = self.folds[piece.sample], list(piece.seeds)
+        choices = {
+            kind: jax.tree.map(lambda a: a[seeds], c)
+            for kind, c in self.choices[piece.sample].items()
+        }
         return engine.SampleData(
             blocks=tuple(sample.blocks[i] for i in sample.order),
             y=np.concatenate([none, *(task.y for task in sample.regression)], axis=1),
             labels=tuple(task.y for task in sample.classification),
             held_out=folds.held_out[seeds],
             scored=None if folds.scored is None else folds.scored[seeds],
+            ridge=choices.get("regression"),
+            logistic=choices.get("classification"),
         )
-
-
-def group_samples(tasks: Iterable[AlignedTask], split: str = "random") -> tuple[Sample, ...]:
-    """Groups tasks that share rows and folds, in order of first appearance."""
-    groups: dict[tuple, list[AlignedTask]] = {}
-    for task in tasks:
-        groups.setdefault((task.sample, *splits.made_from(task, split)), []).append(task)
-    return tuple(
-        Sample(
-            tuple(group[0].embeddings),
-            tuple(task for task in group if task.kind == "regression"),
-            tuple(task for task in group if task.kind == "classification"),
-        )
-        for group in groups.values()
-    )
 
 
 def make_plan(
@@ -245,19 +206,28 @@ def make_plan(
         one subset of one seed fits into.
       UsageError: subsets of unknown embeddings, or a split that a task does not have.
     """
+    precision = resolve(settings.precision, device.platform, device.device_kind)
+    if settings.strict and precision == "float32":
+        raise UsageError(
+            "protocol=strict in float32, which was asked for or suits the device, is not there "
+            "yet; use --precision=float64"
+        )
     samples = group_samples(tasks, settings.split)
     wanted = tuple(
         subsets.requested(s.names, settings.subsets, settings.max_subset_size) for s in samples
     )
     assigned = tuple(splits.folds_of(sample.tasks[0], settings) for sample in samples)
+    # With more folds than that, not even inner folds are dealt by the seed.
+    many = all(folds.count >= inner.LEAST_FOLDS for folds in assigned)
+    if settings.seeds > 1 and settings.one_dealing and many:
+        raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
     seeds = tuple(range(settings.seeds))
     whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
     # Where the data say how many folds there are, that may be hundreds.
     most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
-    precision = resolve(settings.precision, device.platform, device.device_kind)
     on_host = _on_host(device.platform, precision)
-    if precision == "float32":
+    if precision == "float32" or settings.strict:
         route = "gram"  # no other is refined
     hat = tuple(
         _hat_subsets(sample, sets, folds, route, on_host)
@@ -275,6 +245,7 @@ def make_plan(
         memory_budget(settings, device),
         at_once,
         fits_at_once,
+        tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True)),
     )
     if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
         return plan
@@ -282,13 +253,27 @@ def make_plan(
     return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
 
 
+def _choices(sample: Sample, folds: Folds, settings: Settings) -> dict[str, inner.Choices]:
+    """What the penalties of each kind of task are chosen from; empty under `paper`."""
+    if not settings.strict:
+        return {}
+    few = np.argwhere(folds.training < 2)
+    if len(few):
+        seed, fold = few[0]
+        raise InputError(
+            f"task {quote(sample.tasks[0].name)}: fold {fold} of seed {settings.seed_list()[seed]} "
+            "trains on one row, and --protocol=strict needs two to choose a penalty; mark more "
+            "rows for training, or use a smaller buffer"
+        )
+    given = {"regression": settings.ridge_lambda, "classification": settings.logistic_c}
+    return {
+        kind: inner.choices(kind, folds, given[kind], settings.inner_folds, settings.seed_list())
+        for kind in dict.fromkeys(task.kind for task in sample.tasks)
+    }
+
+
 def _on_host(platform: str, precision: str) -> bool:
     return platform == "cpu" and precision == "float64"
-
-
-def size_text(size: float) -> str:
-    """So many bytes in GiB, or in MiB where that says more."""
-    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.2f} MiB"
 
 
 def memory_budget(settings: Settings, device: jax.Device | DeviceFacts) -> float:
@@ -302,27 +287,6 @@ def memory_budget(settings: Settings, device: jax.Device | DeviceFacts) -> float
     return DEFAULT_SHARE * total
 
 
-def _lattice(sample: Sample, wanted: Sequence[tuple[int, ...]]) -> subsets.Lattice:
-    rank = {position: i for i, position in enumerate(sample.order)}
-    widths = [sample.blocks[i].shape[1] for i in sample.order]
-    return subsets.build_lattice(widths, [tuple(sorted(rank[i] for i in s)) for s in wanted])
-
-
-def _parts(lattice: subsets.Lattice, piece: Piece, hat: frozenset):
-    """The piece's subsets for the Gram route and for the hat route."""
-    routes = [
-        [i for i, s in enumerate(piece.subsets) if (s in hat) == yes] for yes in (False, True)
-    ]
-    return tuple(subsets.part_of(lattice, members) for members in routes)
-
-
-def _held(folds: Folds) -> cost.Held:
-    """What folds cost by."""
-    scored = folds.held_out if folds.scored is None else folds.scored
-    means = (math.ceil(rows.mean()) for rows in (folds.left_out, folds.sizes))
-    return cost.Held(*means, folds.held_out.shape[2], scored.shape[2], divided=folds.scored is None)
-
-
 def _hat_subsets(
     sample: Sample, wanted, folds: Folds, route: str, on_host: bool
 ) -> frozenset[tuple[int, ...]]:
@@ -330,10 +294,10 @@ def _hat_subsets(
     t = sample.regression_targets
     if route == "gram" or not t:
         return frozenset()
-    lattice = _lattice(sample, wanted)
+    lattice = lattice_of(sample, wanted)
     if route == "cheaper":
         seeds, k, _ = folds.held_out.shape
-        _, members = cost.share_out(lattice, sample.rows, t, k, seeds, on_host, _held(folds))
+        _, members = cost.share_out(lattice, sample.rows, t, k, seeds, on_host, held_by(folds))
     else:
         members = range(len(wanted))
     return frozenset(wanted[i] for i in members)
@@ -363,114 +327,3 @@ def _split(piece: Piece, plan: Plan) -> list[Piece]:
         f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
         f"raise --max_memory_gib or lower --folds"
     )
-
-
-def _memory(
-    sample: Sample,
-    piece: Piece,
-    hat: frozenset,
-    k: int,
-    beside: tuple[int, int],
-    on_host: bool,
-    predictions: bool,
-    held: cost.Held | None = None,
-) -> float:
-    """Bytes of a piece's arrays in and out and of its largest working set; an upper estimate.
-
-    beside: ridge systems and logistic fits side by side.
-    """
-    at_once, fits_at_once = beside
-    n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
-    p = sum(x.shape[1] for x in sample.blocks)
-    t = sample.regression_targets
-    inputs = sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
-    gram, part = _parts(_lattice(sample, piece.subsets), piece, hat)
-    held = held or cost.shares(n, k)
-    compiled = part is not None or sample.classification or not on_host
-    working = 3 * n * p * FLOAT if compiled else 0.0
-    outputs = 0.0
-    if t:
-        h, q = held.padded_left_out, p + t
-        kept = k * q * q if keeps_moments(q, k, n) else 0
-        fold = h * q + 8 * q * q + 3 * s * p * t + 3 * h * s * t
-        beside = at_once
-        if on_host and gram is not None:
-            working += inputs + n * q * FLOAT  # its own copy of the input, standardised
-            beside = host.available_cores()
-        working += (kept + fold * beside) * FLOAT
-        if part is not None:
-            working += _hat_memory(part, n, t, h, at_once)
-        rows = max(n, k * held.padded_scored)
-        outputs += (r * s * k * t + 3 * s * rows * t) * FLOAT
-        outputs += (5 * r * s * rows * t if predictions else 0) * FLOAT
-    classes = _class_memory(sample, piece, k, fits_at_once, predictions, held)
-    return inputs + working + outputs + classes
-
-
-def _refined_memory(
-    sample: Sample,
-    piece: Piece,
-    k: int,
-    beside: tuple[int, int],
-    predictions: bool,
-    held: cost.Held,
-) -> float:
-    """The same where ridge regression is float32 with refinement; see `refine`."""
-    at_once, fits_at_once = beside
-    n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
-    p = sum(x.shape[1] for x in sample.blocks)
-    t = sample.regression_targets
-    total = 2.0 * sum(x.nbytes for x in sample.blocks) + n * t * FLOAT
-    if sample.classification:
-        total += 3 * n * p * FLOAT
-    if t:
-        lattice = _lattice(sample, piece.subsets)
-        blocks = zip(lattice.stages, lattice.widths, lattice.starts, strict=False)
-        factor = sum(len(stage.take) * width * (p - start) for stage, width, start in blocks)
-        h, columns = held.padded_left_out, k * s * t
-        chunk = min(n * (p + columns), refine.MOST_NUMBERS)
-        kept = k * p * p if keeps_moments(p, k, n) else p * p
-        fold = 6 * p * p + 3 * factor + 3 * h * s * t
-        total += (kept + fold * at_once + k * factor + 10 * p * columns + 4 * chunk) * FLOAT
-        rows = max(n, k * held.padded_scored)
-        total += (r * s * k * t + 3 * s * rows * t) * FLOAT
-        total += (3 * r * s * rows * t if predictions else 0) * FLOAT
-    return total + _class_memory(sample, piece, k, fits_at_once, predictions, held)
-
-
-def _class_memory(
-    sample: Sample,
-    piece: Piece,
-    k: int,
-    fits_at_once: int,
-    predictions: bool,
-    held: cost.Held,
-) -> float:
-    """Bytes of the classification tasks' fits and results."""
-    n, s, r = sample.rows, len(piece.subsets), len(piece.seeds)
-    widths = [x.shape[1] for x in sample.blocks]
-    p = sum(widths)
-    widest = max(sum(widths[i] for i in subset) for subset in piece.subsets)
-    working = outputs = 0.0
-    for task in sample.classification:
-        c = len(task.classes)
-        b = r * (k + fits_at_once)
-        fits = b * c * (2 * (s + 1) * (p + 2) + (lbfgs.HISTORY + 4) * widest) + b * n
-        batch = fits_at_once * c * (12 * n + 30 * widest)
-        blocks = 3 * c * widest * widest
-        logits = r * s * c * (n + max(n, k * held.padded_scored))
-        working += (fits + batch + blocks + 3 * n * widest + logits) * FLOAT
-        outputs += ((r * s * n * c if predictions else 0) + 4 * s * n) * FLOAT
-    return working + outputs
-
-
-def _hat_memory(part: subsets.Part, n: int, t: int, h: int, at_once: int = 1) -> float:
-    """Bytes of the hat route's factors, of their elimination and of one round of folds."""
-    lattice = part.lattice
-    taken = [len(stage.take) for stage in lattice.stages]
-    growth = sum(q * width for q, width in zip(taken, lattice.widths, strict=True))
-    later = [lattice.starts[-1] - start for start in lattice.starts[:-1]]
-    states = max(q * r * (n + r) for q, r in zip(taken, later, strict=True))
-    s = len(lattice.subsets)
-    fold = 4 * s * h * h + h * growth + 3 * s * h * t
-    return (n * growth + 3 * states + 3 * s * n * t + fold * at_once) * FLOAT

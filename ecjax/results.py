@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ecjax import baseline, complementarity, intervals, shapley, uncertainty
-from ecjax.align import AlignedTask
-from ecjax.folds import NOWHERE, Folds
-from ecjax.intervals import Comparisons, RowMoments
-from ecjax.scores import PERFECT, PRIMARY, Scores, class_scores, regression_scores, varying_targets
-from ecjax.subsets import name as subset_name
-from ecjax.sums import ClassSums, RegressionSums, of_targets
-from ecjax.units import Units
+from ecjax import intervals, shapley, uncertainty
+from ecjax.chosen import fold_columns, score_columns
+from ecjax.folds import NOWHERE
+from ecjax.outcome import Measure, TaskResult
+from ecjax.scores import PERFECT, PRIMARY, Scores
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
@@ -28,162 +23,9 @@ DTYPES = {
     "fold_name": "str",
     "reason": "str",
     "converged": "boolean",
+    "grid_edge": "boolean",
 }
 NOT_ALL_SUBSETS = "Shapley values need every subset"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """One task under one setting.
-
-    Attributes:
-      task: its rows.
-      subsets: positions in the study's order of embeddings.
-      seeds: the r seeds.
-      folds: of its rows.
-      targets: columns of `sums` that are this task's (regression).
-      sums: of this task's sample (regression) or of the task (classification).
-      tolerance: a logistic fit has converged if its gradient norm is no larger.
-      confidence: level of the intervals.
-      unit: what counts as independent in them, of all rows.
-      setting: values of the swept keys.
-    """
-
-    task: AlignedTask
-    subsets: tuple[tuple[int, ...], ...]
-    seeds: tuple[int, ...]
-    folds: Folds
-    targets: tuple[int, ...]
-    sums: RegressionSums | ClassSums
-    tolerance: float
-    confidence: float
-    unit: Units
-    setting: Mapping[str, Any]
-
-    @property
-    def fold_of_row(self) -> np.ndarray:
-        """(r, n), `folds.NOWHERE` for a row that no fold scores."""
-        return self.folds.fold_of_row()
-
-    @functools.cached_property
-    def names(self) -> np.ndarray:
-        embeddings = list(self.task.embeddings)
-        return np.array([subset_name(s, embeddings) for s in self.subsets], object)
-
-    @functools.cached_property
-    def dims(self) -> np.ndarray:
-        widths = [x.shape[1] for x in self.task.embeddings.values()]
-        return np.array([sum(widths[i] for i in s) for s in self.subsets])
-
-    def members(self, sets: Sequence[int]) -> list[list[int]]:
-        """Positions of the singles of the subsets at these positions."""
-        where = {subset: i for i, subset in enumerate(self.subsets)}
-        return [[where[(m,)] for m in self.subsets[i]] for i in sets]
-
-    @functools.cached_property
-    def own(self) -> RegressionSums | ClassSums:
-        """The sums of this task's targets."""
-        classes = self.task.kind == "classification"
-        return self.sums if classes else of_targets(self.sums, self.targets)
-
-    @functools.cached_property
-    def empty(self) -> RegressionSums | ClassSums:
-        """The sums of the empty set, the only one in them."""
-        classes = self.task.kind == "classification"
-        of = baseline.classification if classes else baseline.regression
-        return of(self.task.y, self.own, self.folds)
-
-    @functools.cached_property
-    def spread(self) -> np.ndarray:
-        """(t, m) of the scored rows, as `baseline.spread_of_rows`."""
-        return baseline.spread_of_rows(self.task.y, self.own, self.scored)
-
-    @functools.cached_property
-    def scored(self) -> np.ndarray:
-        """Rows that some fold scores; the same for every seed."""
-        return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
-
-    @functools.cached_property
-    def units(self) -> Units:
-        """What counts as independent, of the scored rows."""
-        return self.unit.at(self.scored)
-
-    def scores(self) -> tuple[Scores, ...]:
-        """Of all targets together."""
-        if self.task.kind == "classification":
-            return class_scores(self.own, _class_moments(self))
-        targets = range(len(self.targets))
-        return regression_scores(self.own, targets, _regression_moments(self, targets))
-
-    def target_scores(self) -> list[tuple[str, tuple[Scores, ...]]]:
-        """Of each target of a task with several."""
-        if len(self.targets) < 2:
-            return []
-        return [
-            (name, regression_scores(self.own, [t], _regression_moments(self, [t])))
-            for t, name in enumerate(self.task.targets)
-        ]
-
-    def empty_scores(self, target: str | None) -> dict[str, float]:
-        """Metric → score of the empty set, all targets together or one."""
-        if self.task.kind == "classification":
-            found = class_scores(self.empty)
-        else:
-            names = self.task.targets
-            targets = range(len(names)) if target is None else [names.index(target)]
-            found = regression_scores(self.empty, targets)
-        return {one.metric: float(one.fold.mean()) for one in found}
-
-
-def _regression_moments(result: TaskResult, targets: Sequence[int]) -> RowMoments | None:
-    """Of squared errors in standard deviations, summed over the targets that vary."""
-    varying = varying_targets(result.own, targets)
-    if not varying:
-        return None
-    rows = result.scored
-
-    def summed(of_targets: np.ndarray) -> np.ndarray:
-        """(t, n, …) → sums of these targets at the scored rows."""
-        chosen = of_targets if len(varying) == len(of_targets) else of_targets[varying]
-        total = chosen[0] if len(chosen) == 1 else chosen.sum(0)
-        return total if len(total) == len(rows) else total[rows]
-
-    seeds = len(result.seeds)
-    losses = summed(result.own.row_error)
-    empty = summed(result.empty.row_error)[:, 0]
-    if seeds > 1:
-        losses, empty = losses / seeds, empty / seeds
-    spread = result.spread[varying].sum(0)
-    return intervals.row_moments(losses, empty, spread, len(varying), result.units.of_row)
-
-
-def _class_moments(result: TaskResult) -> dict[str, RowMoments]:
-    """Of errors, of errors weighted to count each class alike, and of log-losses."""
-    sums, empty, seeds = result.own, result.empty, len(result.seeds)
-    labels = result.task.y[result.scored]
-    onehot = labels[:, None] == np.arange(sums.count.shape[-1])
-    members = onehot.sum(0)
-    alike = (len(labels) / (np.count_nonzero(members) * members[labels]))[:, None]
-
-    def balanced(misses: np.ndarray) -> np.ndarray:
-        """Each row's part in 1 − mean recall, less what its class differs from the others: the
-        classes are strata, and how many rows each has is no chance."""
-        losses = misses * alike
-        of_class = onehot.T.astype(float) @ losses / np.maximum(members, 1)[:, None]
-        return losses - of_class[labels] + losses.mean(0)
-
-    def moments(of_rows: str, change: Callable = np.asarray) -> RowMoments:
-        losses, of_empty = (
-            change(getattr(one, of_rows)[result.scored] / seeds) for one in (sums, empty)
-        )
-        nothing = np.zeros(len(labels))
-        return intervals.row_moments(losses, of_empty[:, 0], nothing, 1.0, result.units.of_row)
-
-    return {
-        "accuracy": moments("row_miss"),
-        "balanced_accuracy": moments("row_miss", balanced),
-        "log_loss": moments("row_log_loss"),
-    }
 
 
 def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
@@ -193,37 +35,33 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
         "predictions": [],
     }  # fmt: skip
-    comparisons: list[_Comparisons] = []  # what the index rows' intervals rest on, part by part
+    measures: list[Measure] = []  # what the index rows' intervals rest on, part by part
 
-    def compare(result: TaskResult, group: Sequence[Scores], target: str | None) -> None:
-        empty = result.empty_scores(target)
-        known: dict[int, _Comparisons] = {}  # R² and squared error have the same losses
-        for scores in group:
-            key = id(scores.moments)
-            compared = known.setdefault(key, _Comparisons(result, scores.moments))
-            comparisons.append(compared)
-            parts["index"].append(_index_rows(result, scores, compared, target))
-            parts["gains"].append(_gain_rows(result, scores, compared, target))
-            parts["shapley"].append(_shapley_rows(result, scores, empty[scores.metric], target))
+    def compare(result: TaskResult, group: Sequence[Measure]) -> None:
+        empty = result.empty_scores(group[0].target)
+        for measure in group:
+            measures.append(measure)
+            parts["index"].append(_index_rows(result, measure))
+            parts["gains"].append(_gain_rows(result, measure))
+            parts["shapley"].append(_shapley_rows(result, measure, empty[measure.scores.metric]))
 
     for result in results:
-        whole = result.scores()
-        for scores in whole:
-            parts["scores"].append(_score_rows(result, scores))
-            parts["folds"].append(_fold_rows(result, scores))
-        compare(result, whole, None)
-        for target, group in result.target_scores():
-            parts["targets"] += [_score_rows(result, scores, target) for scores in group]
-            compare(result, group, target)
+        for measure in result.measures:
+            parts["scores"].append(_score_rows(result, measure))
+            parts["folds"].append(_fold_rows(result, measure.scores))
+        compare(result, result.measures)
+        for group in result.target_measures:
+            parts["targets"] += [_score_rows(result, measure, measure.target) for measure in group]
+            compare(result, group)
         if predictions:
             parts["predictions"].append(_prediction_rows(result))
     if not parts["targets"]:
-        empty = _score_rows(results[0], results[0].scores()[0], "")
+        empty = _score_rows(results[0], results[0].measures[0], "")
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
     swept = list(results[0].setting)
-    _widen(parts["index"], comparisons, swept, results[0].confidence)
+    _widen(parts["index"], measures, swept, results[0].confidence)
     frames = {key: _frame(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], swept)
     return frames
@@ -255,11 +93,12 @@ def _reasons(values: np.ndarray, reason: str, result: TaskResult) -> np.ndarray:
     return np.where(np.isnan(values), reason or None, result.units.lacking or None)
 
 
-def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -> Columns:
+def _score_rows(result: TaskResult, measure: Measure, target: str | None = None) -> Columns:
+    scores = measure.scores
     per_seed = scores.fold.mean(2)  # (r, s)
     score = per_seed.mean(0)
     undefined = np.full(len(result.subsets), np.nan)
-    low, high = _score_interval(result, scores)
+    low, high = _score_interval(result, measure)
     columns = {
         "task": result.task.name,
         **({} if target is None else {"target": target}),
@@ -274,26 +113,23 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "score_low": low,
         "score_high": high,
         "n_rows": len(result.task.ids),
+        **score_columns(result.task.kind, result.chosen, result.grid, len(score)),
         "reason": _reasons(score, scores.reason, result),
     }
     return _with_setting(columns, result)
 
 
-def _score_interval(result: TaskResult, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+def _score_interval(result: TaskResult, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
     """Ends (s,) of the pooled scores' intervals, within what the metric can be."""
+    scores, moments = measure.scores, measure.compared.moments
     pooled = scores.pooled.mean(0)
-    if scores.moments is None:
+    if moments is None:
         return (np.full(len(pooled), np.nan),) * 2
-    weights = np.eye(len(pooled), len(scores.moments.mean))
-    error = intervals.standard_error(scores.moments, weights, scores.unit, result.dims)
-    half = _quantile(result, scores.moments) * error
+    weights = np.eye(len(pooled), len(moments.mean))
+    error = intervals.standard_error(moments, weights, scores.unit, result.dims)
+    half = measure.compared.z * error
     least, most = (-np.inf if scores.metric == "r2" else 0.0, PERFECT[scores.metric] or np.inf)
     return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
-
-
-def _quantile(result: TaskResult, moments: RowMoments) -> float:
-    """Standard errors from a value to either end of its interval."""
-    return intervals.as_t(intervals.z_of(result.confidence), moments.degrees)
 
 
 def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
@@ -318,85 +154,24 @@ def _fold_rows(result: TaskResult, scores: Scores) -> Columns:
         norm = result.sums.gradient_norm.ravel()
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
+    columns |= fold_columns(result.task.kind, result.chosen, result.grid, r * s * k)
     return _with_setting(columns, result)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Comparisons:
-    """The sets of a task compared by one loss; `moments` is None where nothing is scored."""
-
-    result: TaskResult
-    moments: RowMoments | None
-
-    @functools.cached_property
-    def columns(self) -> np.ndarray:
-        """How many each subset has, and the empty set."""
-        return np.append(self.result.dims, 0)
-
-    @functools.cached_property
-    def with_members(self) -> Comparisons:
-        """Every fused set with each of its singles."""
-        fused = [i for i, subset in enumerate(self.result.subsets) if len(subset) > 1]
-        return intervals.against_members(
-            self.moments, self.result.members(fused), fused, self.columns
-        )
-
-    @functools.cached_property
-    def interval(self) -> intervals.IndexIntervals:
-        """Of every fused set's index."""
-        return self.index(intervals.z_of(self.result.confidence))
-
-    def index(self, z: float) -> intervals.IndexIntervals:
-        """Of every fused set, at the level at which a normal one would be ± z standard errors."""
-        t, tie = intervals.as_t(z, self.moments.degrees), _quantile(self.result, self.moments)
-        return intervals.index_intervals(self.moments, self.with_members, self.columns, t, tie)
-
-    @functools.cached_property
-    def largest_errors(self) -> np.ndarray:
-        return intervals.largest_errors(self.moments, self.with_members)
-
-    @functools.cached_property
-    def gained_over(self) -> tuple[np.ndarray, np.ndarray]:
-        """Fused sets, and what each is compared with: its singles, and itself less one model."""
-        where = {subset: i for i, subset in enumerate(self.result.subsets)}
-        fused, over = [], []
-        for i, subset in enumerate(self.result.subsets):
-            if len(subset) > 1:
-                less = [tuple(m for m in subset if m != left) for left in subset]
-                compared = dict.fromkeys([*((m,) for m in subset), *less])
-                known = [where[other] for other in compared if other in where]
-                fused += [i] * len(known)
-                over += known
-        return np.array(fused, int), np.array(over, int)
-
-    @functools.cached_property
-    def gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gains of `gained_over` and the ends of their intervals."""
-        if self.moments is None:
-            return (np.full(len(self.gained_over[0]), np.nan),) * 3
-        pairs = intervals.compare(self.moments, *self.gained_over, self.columns)
-        z = _quantile(self.result, self.moments)
-        return pairs.gain(), pairs.gain(z), pairs.gain(-z)
-
-
-def _index_rows(
-    result: TaskResult, scores: Scores, compared: _Comparisons, target: str | None
-) -> Columns:
-    index = complementarity.index_of(scores, result.subsets)
+def _index_rows(result: TaskResult, measure: Measure) -> Columns:
+    index = measure.index
     m = len(index.subset)
     undefined = np.full(m, np.nan)
-    low = high = p_better = undefined
-    if m and scores.moments is not None:
-        low, high, p_better = compared.interval
+    low, high = measure.ends(measure.compared.interval)
     best = np.where(index.best_single >= 0, result.names[index.best_single], None)
     columns = {
         "task": result.task.name,
-        "target": np.full(m, target, object),
+        "target": np.full(m, measure.target, object),
         "subset": result.names[index.subset],
-        "metric": scores.metric,
+        "metric": measure.scores.metric,
         "score": index.score,
         "best_single": best,
-        "best_single_share": undefined,
+        "best_single_share": undefined if index.share is None else index.share,
         "best_single_score": index.best_single_score,
         "eci": index.eci,
         "eci_pooled": index.eci_pooled,
@@ -406,7 +181,7 @@ def _index_rows(
         "eci_high_simultaneous": undefined,
         "p_value": index.p_value,
         "p_adjusted": undefined,
-        "p_better": p_better,
+        "p_better": measure.compared.interval.p_better,
         "p_better_adjusted": undefined,
         "reason": np.array([r or result.units.lacking or None for r in index.reason], object),
     }
@@ -414,39 +189,33 @@ def _index_rows(
 
 
 def _widen(
-    parts: list[Columns],
-    comparisons: Sequence[_Comparisons],
-    swept: list[str],
-    confidence: float,
+    parts: list[Columns], measures: Sequence[Measure], swept: list[str], confidence: float
 ) -> None:
     """Fills in the intervals that hold at once in all rows of a family."""
     families: dict[tuple, list[int]] = {}
-    for i, (part, compared) in enumerate(zip(parts, comparisons, strict=True)):
-        if len(part["subset"]) and compared.moments is not None:
-            metric = part["metric"][0]
+    for i, (part, measure) in enumerate(zip(parts, measures, strict=True)):
+        if len(part["subset"]) and measure.compared.moments is not None:
+            metric = measure.scores.metric
             kind = "primary" if metric in PRIMARY.values() else metric
-            key = (kind, part["target"][0] is None, *(part[name][0] for name in swept))
+            key = (kind, measure.target is None, *(part[name][0] for name in swept))
             families.setdefault(key, []).append(i)
     for family in families.values():
-        largest = [comparisons[i].largest_errors for i in family]
+        largest = [measures[i].compared.largest_errors for i in family]
         z = intervals.simultaneous_z(largest, confidence)
         for i in family:
-            found = comparisons[i].index(z)
-            parts[i]["eci_low_simultaneous"] = found.low
-            parts[i]["eci_high_simultaneous"] = found.high
+            low, high = measures[i].ends(measures[i].compared.index(z))
+            parts[i] |= {"eci_low_simultaneous": low, "eci_high_simultaneous": high}
 
 
-def _gain_rows(
-    result: TaskResult, scores: Scores, compared: _Comparisons, target: str | None
-) -> Columns:
+def _gain_rows(result: TaskResult, measure: Measure) -> Columns:
     """Every set against each of its singles and against each set with one model less."""
-    fused, over = compared.gained_over
-    gain, low, high = compared.gains
+    scores, (fused, over) = measure.scores, measure.compared.gained_over
+    gain, low, high = measure.compared.gains
     score = scores.fold.mean((0, 2))
     reason = scores.reason or "a set's loss is zero"
     columns = {
         "task": result.task.name,
-        "target": np.full(len(fused), target, object),
+        "target": np.full(len(fused), measure.target, object),
         "subset": result.names[fused],
         "over": result.names[over],
         "metric": scores.metric,
@@ -459,21 +228,22 @@ def _gain_rows(
     return _with_setting(columns, result)
 
 
-def _shapley_rows(result: TaskResult, scores: Scores, empty: float, target: str | None) -> Columns:
+def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns:
     """Each model's share of the way from the empty set's score to the full set's."""
+    scores, moments = measure.scores, measure.compared.moments
     score = scores.fold.mean((0, 2))
     models = len(result.task.embeddings)
     value = shapley.values(result.subsets, models, score, empty)
     half = np.full(len(value), np.nan)
     weights = shapley.weights(result.subsets, models)
-    if weights is not None and scores.moments is not None:
-        of_moments = np.pad(weights, ((0, 0), (0, len(scores.moments.mean) - weights.shape[1])))
-        error = intervals.standard_error(scores.moments, of_moments, scores.unit, result.dims.max())
-        half = _quantile(result, scores.moments) * error
+    if weights is not None and moments is not None:
+        of_moments = np.pad(weights, ((0, 0), (0, len(moments.mean) - weights.shape[1])))
+        error = intervals.standard_error(moments, of_moments, scores.unit, result.dims.max())
+        half = measure.compared.z * error
     reason = NOT_ALL_SUBSETS if weights is None else scores.reason
     columns = {
         "task": result.task.name,
-        "target": np.full(len(value), target, object),
+        "target": np.full(len(value), measure.target, object),
         "model": np.array(list(result.task.embeddings), object),
         "metric": scores.metric,
         "value": value,

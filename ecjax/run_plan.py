@@ -17,7 +17,9 @@ from ecjax.align import AlignedTask
 from ecjax.cost import logistic_evaluations
 from ecjax.digest import plain_name
 from ecjax.errors import counted
-from ecjax.plan import Piece, Plan, make_plan, size_text
+from ecjax.memory import size_text
+from ecjax.pieces import Piece
+from ecjax.plan import Plan, make_plan
 from ecjax.report import aligned
 from ecjax.settings import Settings
 
@@ -271,8 +273,8 @@ def _sweep_in_words(plan: RunPlan) -> str:
     return f"{counted(settings, 'setting')}: {'; '.join(values)}" if values else "none"
 
 
-def _plain(value: float) -> str:
-    return f"{value:g}"
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _time_in_words(plan: RunPlan) -> str:

@@ -6,11 +6,10 @@ Axes: r seeds, s subsets, k folds, t targets, c classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ecjax.intervals import RowMoments
 from ecjax.sums import ClassSums, RegressionSums
 
 METRICS = {
@@ -33,7 +32,8 @@ class Scores:
       loss: (s,) pooled loss, averaged over seeds, whose ratio is the pooled index: squared error,
         share of errors, 1 − mean class recall, or log-loss.
       reason: why something is undefined; "" where nothing is.
-      moments: of the rows' losses, None where nothing is scored.
+      lost, among: (r, s, k, c) and (r, k, c) of each fold: the loss of any folds together, on the
+        scale of the score, is `mean_share` of their sums.
     """
 
     metric: str
@@ -41,17 +41,16 @@ class Scores:
     pooled: np.ndarray
     loss: np.ndarray
     reason: str
-    moments: RowMoments | None = None
+    lost: np.ndarray
+    among: np.ndarray
 
     @property
     def unit(self) -> int:
-        """The column of `moments` that divides losses."""
+        """The column of `intervals.RowMoments` that divides losses."""
         return -2 if self.metric == "r2" else -1
 
 
-def regression_scores(
-    sums: RegressionSums, targets: Sequence[int], moments: RowMoments | None = None
-) -> tuple[Scores, Scores]:
+def regression_scores(sums: RegressionSums, targets: Sequence[int]) -> tuple[Scores, Scores]:
     """R² (variance-weighted over targets, as scikit-learn's) and mean squared error.
 
     A target that is constant in a fold carries no weight there, and one that is constant in the
@@ -59,7 +58,6 @@ def regression_scores(
 
     Args:
       targets: columns of the sums to score together.
-      moments: of these targets' losses.
     """
     varying = varying_targets(sums, targets)
     error = sums.squared_error[..., varying]  # (r, s, k, t)
@@ -67,7 +65,7 @@ def regression_scores(
     if not varying:
         nothing = np.full(error.shape[:3], np.nan)
         reason = "the target is constant" if len(targets) == 1 else "all targets are constant"
-        parts = (nothing, nothing[..., 0], nothing[0, :, 0], reason)
+        parts = (nothing, nothing[..., 0], nothing[0, :, 0], reason, *_undefined(nothing))
         return Scores("r2", *parts), Scores("mse", *parts)
 
     total = spread.sum(-1)[:, None]  # (r, 1, k)
@@ -81,16 +79,21 @@ def regression_scores(
     unfinished = f"{NOT_CONVERGED} (fold {failed[0, 2]})" if len(failed) else ""
 
     pooled_error = error.sum((2, 3))  # (r, s)
-    pooled_spread = sums.pooled_spread[varying].sum()
+    pooled_spread = sums.pooled_spread[varying].sum()  # 0 where only left-out rows differ
+    pooled_spread = pooled_spread if pooled_spread > 0 else np.nan
     rows = sums.count.sum(1)[:, None]
+    lost, among = error.sum(-1, keepdims=True), sums.count[..., None]
+    # Each row has its share of the spread.
+    per_row = pooled_spread / rows[:, :, None]
     return (
         Scores(
             "r2",
             r2,
-            1 - pooled_error / (pooled_spread if pooled_spread > 0 else np.nan),
+            1 - pooled_error / pooled_spread,
             pooled_error.mean(0),
             reason or unfinished,
-            moments,
+            lost,
+            among * per_row,
         ),
         Scores(
             "mse",
@@ -98,7 +101,8 @@ def regression_scores(
             pooled_error / (rows * len(varying)),
             pooled_error.mean(0),
             unfinished,
-            moments,
+            lost,
+            among * len(varying),
         ),
     )
 
@@ -108,17 +112,12 @@ def varying_targets(sums: RegressionSums, targets: Sequence[int]) -> list[int]:
     return [t for t in targets if sums.scale[t] > 0]
 
 
-def class_scores(
-    sums: ClassSums, moments: Mapping[str, RowMoments] | None = None
-) -> tuple[Scores, Scores, Scores]:
-    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss.
-
-    Args:
-      moments: of the rows' losses, by metric.
-    """
+def class_scores(sums: ClassSums) -> tuple[Scores, Scores, Scores]:
+    """Accuracy, balanced accuracy (mean recall of the classes at hand) and log-loss."""
     if sums.count.shape[-1] < 2:
         nothing = np.full(sums.log_loss.shape, np.nan)
         parts = (nothing, nothing[..., 0], nothing[0, :, 0], "there is only one class")
+        parts = (*parts, *_undefined(nothing))
         return tuple(Scores(metric, *parts) for metric in METRICS["classification"])
 
     count = sums.count[:, None]  # (r, 1, k, c)
@@ -134,13 +133,27 @@ def class_scores(
     reason = ""
     if len(absent):
         reason = f"a class is absent from the training rows of fold {absent[0, 2]}"
-    found = (
-        Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), ""),
-        Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), ""),
-        Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason),
-    )
-    moments = moments or {}
-    return tuple(dataclasses.replace(one, moments=moments.get(one.metric)) for one in found)
+    missed, among = count - sums.hits, sums.count
+    misses = missed.sum(-1, keepdims=True), among.sum(-1, keepdims=True)
+    losses = finite[..., None], misses[1]
+    return (
+        Scores("accuracy", accuracy, pooled_accuracy, 1 - pooled_accuracy.mean(0), "", *misses),
+        Scores("balanced_accuracy", balanced, pooled_balanced, 1 - pooled_balanced.mean(0), "",
+               missed, among),
+        Scores("log_loss", log_loss, pooled_log_loss, pooled_log_loss.mean(0), reason, *losses),
+    )  # fmt: skip
+
+
+def mean_share(lost: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Mean of lost/among (…, c) over the parts (classes) among which there is something."""
+    some = ~(among == 0)  # not a number is something
+    share = np.divide(lost, among, out=np.zeros(lost.shape), where=some)
+    return share.sum(-1) / np.broadcast_to(some, lost.shape).sum(-1)
+
+
+def _undefined(nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`lost` and `among` where no score (r, s, k) is defined."""
+    return nothing[..., None], np.ones((len(nothing), nothing.shape[2], 1))
 
 
 def _mean_recall(hits: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from ecjax.errors import UsageError
 
 # Values that later issues add; asking for one is refused, never ignored.
 AVAILABLE = {
-    "protocol": ("paper",),
+    "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared",),
     "interval": ("ratio",),
@@ -21,18 +21,20 @@ AVAILABLE = {
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
-    "protocol": ("strict",),
     "penalty": ("banded",),
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "inner_folds", "bootstraps", "bootstrap_choices",
+    "bootstraps", "bootstrap_choices",
     "control", "probe", "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
+LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0}  # whole numbers
+ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
+PENALTIES = ("ridge_lambda", "logistic_c")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Settings:
         group out. With `split` "column" the column says how many folds there are.
       split, block_km, buffer_km: how rows are dealt to folds, see `splits`; the side of a block,
         and, with "spatial", how far from a fold's rows the training rows must be.
-      ridge_lambda, logistic_c: penalties; several are swept.
+      ridge_lambda, logistic_c: penalties. Under `paper` several are swept, and the default is 1;
+        under `strict` they are the grid, and None stands for those of `inner`.
+      inner_folds: under `strict`, groups of inner folds; 0: each remaining fold its own; None: as
+        `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
       bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
@@ -63,8 +68,9 @@ class Settings:
     block_km: float = 100.0
     buffer_km: float = 0.0
     penalty: str = "shared"
-    ridge_lambda: tuple[float, ...] = (1.0,)
-    logistic_c: tuple[float, ...] = (1.0,)
+    ridge_lambda: tuple[float, ...] | None = None
+    logistic_c: tuple[float, ...] | None = None
+    inner_folds: int | None = None
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
     bootstrap_unit: str = "auto"
@@ -79,11 +85,23 @@ class Settings:
     def __post_init__(self):
         for name, values in AVAILABLE.items():
             _check_choice(name, getattr(self, name), values)
+        if self.inner_folds is not None and not self.strict:
+            raise UsageError(
+                f"inner_folds={self.inner_folds}: only --protocol=strict has them; leave it out"
+            )
         for name, least in LEAST.items():
+            if name == "inner_folds" and self.inner_folds is None:
+                continue
             if (name, self.split, self.folds) != ("folds", "group", 0):
                 _check_whole(name, getattr(self, name), least)
-        for name in ("ridge_lambda", "logistic_c"):
+        if self.inner_folds == 1:
+            raise UsageError("inner_folds=1 leaves no row to fit to; give 0 or at least 2")
+        for name in PENALTIES:
+            if getattr(self, name) is None and not self.strict:
+                object.__setattr__(self, name, (1.0,))
             values = getattr(self, name)
+            if values is None:
+                continue
             if not values or len(set(values)) < len(values):
                 raise UsageError(f"{name}: give one or more different values, not {values}")
             for value in values:
@@ -106,6 +124,10 @@ class Settings:
         wanted = self.bootstrap_unit
         return UNITS.get(self.split, "row") if wanted == "auto" else wanted
 
+    @property
+    def strict(self) -> bool:
+        return self.protocol == "strict"
+
     def seed_list(self) -> tuple[int, ...]:
         return tuple(self.seed + i for i in range(self.seeds))
 
@@ -127,8 +149,8 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
             raise UsageError(f"{name} {later}; there are {', '.join(sorted(known))}")
         values[name] = value
     _check_belongs(values)
-    for name in ("ridge_lambda", "logistic_c"):
-        if name in values:
+    for name in PENALTIES:
+        if values.get(name) is not None:
             values[name] = tuple(float(v) for v in _listed(values[name]))
     if "subsets" in values:
         wanted = values["subsets"]
@@ -143,12 +165,21 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
     Args:
       study: the `[sweep]` table of a study file, or empty. A key may be swept there or by a flag.
 
+    Under `strict` a penalty's values are grids, and told as text: "1,10".
+
     Raises:
-      UsageError: a key swept in both places, or one that changes nothing.
+      UsageError: a key swept in both places, or one that changes nothing, or grids without
+        `strict`.
     """
     swept: dict[str, tuple] = {key: tuple(values) for key, values in study.items()}
-    for name in ("ridge_lambda", "logistic_c"):
+    for name in PENALTIES:
         values = getattr(settings, name)
+        if settings.strict:
+            if name in swept and values is not None:
+                raise UsageError(f"{name} is swept by the study file and given by flag; keep one")
+            continue
+        if any(isinstance(value, tuple) for value in swept.get(name, ())):
+            raise UsageError(f"[sweep] {name}: lists of grids need --protocol=strict")
         if len(values) > 1:
             if name in swept:
                 raise UsageError(f"{name} is swept by the study file and by the flag; keep one")
@@ -159,17 +190,16 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
     for values in itertools.product(*swept.values()):
         setting = dict(zip(swept, values, strict=True))
         changes = {
-            key: (float(value),) if key in ("ridge_lambda", "logistic_c") else int(value)
+            key: tuple(map(float, _listed(value))) if key in PENALTIES else int(value)
             for key, value in setting.items()
         }
+        if settings.strict:
+            setting |= {key: grid_text(changes[key]) for key in PENALTIES if key in setting}
         chosen = dataclasses.replace(settings, **changes)
-        if "seed" in setting and chosen.protocol == "paper" and chosen.one_dealing:
-            raise UsageError(f"seed is swept, but {_ALIKE}; sweep something else")
+        if "seed" in setting and not chosen.strict and chosen.one_dealing:
+            raise UsageError(f"seed is swept, but {ALIKE}; sweep something else")
         combinations.append((setting, chosen))
     return combinations
-
-
-_ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
 
 
 def _check_belongs(given: Mapping[str, Any]) -> None:
@@ -194,8 +224,13 @@ def _check_split(settings: Settings) -> None:
         raise UsageError(f"block_km={side!r}: give a number from {low:g} to {high:g}")
     if not _is_number(buffer) or not 0 <= buffer <= high:
         raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
-    if settings.seeds > 1 and settings.protocol == "paper" and settings.one_dealing:
-        raise UsageError(f"seeds={settings.seeds}: {_ALIKE}; leave it out")
+    if settings.seeds > 1 and not settings.strict and settings.one_dealing:
+        raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
+
+
+def grid_text(grid: Iterable[float]) -> str:
+    """A grid as a swept column tells it: "0.1,1,10"."""
+    return ",".join(repr(float(value)).removesuffix(".0") for value in grid)
 
 
 def _listed(value: Any) -> list:

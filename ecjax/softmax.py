@@ -23,6 +23,24 @@ from jax import Array
 from ecjax.gram import matmul
 
 
+class Scaling(NamedTuple):
+    """z-scores (x − μ)/d of each problem, without a copy of x for each.
+
+    Weights V on x are W = V·d on the z-scores, with the intercept b + V·μ. So the penalty is
+    λ‖V·d‖², and the gradient in W is (∂f/∂V − μ·∂f/∂b)/d. A column that is constant among a
+    problem's rows keeps weight 0.
+
+    Attributes:
+      mean: (b, p) μ, 0 for the intercept.
+      inverse: (b, p) 1/d, 1 for the intercept, 0 for constant columns.
+      square: (b, p) d², 0 for the intercept and for constant columns.
+    """
+
+    mean: Array
+    inverse: Array
+    square: Array
+
+
 class Problem(NamedTuple):
     """What a batch of fits shares: everything but the columns of x.
 
@@ -31,12 +49,14 @@ class Problem(NamedTuple):
       weights: (b, n) 1/m on the m training rows of a problem, else 0.
       present: (b, c) whether a class occurs in the training rows.
       penalty: (b,) λ = 1/(C·m), doubled where two classes are present.
+      scaling: of the columns by each problem's own rows; None: the columns are scaled as they are.
     """
 
     onehot: Array
     weights: Array
     present: Array
     penalty: Array
+    scaling: Scaling | None = None
 
 
 class Pass(NamedTuple):
@@ -96,6 +116,28 @@ def penalised(x: Array) -> Array:
     return jnp.ones(len(x), x.dtype).at[-1].set(0.0)
 
 
+def penalty_weights(x: Array, problem: Problem) -> Array:
+    """What the squares of weights (b, c, p) count in the penalty."""
+    if problem.scaling is None:
+        return penalised(x)
+    return problem.scaling.square[:, None]
+
+
+def movable(directions: Array, problem: Problem) -> Array:
+    """Directions (b, c, p) that leave columns constant among a problem's rows alone."""
+    if problem.scaling is None:
+        return directions
+    return jnp.where(problem.scaling.inverse[:, None] > 0, directions, 0)
+
+
+def largest_entry(gradient: Array, problem: Problem) -> Array:
+    """(b,) largest absolute entry of a gradient (b, c, p), in the problem's own z-scores."""
+    if problem.scaling is not None:
+        of_intercept = gradient[:, :, -1:] * problem.scaling.mean[:, None]
+        gradient = (gradient - of_intercept) * problem.scaling.inverse[:, None]
+    return jnp.abs(gradient).max((1, 2))
+
+
 def forward(logits: Array, problem: Problem) -> Pass:
     """Losses and residuals at logits (b, c, n), those of absent classes whatever they are."""
     shown = jnp.where(problem.present[:, :, None], logits, -jnp.inf)
@@ -116,7 +158,8 @@ def gradient_of(x: Array, weights: Array, residuals: Array, problem: Problem) ->
     """Gradient of f at W, whose residuals are given: (b, c, p)."""
     b, c, p = weights.shape
     data = matmul(residuals.reshape(b * c, -1), x.T).reshape(b, c, p)
-    return data + problem.penalty[:, None, None] * penalised(x) * weights
+    pull = problem.penalty[:, None, None] * penalty_weights(x, problem) * weights
+    return movable(data + pull, problem)
 
 
 def probabilities_of(logits: Array, present: Array) -> Array:

@@ -6,6 +6,7 @@ whether the files exist.
 
 import dataclasses
 import glob
+import itertools
 import math
 import os
 import re
@@ -75,7 +76,7 @@ class Study:
     join: str
     embeddings: dict[str, EmbeddingSource]
     tasks: dict[str, TaskSource]
-    sweep: dict[str, tuple[float | int, ...]]
+    sweep: dict[str, tuple[float | int | tuple[float, ...], ...]]
     path: Path
 
 
@@ -279,7 +280,7 @@ def _files(text: str, folder: Path, where: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _sweep(table: Any, where: str) -> dict[str, tuple[float | int, ...]]:
+def _sweep(table: Any, where: str) -> dict[str, tuple]:
     where = f"{where}: [sweep]"
     if not isinstance(table, dict):
         raise InputError(f"{where} must be a table, not {keys.type_name(table)}")
@@ -287,10 +288,13 @@ def _sweep(table: Any, where: str) -> dict[str, tuple[float | int, ...]]:
     return {key: _sweep_values(key, values, f"{where}: {key}") for key, values in table.items()}
 
 
-def _sweep_values(key: str, values: Any, where: str) -> tuple[float | int, ...]:
+def _sweep_values(key: str, values: Any, where: str) -> tuple:
     if not isinstance(values, list) or not values:
         raise InputError(f"{where} must be a list of at least one number, as in {key} = [1, 2]")
-    for value in values:
+    # A penalty may also be a list of its own: the grid that `strict` chooses from.
+    penalty = key in ("ridge_lambda", "logistic_c")
+    grids = [value if penalty and isinstance(value, list) else [value] for value in values]
+    for value in itertools.chain(*grids):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{where}: {value!r} is no number; give numbers only")
         whole, least = key in ("folds", "seed"), {"folds": 2, "seed": 0}.get(key)
@@ -298,6 +302,15 @@ def _sweep_values(key: str, values: Any, where: str) -> tuple[float | int, ...]:
             raise InputError(f"{where}: {value!r} must be a whole number of at least {least}")
         if not whole and not (math.isfinite(value) and value > 0):
             raise InputError(f"{where}: {value!r} must be a finite number above 0")
-    if len(set(values)) < len(values):
-        raise InputError(f"{where}: a value is given twice in {values}; remove one")
-    return tuple(values) if whole else tuple(float(v) for v in values)
+    for several in (grids, *grids):
+        if not several:
+            raise InputError(f"{where}: an empty list is no grid; give at least one number")
+        if any(value in several[:i] for i, value in enumerate(several)):
+            raise InputError(f"{where}: a value is given twice in {values}; remove one")
+    if whole:
+        return tuple(values)
+    numbers = [tuple(map(float, grid)) for grid in grids]
+    return tuple(
+        grid if isinstance(value, list) else grid[0]
+        for grid, value in zip(numbers, values, strict=True)
+    )

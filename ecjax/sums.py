@@ -24,6 +24,8 @@ class RegressionSums(NamedTuple):
       scale: (t,) the table's standard deviations.
       row_error: (t, n, s) squared error of each row, out of fold, summed over seeds.
       predictions: (r, s, n, t) in the targets' own units, or None.
+      chosen: (r, s, k, t) under `strict`, the penalty λ of each fit, else None.
+      inner_loss: (r, s, k, t) under `strict`, its squared error in the inner folds, else None.
     """
 
     squared_error: Array
@@ -33,6 +35,8 @@ class RegressionSums(NamedTuple):
     scale: Array
     row_error: Array
     predictions: Array | None
+    chosen: Array | None = None
+    inner_loss: Array | None = None
 
 
 class ClassSums(NamedTuple):
@@ -46,6 +50,8 @@ class ClassSums(NamedTuple):
       row_miss: (n, s) in how many seeds a row was predicted wrongly, out of fold.
       row_log_loss: (n, s) −log probability of a row's true class, summed over seeds.
       probabilities: (r, s, n, c), or None.
+      chosen, inner_loss: (r, s, k) under `strict`, the C of each fit and its summed log-loss in the
+        inner folds, else None.
     """
 
     hits: Array
@@ -56,6 +62,8 @@ class ClassSums(NamedTuple):
     row_miss: Array
     row_log_loss: Array
     probabilities: Array | None
+    chosen: Array | None = None
+    inner_loss: Array | None = None
 
 
 class SampleSums(NamedTuple):
@@ -74,7 +82,11 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
         pooled_spread=sums.pooled_spread[chosen],
         scale=sums.scale[chosen],
         row_error=sums.row_error[chosen],
-        predictions=None if sums.predictions is None else sums.predictions[..., chosen],
+        **{
+            name: None if of_all is None else of_all[..., chosen]
+            for name, of_all in sums._asdict().items()
+            if name in ("predictions", "chosen", "inner_loss")
+        },
     )
 
 

@@ -174,7 +174,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["overlap", "x"], "not there yet"),
         (["plan"], "STUDY"),
         (["plan", "s.toml", "--folds=1"], "folds"),
-        (["evaluate", "s.toml", "--out=o", "--protocol=strict"], "not there yet"),
+        (["evaluate", "s.toml", "--out=o", "--inner_folds=4"], "only --protocol=strict"),
         (["evaluate", "s.toml", "--out=o", "--split=spatia"], "spatial, hash, column"),
         (["evaluate", "s.toml", "--out=o", "--block_km=50"], "block_km is for split=spatial"),
         (["plan", "s.toml", "--split=column", "--folds=20"], "the column says which there are"),

@@ -24,7 +24,7 @@ def test_published_index_follows_from_published_scores(paper_data, tables, count
 
 def scores_of(metric, folds, loss):
     fold = np.array(folds, float)[None]  # (1, s, k)
-    return Scores(metric, fold, fold.mean(2), np.array(loss, float), "")
+    return Scores(metric, fold, fold.mean(2), np.array(loss, float), "", lost=None, among=None)
 
 
 def test_best_single_by_mean_score_and_by_pooled_loss_may_differ():

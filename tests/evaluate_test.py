@@ -13,6 +13,7 @@ from watch import watched
 import ecjax
 from ecjax import plan as plan_module
 from ecjax.arrays import align_arrays
+from ecjax.pieces import Piece
 from ecjax.settings import Settings
 
 WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
@@ -81,14 +82,15 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
 
 COLUMNS = {
     "scores": "task subset n_models dims metric score sem seed_std pooled score_low score_high "
-    "n_rows reason",
+    "n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge reason",
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
-    "converged",
+    "converged chosen_ridge_lambda chosen_logistic_c grid_edge",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
     "eci_pooled eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value p_adjusted "
     "p_better p_better_adjusted reason",
     "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
-    "score_high n_rows reason",
+    "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
+    "reason",
     "gains": "task target subset over metric score_difference eci_pooled eci_low eci_high reason",
     "shapley": "task target model metric value low high reason",
     "predictions": "task id lat lon subset target seed fold y prediction squared_error",
@@ -205,11 +207,8 @@ def test_chunks_by_sample_seed_and_subset_change_no_ridge_number(monkeypatch):
     plan = plan_module.make_plan(
         align_arrays(embeddings, tasks), Settings(**arguments), jax.devices("cpu")[0]
     )
-    largest = plan_module.Piece(0, (0,), plan_module.subsets.requested("abc")[:4])
-    need = max(
-        plan_module._memory(sample, largest, hat, 4, (1, 5), True, True)
-        for sample, hat in zip(plan.samples, plan.hat, strict=True)
-    )
+    half = plan_module.subsets.requested("abc")[:4]
+    need = max(plan.bytes(Piece(i, (0,), half)) for i in range(len(plan.samples)))
     cut, chunks = pieces_of(
         monkeypatch, embeddings, tasks, max_memory_gib=1.001 * need / 2**30, **arguments
     )
@@ -259,9 +258,10 @@ def assert_same_log_loss(found, expected, tolerance):
 
 def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
-    (sample,) = plan_module.group_samples(align_arrays(embeddings, tasks))
-    fused = plan_module.Piece(0, (0,), ((0, 1),))
-    budget = 1.001 * plan_module._memory(sample, fused, frozenset(), 4, (1, 5), True, False) / 2**30
+    plan = plan_module.make_plan(
+        align_arrays(embeddings, tasks), Settings(folds=4), jax.devices("cpu")[0]
+    )
+    budget = 1.001 * plan.bytes(Piece(0, (0,), ((0, 1),))) / 2**30
     for tolerance in BOUNDS:
         cut, chunks = pieces_of(
             monkeypatch, embeddings, tasks, folds=4, logistic_tolerance=tolerance,
@@ -298,7 +298,11 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        ({"protocol": "strict"}, "strict"),
+        ({"protocol": "stric"}, "stric is unknown; accepted: paper, strict"),
+        ({"inner_folds": 5}, "only --protocol=strict"),
+        ({"inner_folds": 1, "protocol": "strict"}, "no row to fit to"),
+        ({"inner_folds": -1, "protocol": "strict"}, "inner_folds"),
+        ({"precision": "float32", "protocol": "strict"}, "--precision=float64"),
         ({"split": "stratified"}, "stratified"),
         ({"penalty": "banded"}, "banded"),
         ({"precision": "float16"}, "float16"),

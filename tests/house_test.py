@@ -16,13 +16,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys study columns files values tables leaks sphere notes guard align arrays settings "
-    "folds splits units subsets sums blas gram host host_call softmax lbfgs ridge refine hat "
-    "logistic engine cost precision plan intervals scores baseline shapley uncertainty "
-    "complementarity results encode store digest report picture page_style page "
+    "folds splits units inner subsets sums blas gram host host_nested host_call softmax lbfgs "
+    "ridge nested refine hat logistic nested_logistic engine cost nested_cost precision pieces "
+    "memory plan intervals scores baseline shapley uncertainty complementarity strict_index chosen "
+    "outcome results encode store digest report picture page_style page "
     "run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
-SOLVERS = "subsets blas gram host host_call softmax lbfgs ridge refine hat logistic".split()
-STATISTICS = "intervals scores baseline shapley uncertainty complementarity".split()
+SOLVERS = (
+    "subsets blas gram host host_nested host_call softmax lbfgs ridge nested refine hat logistic "
+    "nested_logistic"
+).split()
+STATISTICS = (
+    "intervals scores baseline shapley uncertainty complementarity strict_index chosen"
+).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
 

@@ -18,7 +18,8 @@ def losses_of(rng, n, s):
 
 def moments_of(losses, constant=1.0, unit=None):
     n = len(losses)
-    return intervals.row_moments(losses, np.full(n, 2.0), np.arange(n) + 1.0, constant, unit)
+    with_empty = np.column_stack([losses, np.full(n, 2.0)])
+    return intervals.row_moments(with_empty, np.arange(n) + 1.0, constant, unit_of_row=unit)
 
 
 def plain_standard_error(fused, member, columns):
@@ -81,7 +82,8 @@ def test_one_unit_has_a_gain_and_no_interval():
     pairs = intervals.compare(moments, [2, 2], [0, 1], np.ones(3))
     np.testing.assert_allclose(pairs.gain(), 1 - losses[:, 2].sum() / losses[:, :2].sum(0))
     z = intervals.as_t(1.96, moments.degrees)
-    found = intervals.index_intervals(moments, pairs, np.ones(3), z, z)
+    pooled = pairs.gain()[:1]
+    found = intervals.index_intervals(moments, pairs, None, pooled, np.ones(3), z, z)
     assert np.isnan([*pairs.gain(z), *pairs.p_value(0), *found.low, *found.high]).all()
     weights = np.eye(1, 6)
     assert np.isnan(intervals.standard_error(moments, weights, -1, np.ones(1))).all()
@@ -147,9 +149,10 @@ def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
     moments = moments_of(losses)
     pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
     z, z_tie = 2.5, 1.96
-    found = intervals.index_intervals(moments, pairs, columns, z, z_tie)
+    best = [min(own, key=lambda m: losses[:, m].sum()) for own in members]
+    index = 1 - losses[:, 3:].sum(0) / losses[:, best].sum(0)
+    found = intervals.index_intervals(moments, pairs, None, index, columns, z, z_tie)
     for i, own in enumerate(members):
-        best = min(own, key=lambda m: losses[:, m].sum())
         lows, highs, p_values = [], [], []
         for m in own:
             r = math.log(losses[:, 3 + i].sum() / losses[:, m].sum())
@@ -158,11 +161,11 @@ def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
             )
             lows.append(1 - math.exp(r + z * s))
             p_values.append(stats.norm.cdf(r / s))
-            apart = math.log(losses[:, m].sum() / losses[:, best].sum())
+            apart = math.log(losses[:, m].sum() / losses[:, best[i]].sum())
             error = plain_standard_error(
-                losses[:, m], losses[:, best], max(columns[m], columns[best])
+                losses[:, m], losses[:, best[i]], max(columns[m], columns[best[i]])
             )
-            if m == best or apart <= z_tie * error:
+            if m == best[i] or apart <= z_tie * error:
                 highs.append(1 - math.exp(r - z * s))
         assert found.low[i] == pytest.approx(min(lows), rel=1e-8)
         assert found.high[i] == pytest.approx(max(highs), rel=1e-8)

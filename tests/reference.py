@@ -126,3 +126,109 @@ def index(fused, members, perfect=1.0):
     """The complementarity index from scores of a set and of its members."""
     best = max(members) if perfect == 1 else min(members)
     return (fused - best) / (perfect - best)
+
+
+def inner_splits(outer, seed, inner_folds):
+    """Of each outer fold (training, tested): the (training, tested) rows of its inner fits."""
+    found = []
+    for f, (training, _) in enumerate(outer):
+        remaining = [np.intersect1d(rows, training) for j, (_, rows) in enumerate(outer) if j != f]
+        remaining = [rows for rows in remaining if len(rows)]
+        if len(remaining) > 1:
+            m = min(inner_folds or len(outer) - 1, len(remaining))
+            tested = [np.concatenate(remaining[i::m]) for i in range(m)]
+        else:
+            dealt = KFold(inner_folds, shuffle=True, random_state=seed).split(training)
+            tested = [training[places] for _, places in dealt]
+        found.append([(np.setdiff1d(training, rows), rows) for rows in tested])
+    return found
+
+
+def scaled_by(x, training):
+    """Columns in z-scores of the training rows."""
+    return StandardScaler().fit(x[training]).transform(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class NestedReference:
+    """One subset, one seed, one task.
+
+    Attributes:
+      predictions: (n, t) in standard deviations of the table; (n, c) probabilities of classes; NaN
+        where no fold tests a row.
+      chosen, inner_loss: (k,) the penalty of each outer fold and its loss in the inner folds.
+    """
+
+    predictions: np.ndarray
+    chosen: np.ndarray
+    inner_loss: np.ndarray
+
+
+def nested(x, y, outer, seed, inner_folds, grid, predict, loss):
+    """All outer folds of one subset.
+
+    Args:
+      outer: (training, tested) rows of each fold, or how many shuffled folds there are.
+      grid: penalties, the strongest first; () of the number of an outer fold's training rows.
+      predict: (x, y, training, held_out, penalty) → predictions of the held-out rows.
+      loss: (predictions, y) of some rows → their summed loss.
+    """
+    outer = splits(len(x), outer, seed) if isinstance(outer, int) else outer
+    predictions, chosen, least = {}, [], []
+    inner_fits = inner_splits(outer, seed, inner_folds)
+    for (training, held_out), inner in zip(outer, inner_fits, strict=True):
+        penalties = grid(len(training))
+        losses = np.zeros(len(penalties))
+        for rows, tested in inner:
+            z = scaled_by(x, rows)
+            for i, penalty in enumerate(penalties):
+                losses[i] += loss(predict(z, y, rows, tested, penalty), y[tested])
+        best = losses.argmin()
+        z = scaled_by(x, training)
+        found = predict(z, y, training, held_out, penalties[best])
+        predictions |= dict(zip(held_out, found, strict=True))
+        chosen.append(penalties[best])
+        least.append(losses[best])
+    nowhere = np.full_like(next(iter(predictions.values())), np.nan)
+    whole = np.array([predictions.get(i, nowhere) for i in range(len(x))])
+    return NestedReference(whole, np.array(chosen), np.array(least))
+
+
+def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid):
+    """As `nested`; y (n, t) standardised over the table."""
+    x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
+
+    def squared(found, truth):
+        return ((truth - found) ** 2).sum()
+
+    return nested(x, y, folds, seed, inner_folds, grid, ridge_predictions, squared)
+
+
+def strict_index(losses, folds_of_row, fused, members):
+    """eci, the best single of each fold, and its pooled loss.
+
+    Args:
+      losses: {subset: (n,) of each row}, whose sum over rows is the pooled loss.
+    """
+    folds = np.unique(folds_of_row)
+    chosen = [min(members, key=lambda m: losses[m][folds_of_row != fold].sum()) for fold in folds]
+    best = sum(losses[m][folds_of_row == fold].sum() for m, fold in zip(chosen, folds, strict=True))
+    return 1 - losses[fused].sum() / best, chosen, best
+
+
+def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
+    """As `nested`, with C for λ; labels are codes 0, 1, …
+
+    Rows of classes that the training rows lack count for nothing in the inner loss.
+    """
+    x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
+    classes = np.unique(labels)
+
+    def predict(z, y, training, held_out, logistic_c):
+        return logistic_probabilities(z, y, classes, training, held_out, logistic_c)
+
+    def log_loss(found, truth):
+        own = found[np.arange(len(truth)), truth]
+        return -np.log(own[own > 0]).sum()
+
+    return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss)

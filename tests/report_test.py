@@ -244,6 +244,20 @@ def test_missing_scores_of_single_targets_are_named():
     assert "  biomass: no r2 score for 1 of 2 targets: constant target" in lines
 
 
+def test_choices_at_the_edge_of_the_grid():
+    tables, manifest = study()
+    folds = tables["folds"]
+    folds["grid_edge"] = pd.array([None] * len(folds), "boolean")
+    folds.loc[folds["task"] == "biomass", "grid_edge"] = False
+    edge = (folds["task"] == "biomass") & (folds["fold"] < 3)
+    folds.loc[edge & folds["subset"].isin(["geoclip", "alphaearth"]), "grid_edge"] = True
+    found = lines_of(tables, manifest)[-2:]
+    assert found[0].startswith(
+        "  biomass: penalty at an edge of the grid for 6 of 140 choices, of 2"
+    )
+    assert "folds.parquet" in found[1]
+
+
 def test_notes_and_unconverged_fits():
     tables, manifest = study()
     manifest["notes"] = [

@@ -14,7 +14,8 @@ from ecjax import engine
 from ecjax.align import AlignedTask
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
-from ecjax.plan import group_samples, make_plan
+from ecjax.pieces import group_samples
+from ecjax.plan import make_plan
 from ecjax.progress import Silent
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import folds_of
@@ -253,6 +254,30 @@ def test_ridge_equals_fits_without_the_dropped_rows(world, split, route):
                 np.testing.assert_allclose(found, predicted, rtol=0, atol=bound)
     scored = folds.fold_of_row()[0] >= 0
     np.testing.assert_allclose(sums.pooled_spread, y[scored].var(0) * scored.sum(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("split", ASKED)
+@pytest.mark.parametrize("route", ["host", "compiled"])
+def test_inner_fits_never_see_the_dropped_rows(world, split, route):
+    sums, folds = sums_of(world, ASKED[split] | {"protocol": "strict"}, route)
+    scale = reference.StandardScaler().fit(world["y"])
+    y = scale.transform(world["y"])
+    row_error = np.zeros(sums.row_error.shape)
+    for r, of_seed in enumerate(one_at_a_time(world, ASKED[split], folds)):
+        outer = [tuple(pair) for pair in of_seed]
+        for s, subset in enumerate(reference.all_subsets(WIDTHS)):
+            expected = reference.nested_ridge(
+                world["embeddings"], subset, y, outer, 42 + r, 5,
+                lambda n: n * 10.0 ** np.arange(2, -4.5, -0.5),
+            )  # fmt: skip
+            np.testing.assert_allclose(sums.chosen[r, s, :, 0], expected.chosen, rtol=1e-12)
+            least = sums.inner_loss[r, s].sum(1)
+            np.testing.assert_allclose(least, expected.inner_loss, rtol=1e-9)
+            squares = np.nan_to_num((y - expected.predictions) ** 2)
+            row_error[:, :, s] += squares.T
+            for k, (_, rows) in enumerate(outer):
+                np.testing.assert_allclose(sums.squared_error[r, s, k], squares[rows].sum(0), 1e-9)
+    np.testing.assert_allclose(sums.row_error, row_error, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("split", ASKED)

@@ -1,0 +1,223 @@
+"""`nested.fit` on the host's BLAS: one outer fold on each core, by the elimination of `host`.
+
+Axes as in `nested`. Symmetric matrices (q, q) are lower triangles unless it is said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ecjax import blas, host
+from ecjax.gram import is_constant
+from ecjax.subsets import Lattice
+
+
+class NestedFits(NamedTuple):
+    """Out-of-fold results of all subsets, of targets in the table's standard deviations.
+
+    Attributes:
+      squared_error: (r, k, s, t) sums over each fold's rows.
+      row_error: (t, n, s) squares of each row's residual, summed over seeds.
+      residuals: (r, k, h, s, t), zeros in the padding; (r, k, 0, s, t) where nobody asked.
+      chosen: (r, k, s, t) the penalty.
+      inner_loss: (r, k, s, t) squared error of its inner fits, summed over the training rows.
+    """
+
+    squared_error: np.ndarray
+    row_error: np.ndarray
+    residuals: np.ndarray
+    chosen: np.ndarray
+    inner_loss: np.ndarray
+
+
+class Scatter(NamedTuple):
+    """Moments of some rows: their number, mean (q,), and products about the mean (q, q)."""
+
+    count: int
+    mean: np.ndarray
+    products: np.ndarray
+
+
+def fit(
+    blocks: Sequence[np.ndarray],
+    y: np.ndarray,
+    tested: np.ndarray,
+    grid: np.ndarray,
+    inner_rows: np.ndarray | None,
+    groups: np.ndarray | None,
+    tasks: Sequence[tuple[int, int]],
+    lattice: Lattice,
+    residuals: bool,
+) -> NestedFits:
+    """As `nested.fit`, from blocks (n, p_m) as stored and targets (n, t) in their own units."""
+    r, k, h = tested.shape
+    n, t = y.shape
+    s = len(lattice.subsets)
+    found = NestedFits(
+        np.empty((r, k, s, t)),
+        np.zeros((t, n, s)),
+        np.zeros((r, k, h if residuals else 0, s, t)),
+        np.empty((r, k, s, t)),
+        np.empty((r, k, s, t)),
+    )
+    cores = host.available_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        z = host.standardised(pool, [*blocks, y])
+
+        def lane(seed: int, folds: range, parts: list[Scatter] | None) -> None:
+            for fold in folds:
+                if parts is None:
+                    own = [_scatter(z, rows) for rows in inner_rows[seed, fold]]
+                else:
+                    numbers = [np.flatnonzero(groups[fold] == i) for i in range(groups.max() + 1)]
+                    own = [_union([parts[j] for j in members]) for members in numbers]
+                own = [group for group in own if group.count]
+                one = _Fold(lattice, t, grid[seed, fold], tasks)
+                position, found.inner_loss[seed, fold] = one.choose(own)
+                found.chosen[seed, fold] = grid[seed, fold][position]
+                rows = tested[seed, fold]
+                rows = rows[rows < n]
+                left = one.residuals(_union(own), position, z[rows])
+                squares = left**2
+                found.squared_error[seed, fold] = squares.sum(axis=0)
+                found.row_error[:, rows] += squares.transpose(2, 0, 1)
+                if residuals:
+                    found.residuals[seed, fold, : len(left)] = left
+
+        for seed in range(r):  # one after the other: the folds of one share no row
+            parts = None
+            if inner_rows is None:
+                parts = list(pool.map(lambda rows: _scatter(z, rows), tested[seed]))
+            lanes = [range(i, k, cores) for i in range(cores)]
+            list(pool.map(lambda own: lane(seed, own, parts), lanes))  # noqa: B023
+    return found
+
+
+def _scatter(z: np.ndarray, rows: np.ndarray) -> Scatter:
+    """Of some rows of z (n, q); n stands for none."""
+    own = z[rows[rows < len(z)]]
+    q = z.shape[1]
+    products = np.zeros((q, q))
+    if not len(own):
+        return Scatter(0, np.zeros(q), products)
+    mean = own.mean(axis=0)
+    own -= mean
+    rest = own.mean(axis=0)  # what rounding left in the mean
+    own -= rest
+    blas.gram(own, products)
+    return Scatter(len(own), mean + rest, products)
+
+
+def _union(parts: Sequence[Scatter]) -> Scatter:
+    """Of all rows of some parts; see the formula in `nested`."""
+    counts = np.array([part.count for part in parts], float)
+    means = np.array([part.mean for part in parts])
+    mean = counts @ means / counts.sum()
+    gaps = (means - mean) * np.sqrt(counts)[:, None]
+    products = np.empty_like(parts[0].products)
+    blas.gram(gaps, products)
+    for place in host.panels(len(products)):
+        for part in parts:
+            products[place] += part.products[place]
+    return Scatter(int(counts.sum()), mean, products)
+
+
+class _Fold:
+    """One outer fold: its lattice solves, in arrays that serve again and again."""
+
+    def __init__(self, lattice: Lattice, t: int, grid: np.ndarray, tasks):
+        self.starts, self.s, self.t = lattice.starts, len(lattice.subsets), t
+        self.p = lattice.starts[-1]
+        self.grid, self.tasks = grid, tasks
+        self.order, self.branches = host.walk(lattice)
+        q = self.p + t
+        self.system, self.state = np.empty((q, q)), np.empty((q, q))
+        self.weights = np.empty((self.p, self.s * t))
+        self.product = np.empty((self.p, self.s * t))
+        self.whole = np.empty((q, q))
+
+    def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:
+        """As `nested.choose`, of the inner losses of the groups."""
+        losses = np.zeros((len(self.grid), self.s, self.t))
+        for i, tested in enumerate(groups):
+            training = _union([group for j, group in enumerate(groups) if j != i])
+            inverse = self._scale(training)
+            self._about(tested, training.mean, inverse)
+            for loss, ridge_lambda in zip(losses, self.grid, strict=True):
+                self._solve(ridge_lambda)
+                loss += self._loss()
+        losses = losses[:, self.order]
+        position = np.empty((self.s, self.t), int)
+        for start, stop in self.tasks:
+            of_task = losses[:, :, start:stop].sum(axis=2)
+            of_task[np.isnan(of_task)] = np.inf
+            position[:, start:stop] = of_task.argmin(axis=0)[:, None]
+        return position, np.take_along_axis(losses, position[None], axis=0)[0]
+
+    def residuals(self, training: Scatter, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(h, s, t) of the rows (h, q), by the fits whose penalties stand at (s, t) of the grid."""
+        p, t = self.p, self.t
+        inverse = self._scale(training)
+        rows = rows - training.mean
+        rows[:, :p] *= inverse
+        weights = np.zeros((p, self.s, t))
+        walked = np.empty_like(position)
+        walked[self.order] = position
+        for number in np.unique(position):
+            self._solve(self.grid[number])
+            found = self.weights.reshape(p, self.s, t)
+            np.copyto(weights, found, where=walked == number)
+        left = np.tile(rows[:, p:], self.s)
+        blas.multiply(rows[:, :p], weights.reshape(p, -1), left, subtract=True)
+        return left.reshape(len(rows), self.s, t)[:, self.order]
+
+    def _scale(self, training: Scatter) -> np.ndarray:
+        """Sets the system of the training rows' own z-scores; returns 1/deviation (p,)."""
+        p = self.p
+        variance = np.diagonal(training.products)[:p] / training.count
+        constant = is_constant(training.mean[:p], variance, training.count)
+        inverse = np.where(constant, 0.0, 1 / np.sqrt(np.where(constant, 1.0, variance)))
+        both = np.append(inverse, np.ones(self.t))
+        np.multiply(training.products, both, out=self.system)
+        self.system *= both[:, None]
+        return inverse
+
+    def _about(self, tested: Scatter, mean: np.ndarray, inverse: np.ndarray) -> None:
+        """Sets the tested rows' products about the training mean, both triangles, scaled."""
+        gap = (tested.mean - mean)[None] * np.sqrt(tested.count)
+        both = np.append(inverse, np.ones(self.t))
+        np.copyto(self.whole, tested.products)
+        blas.add_gram(self.whole, gap)
+        self.whole *= both
+        self.whole *= both[:, None]
+        for rows, columns in host.panels(len(self.whole)):
+            lower = self.whole[rows, columns]
+            square = lower[:, rows.start :]
+            lower[:, rows.start :] = np.tril(square) + np.tril(square, -1).T
+            self.whole[: rows.start, rows] = lower[:, : rows.start].T
+
+    def _solve(self, ridge_lambda: float) -> None:
+        """Sets the weights of all subsets, in the order of the walk."""
+        np.copyto(self.state, self.system)
+        q = len(self.state)
+        self.state.flat[: self.p * (q + 1) : q + 1] += ridge_lambda
+        self.weights.fill(0.0)
+        host.eliminate(self.state, self.weights, self.branches, self.starts, 0)
+
+    def _loss(self) -> np.ndarray:
+        """(s, t) squared errors of the tested rows, in the order of the walk."""
+        p, t = self.p, self.t
+        tested, weights, product = self.whole, self.weights, self.product
+        for branch in self.branches:  # weights are zero above its first block
+            begin = self.starts[branch.block]
+            own = slice(branch.first * t, branch.last * t)
+            blas.multiply(tested[begin:p, begin:p], weights[begin:, own], product[begin:, own])
+            product[:begin, own] = 0
+        product = product.reshape(p, self.s, t)
+        product -= 2 * tested[:p, None, p:]
+        errors = np.einsum("pst,pst->st", product, weights.reshape(p, self.s, t))
+        return np.diagonal(tested)[p:] + errors

@@ -1,0 +1,333 @@
+"""What came out for one task: its scores and indices, and the comparisons of its sets.
+
+Axes: r seeds, s subsets, k folds, n rows, t targets, c classes, l penalties, i fused sets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ecjax import baseline, intervals
+from ecjax.align import AlignedTask
+from ecjax.complementarity import Index, index_of
+from ecjax.folds import NOWHERE, Folds
+from ecjax.intervals import Comparisons, IndexIntervals, RowMoments
+from ecjax.scores import Scores, class_scores, regression_scores, varying_targets
+from ecjax.strict_index import strict_index
+from ecjax.subsets import name as subset_name
+from ecjax.sums import ClassSums, RegressionSums, of_targets
+from ecjax.units import Units
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """One task under one setting.
+
+    Attributes:
+      task: its rows.
+      subsets: positions in the study's order of embeddings.
+      seeds: the r seeds.
+      folds: of its rows.
+      targets: columns of `sums` that are this task's (regression).
+      sums: of this task's sample (regression) or of the task (classification).
+      tolerance: a logistic fit has converged if its gradient norm is no larger.
+      confidence: level of the intervals.
+      unit: what counts as independent in them, of all rows.
+      setting: values of the swept keys.
+      grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
+    """
+
+    task: AlignedTask
+    subsets: tuple[tuple[int, ...], ...]
+    seeds: tuple[int, ...]
+    folds: Folds
+    targets: tuple[int, ...]
+    sums: RegressionSums | ClassSums
+    tolerance: float
+    confidence: float
+    unit: Units
+    setting: Mapping[str, Any]
+    grid: np.ndarray | None = None
+
+    @functools.cached_property
+    def fold_of_row(self) -> np.ndarray:
+        """(r, n), `folds.NOWHERE` for a row that no fold scores."""
+        return self.folds.fold_of_row()
+
+    @functools.cached_property
+    def names(self) -> np.ndarray:
+        embeddings = list(self.task.embeddings)
+        return np.array([subset_name(s, embeddings) for s in self.subsets], object)
+
+    @functools.cached_property
+    def dims(self) -> np.ndarray:
+        widths = [x.shape[1] for x in self.task.embeddings.values()]
+        return np.array([sum(widths[i] for i in s) for s in self.subsets])
+
+    @functools.cached_property
+    def fused(self) -> np.ndarray:
+        """(i,) positions of the sets of two or more models."""
+        return np.array([i for i, subset in enumerate(self.subsets) if len(subset) > 1], int)
+
+    def members(self, sets: Sequence[int]) -> list[list[int]]:
+        """Positions of the singles of the subsets at these positions."""
+        where = {subset: i for i, subset in enumerate(self.subsets)}
+        return [[where[(m,)] for m in self.subsets[i]] for i in sets]
+
+    @functools.cached_property
+    def own(self) -> RegressionSums | ClassSums:
+        """The sums of this task's targets."""
+        classes = self.task.kind == "classification"
+        return self.sums if classes else of_targets(self.sums, self.targets)
+
+    @functools.cached_property
+    def empty(self) -> RegressionSums | ClassSums:
+        """The sums of the empty set, the only one in them."""
+        classes = self.task.kind == "classification"
+        of = baseline.classification if classes else baseline.regression
+        return of(self.task.y, self.own, self.folds)
+
+    @functools.cached_property
+    def spread(self) -> np.ndarray:
+        """(t, m) of the scored rows, as `baseline.spread_of_rows`."""
+        return baseline.spread_of_rows(self.task.y, self.own, self.scored)
+
+    @functools.cached_property
+    def scored(self) -> np.ndarray:
+        """Rows that some fold scores; the same for every seed."""
+        return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
+
+    @functools.cached_property
+    def units(self) -> Units:
+        """What counts as independent, of the scored rows."""
+        return self.unit.at(self.scored)
+
+    @property
+    def chosen(self) -> np.ndarray | None:
+        """(r, s, k) penalties under `strict`; all targets of a task share them."""
+        found = self.own.chosen
+        return found[..., 0] if found is not None and self.targets else found
+
+    @functools.cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """By every metric, all targets together."""
+        if self.task.kind == "regression":
+            return self._regression(None, range(len(self.targets)))
+        scores = class_scores(self.own)
+        indices = [self._index(one, self.own.inner_loss) for one in scores]
+        moments = [None] * len(scores)
+        if self.own.count.shape[-1] > 1:
+            moments = _class_moments(self, [index.by_fold for index in indices])
+        return tuple(
+            Measure(None, one, index, Compared(self, of_rows, index.eci_pooled))
+            for one, index, of_rows in zip(scores, indices, moments, strict=True)
+        )
+
+    @functools.cached_property
+    def target_measures(self) -> tuple[tuple[Measure, ...], ...]:
+        """Of each target of a task with several."""
+        if len(self.targets) < 2:
+            return ()
+        return tuple(self._regression(name, [t]) for t, name in enumerate(self.task.targets))
+
+    def _regression(self, target: str | None, targets: Sequence[int]) -> tuple[Measure, ...]:
+        scores = regression_scores(self.own, targets)
+        loss = None if self.grid is None else self.own.inner_loss[..., list(targets)].sum(-1)
+        indices = [self._index(one, loss) for one in scores]
+        # R² and squared error are of the same losses.
+        moments = _regression_moments(self, targets, indices[-1].by_fold)
+        compared = Compared(self, moments, indices[-1].eci_pooled)
+        pairs = zip(scores, indices, strict=True)
+        return tuple(Measure(target, one, index, compared) for one, index in pairs)
+
+    def _index(self, scores: Scores, inner_loss: np.ndarray | None) -> Index:
+        """Of all fused sets, by the protocol's best single."""
+        if self.grid is None:
+            return index_of(scores, self.subsets)
+        return strict_index(scores, self.subsets, inner_loss)
+
+    def empty_scores(self, target: str | None) -> dict[str, float]:
+        """Metric → score of the empty set, all targets together or one."""
+        if self.task.kind == "classification":
+            found = class_scores(self.empty)
+        else:
+            names = self.task.targets
+            targets = range(len(names)) if target is None else [names.index(target)]
+            found = regression_scores(self.empty, targets)
+        return {one.metric: float(one.fold.mean()) for one in found}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The sets of a task compared by one loss.
+
+    Attributes:
+      moments: of the rows' losses; None where nothing is scored.
+      pooled: (i,) indices on pooled losses.
+    """
+
+    result: TaskResult
+    moments: RowMoments | None
+    pooled: np.ndarray
+
+    @property
+    def z(self) -> float:
+        """Standard errors from a value to either end of its interval."""
+        return intervals.as_t(intervals.z_of(self.result.confidence), self.moments.degrees)
+
+    @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """How many each subset has; the empty set, and what else `moments` are of, has none."""
+        dims = self.result.dims
+        return np.pad(dims, (0, len(self.moments.mean) - len(dims)))
+
+    @functools.cached_property
+    def with_members(self) -> Comparisons:
+        """Every fused set with each of its singles."""
+        fused = self.result.fused
+        members = self.result.members(fused)
+        return intervals.against_members(self.moments, members, fused, self.columns)
+
+    @functools.cached_property
+    def with_singles(self) -> Comparisons | None:
+        """Under `strict`, every fused set with the single of each fold."""
+        if self.moments.single is None:
+            return None
+        fused = self.result.fused
+        return intervals.against_singles(self.moments, fused, self.pooled, self.columns)
+
+    @functools.cached_property
+    def interval(self) -> IndexIntervals:
+        """Of every fused set's index; NaN where nothing is scored."""
+        if self.moments is None or not len(self.pooled):
+            return IndexIntervals(*[np.full(len(self.pooled), np.nan)] * 3)
+        return self.index(intervals.z_of(self.result.confidence))
+
+    def index(self, z: float) -> IndexIntervals:
+        """Of every fused set, at the level at which a normal one would be ± z standard errors."""
+        pairs = self.with_members, self.with_singles, self.pooled
+        t = intervals.as_t(z, self.moments.degrees)
+        return intervals.index_intervals(self.moments, *pairs, self.columns, t, self.z)
+
+    @functools.cached_property
+    def largest_errors(self) -> np.ndarray:
+        pairs, singles = self.with_members, self.with_singles
+        pairs = pairs if singles is None else pairs.and_those(singles)
+        return intervals.largest_errors(self.moments, pairs)
+
+    @functools.cached_property
+    def gained_over(self) -> tuple[np.ndarray, np.ndarray]:
+        """Fused sets, and what each is compared with: its singles, and itself less one model."""
+        where = {subset: i for i, subset in enumerate(self.result.subsets)}
+        fused, over = [], []
+        for i in self.result.fused.tolist():
+            subset = self.result.subsets[i]
+            less = [tuple(m for m in subset if m != left) for left in subset]
+            compared = dict.fromkeys([*((m,) for m in subset), *less])
+            known = [where[other] for other in compared if other in where]
+            fused += [i] * len(known)
+            over += known
+        return np.array(fused, int), np.array(over, int)
+
+    @functools.cached_property
+    def gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gains of `gained_over` and the ends of their intervals."""
+        if self.moments is None:
+            return (np.full(len(self.gained_over[0]), np.nan),) * 3
+        pairs = intervals.compare(self.moments, *self.gained_over, self.columns)
+        return pairs.gain(), pairs.gain(self.z), pairs.gain(-self.z)
+
+
+class Measure(NamedTuple):
+    """One metric of a task, or of one of its targets."""
+
+    target: str | None
+    scores: Scores
+    index: Index
+    compared: Compared
+
+    def ends(self, interval: IndexIntervals) -> tuple[np.ndarray, np.ndarray]:
+        """Those of an interval of `compared` where this metric's index is defined."""
+        undefined = np.isnan(self.index.eci_pooled)
+        return tuple(np.where(undefined, np.nan, end) for end in (interval.low, interval.high))
+
+
+def _regression_moments(
+    result: TaskResult, targets: Sequence[int], by_fold: np.ndarray | None
+) -> RowMoments | None:
+    """Of squared errors in standard deviations, summed over the targets that vary.
+
+    by_fold: as `complementarity.Index`.
+    """
+    varying = varying_targets(result.own, targets)
+    if not varying:
+        return None
+    rows = result.scored
+
+    def summed(of_targets: np.ndarray) -> np.ndarray:
+        """(t, n, …) → sums of these targets at the scored rows."""
+        chosen = of_targets if len(varying) == len(of_targets) else of_targets[varying]
+        total = chosen[0] if len(chosen) == 1 else chosen.sum(0)
+        return total if len(total) == len(rows) else total[rows]
+
+    losses, empty = summed(result.own.row_error), summed(result.empty.row_error)
+    spread = result.spread[varying].sum(0)
+    return _moments(result, losses, empty, spread, len(varying), by_fold)
+
+
+def _class_moments(
+    result: TaskResult, by_fold: Sequence[np.ndarray | None]
+) -> tuple[RowMoments, ...]:
+    """Of errors, of errors weighted to count each class alike, and of log-losses.
+
+    by_fold: of each of these, as `complementarity.Index`.
+    """
+    labels = result.task.y[result.scored]
+    onehot = labels[:, None] == np.arange(result.own.count.shape[-1])
+    members = onehot.sum(0)
+    alike = (len(labels) / (np.count_nonzero(members) * members[labels]))[:, None]
+
+    def balanced(misses: np.ndarray) -> np.ndarray:
+        """Each row's part in 1 − mean recall, less what its class differs from the others: the
+        classes are strata, and how many rows each has is no chance."""
+        losses = misses * alike
+        of_class = onehot.T.astype(float) @ losses / np.maximum(members, 1)[:, None]
+        return losses - of_class[labels] + losses.mean(0)
+
+    def moments(of_rows: str, singles: np.ndarray | None, change: Callable) -> RowMoments:
+        losses, empty = (getattr(one, of_rows)[result.scored] for one in (result.own, result.empty))
+        return _moments(result, losses, empty, np.zeros(len(labels)), 1.0, singles, change)
+
+    losses = ("row_miss", "row_miss", "row_log_loss")
+    changes = (np.asarray, balanced, np.asarray)
+    return tuple(map(moments, losses, by_fold, changes))
+
+
+def _moments(
+    result: TaskResult,
+    losses: np.ndarray,
+    empty: np.ndarray,
+    spread: np.ndarray,
+    constant: float,
+    by_fold: np.ndarray | None,
+    change: Callable = np.asarray,
+) -> RowMoments:
+    """Of losses (m, s) of the m scored rows, and (m, 1) of the empty set, summed over seeds.
+
+    change: a linear map of losses of all rows, (m, …) → (m, …).
+    """
+    seeds = len(result.seeds)
+    if seeds > 1:
+        losses, empty = losses / seeds, empty / seeds
+    parts, single = [losses, empty], None
+    if by_fold is not None:
+        folds = result.fold_of_row[:, result.scored]
+        composite, single = intervals.composites(losses, by_fold, folds)
+        parts.append(composite)
+    columns, unit = change(np.column_stack(parts)), result.units.of_row
+    return intervals.row_moments(columns, spread, constant, single, unit)

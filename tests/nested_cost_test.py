@@ -1,0 +1,90 @@
+"""The cost model of `strict` against operations counted, and plans made of it."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from cost_test import counted, tasks_of
+
+from ecjax import blas, cost, engine, host_nested, inner, nested_cost
+from ecjax.folds import random_folds
+from ecjax.plan import make_plan
+from ecjax.settings import Settings
+from ecjax.subsets import build_lattice, requested
+
+CPU = jax.devices("cpu")[0]
+
+# widths, wanted, rows, targets, folds, seeds, grid, inner folds
+CASES = [
+    ([8, 4, 2, 1], (), 60, 1, 5, 3, None, None),
+    ([5, 7, 3], ("a+b", "c"), 41, 3, 4, 2, (1.0, 2.0), 0),
+    ([300, 3], (), 48, 2, 3, 1, (1.0,), 2),
+    ([5, 3], (), 48, 2, 2, 2, (1.0, 3.0), 3),
+]
+
+
+@pytest.mark.parametrize("widths, wanted, n, t, folds, seeds, grid, asked", CASES)
+def test_the_model_counts_what_the_program_does(widths, wanted, n, t, folds, seeds, grid, asked):
+    settings = Settings(
+        protocol="strict", folds=folds, seeds=seeds, subsets=wanted, ridge_lambda=grid,
+        inner_folds=asked,
+    )  # fmt: skip
+    plan = make_plan(tasks_of(widths, n, t), settings, CPU)
+    (piece,) = plan.chunks[0]
+    program = plan.program(piece, False)
+    with jax.enable_x64(True):
+        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        traced = jax.make_jaxpr(engine.study, static_argnums=0)(
+            (dataclasses.replace(program, on_host=False),), (plan.data(piece),), penalties
+        )
+    search = plan.search(piece, "regression")
+    assert search.groups == inner.group_count(folds, asked, "regression")
+    assert search.penalties == len(grid or inner.RIDGE_LAMBDA)
+    shape = n, t, folds, seeds, search, cost.shares(n, folds)
+    expected = nested_cost.nested_cost(False, program.gram.lattice, *shape).operations
+    assert counted(traced.jaxpr) == pytest.approx(expected, rel=1e-12)
+    planned = nested_cost.nested_cost(True, program.gram.lattice, *shape)
+    assert plan.work([piece]).operations == pytest.approx(planned.operations, rel=1e-12)
+    assert plan.work([piece]).seconds == pytest.approx(planned.seconds, rel=1e-12)
+
+
+@pytest.mark.parametrize("widths, wanted, n, t, folds, seeds, grid, asked", CASES)
+def test_the_model_counts_what_the_host_does(
+    monkeypatch, widths, wanted, n, t, folds, seeds, grid, asked
+):
+    done = []
+    call = blas._call
+
+    def counting(name, options, *values):
+        numbers = [v for v in values if isinstance(v, int)]
+        a, b, c = (*numbers, 0, 0)[:3]
+        done.append(
+            {
+                "dgemm": 2.0 * a * b * c,
+                "dsyrk": 1.0 * a * a * b,
+                "dpotrf": a**3 / 3,
+                "dtrtri": a**3 / 3,
+                "dtrmm": 1.0 * a * a * b,
+                "dtrsm": 1.0 * a * b * (a if options[0] == "L" else b),
+            }[name]
+        )
+        return call(name, options, *values)
+
+    monkeypatch.setattr(blas, "_call", counting)
+    lattice = build_lattice(widths, requested("abcdef"[: len(widths)], wanted))
+    rng = np.random.default_rng(0)
+    blocks, y = [rng.normal(size=(n, width)) for width in widths], rng.normal(size=(n, t))
+    assigned = random_folds(n, folds, range(seeds))
+    choices = inner.choices("regression", assigned, grid, asked, range(seeds))
+    groups = inner.group_count(folds, asked, "regression")
+    table = inner.groups_of_folds(folds, groups) if choices.rows is None else None
+    dealt = assigned.held_out, *choices, table, [(0, t)]
+    host_nested.fit(blocks, y, *dealt, lattice, False)
+    penalties, width = choices.grid.shape[2], 0 if choices.rows is None else 1
+    search = nested_cost.Search(groups, penalties, width)
+    shape = n, t, folds, seeds, search, cost.shares(n, folds)
+    expected = sum(step.operations for step in nested_cost.host_steps(lattice, *shape))
+    # Counted as if every penalty was chosen for some set in every outer fold.
+    share = 1.0 if penalties == 1 else 1 / (1 + groups)
+    assert (1 - share - 0.03) * expected <= sum(done) <= 1.03 * expected
