@@ -246,6 +246,20 @@ def legend(has_truth: bool) -> str:
     )
 
 
+def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
+    """What kind the intervals are and what they rest on; "" if the manifest does not say."""
+    given = manifest.get("arguments") or {}
+    tasks = [task for task in (manifest.get("tasks") or {}).values() if "unit" in task]
+    if not tasks or "interval" not in given:
+        return ""
+    counts = [int(task["units"]) for task in tasks]
+    fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
+    units = fewest + _count(max(counts), mark(str(tasks[0]["unit"])))
+    level = f"{100 * float(given['confidence']):.4g} %"
+    kind = mark(str(given["interval"]))
+    return f"Intervals of {level} by {kind}; taken to be independent: {units} of each task."
+
+
 def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
     """What a reader must know: (where, what) of notes, missing numbers and unconverged fits."""
     found = []

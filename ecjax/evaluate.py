@@ -36,6 +36,7 @@ from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes, made_from
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
+from ecjax.units import unit_notes, units_of
 
 WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
 PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
@@ -167,6 +168,9 @@ class Run:
         timings["total"] = time.perf_counter() - started
         notes = self.notes(results)
         manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings, notes)
+        for result in results:
+            of_task = manifest["tasks"][result.task.name]
+            of_task |= {"unit": result.units.kind, "units": result.units.count}
         result = Result(**frames, manifest=manifest)
         if out is not None:
             write(out, result, self.progress)
@@ -192,6 +196,8 @@ class Run:
         """Every setting, with the tasks whose numbers no earlier setting has given."""
         known: set[tuple] = set()
         steps = []
+        for task in self.tasks:
+            units_of(task, self.settings)  # refuses, before anything is fitted, what lacks them
         for setting, chosen in sweep(self.settings, self.swept):
             wanted = {_cell(task, chosen): task for task in self.tasks}
             missing = [task for cell, task in wanted.items() if cell not in known]
@@ -249,9 +255,10 @@ class Run:
         """What was noticed about the rows of all tasks, and their folds where there are most."""
         notes = []
         for task in self.tasks:
-            folds = [result.folds for result in results if result.task is task]
-            most = max(folds, key=lambda folds: folds.count)
+            own = [result for result in results if result.task is task]
+            most = max((result.folds for result in own), key=lambda folds: folds.count)
             notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
+            notes += unit_notes(task, own[0].units)
         return notes
 
     def _manifest(self, device, fingerprint, swept: list[str], timings, notes) -> dict[str, Any]:
@@ -346,6 +353,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             sums=task_sums,
             tolerance=None if settings.probe else settings.logistic_tolerance,
             confidence=settings.confidence,
+            unit=units_of(task, settings),
             setting={},
             grid=grids.get(task.kind),
             banded=settings.penalty == "banded",

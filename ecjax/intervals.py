@@ -29,7 +29,14 @@ What they are intervals of: the expected relative reduction of the loss for this
 n(1 − 1/k) rows drawn like these and tested on new rows drawn like these. They say nothing about
 other regions, and rows are taken to be independent.
 
-Axes: n rows, s subsets, m columns of `RowMoments`, j comparisons.
+Where blocks of rows or groups are independent instead, the losses are first added up over the rows
+of each of these g units, and the same formula is that of a ratio estimator over clusters:
+
+    s = √(g/(g − 1) · Σ_u (Σ_i∈u (e_f,i/ē_f − e_m,i/ē_m))²) / n · √(n / max(n − p, n/4)),
+
+with quantiles of Student's t with g − 1 degrees of freedom in place of the normal ones.
+
+Axes: n rows, g units, s subsets, m columns of `RowMoments`, j comparisons.
 """
 
 from __future__ import annotations
@@ -45,17 +52,20 @@ from scipy import special
 
 DRAWS = 2_000  # of the largest of correlated errors
 LEAST_SHARE = 1e-12  # of the largest variance, below which one is rounding
+FEW_DEGREES = 30  # up to which standard errors are drawn too, comparison by comparison
+CELLS = 2**22  # of an array at most, in draws of standard errors
 Z_STEP = 1e-3  # quantiles are rounded up to a grid, so that rounding does not show in them
 
 
 class RowMoments(NamedTuple):
-    """Second moments of what each row lost, averaged over seeds.
+    """Second moments of what each row, or unit of rows, lost, averaged over seeds.
 
     Attributes:
       rows: n.
-      mean: (m,) over rows.
-      cross: (m, m) mean over rows of the products.
-
+      mean: (m,) over units.
+      cross: (m, m) mean over units of the products.
+      units: g; n where each row is its own.
+      degrees: of freedom, of the t quantiles: g − 1, or inf where rows are the units.
       single: (i,) under `strict`, of each fused set, the column of its composite single; None under
         `paper`.
 
@@ -66,18 +76,39 @@ class RowMoments(NamedTuple):
     rows: int
     mean: np.ndarray
     cross: np.ndarray
+    units: int
+    degrees: float
     single: np.ndarray | None = None
 
 
 def row_moments(
-    losses: np.ndarray, spread: np.ndarray, constant: float, single: np.ndarray | None = None
+    losses: np.ndarray,
+    spread: np.ndarray,
+    constant: float,
+    single: np.ndarray | None = None,
+    unit_of_row: np.ndarray | None = None,
 ) -> RowMoments:
-    """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`."""
+    """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`.
+
+    Args:
+      unit_of_row: (n,) codes 0 … g − 1, each with a row; None: each row is its own unit.
+    """
     n = len(losses)
     columns = np.column_stack([losses, spread, np.full(n, constant)])
     with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
-        cross = columns.T @ columns / n
-    return RowMoments(n, cross[-1] / constant, cross, single)
+        if unit_of_row is None:
+            cross = columns.T @ columns / n
+            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single)
+        columns = unit_sums(columns, unit_of_row)
+        g = len(columns)
+        return RowMoments(n, columns.mean(0), columns.T @ columns / g, g, g - 1, single)
+
+
+def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
+    """(g, m) sums of columns (n, m) over the rows of each unit."""
+    order = np.argsort(unit_of_row, kind="stable")
+    starts = np.flatnonzero(np.diff(unit_of_row[order], prepend=-1))
+    return np.add.reduceat(columns[order], starts, axis=0)
 
 
 def composites(
@@ -112,6 +143,13 @@ def z_of(confidence: float) -> float:
     return float(special.ndtri(0.5 + confidence / 2))
 
 
+def as_t(z: float, degrees: float) -> float:
+    """The quantile of Student's t where z is the normal one."""
+    if np.isinf(degrees):
+        return z
+    return float(-special.stdtrit(degrees, special.ndtr(-z))) if degrees > 0 else np.nan
+
+
 def _inflation(n: int, columns: np.ndarray) -> np.ndarray:
     """n / max(n − p, n/4), of a variance."""
     return n / np.maximum(n - columns, n / 4)
@@ -132,13 +170,21 @@ def standard_error(
     Returns:
       (j,); NaN where nothing is there to divide by.
     """
-    n, own = moments.rows, np.array(weights, float)
+    own = np.array(weights, float)
     if not moments.mean[unit] > 0:
         return np.full(len(own), np.nan)
     with np.errstate(invalid="ignore"):  # infinite log-loss
         own[:, unit] -= own @ moments.mean / moments.mean[unit]
         variance = np.einsum("jm,jm->j", own @ moments.cross, own)
-    return np.sqrt(np.maximum(variance, 0) / (n - 1) * _inflation(n, columns)) / moments.mean[unit]
+    return _error(moments, variance, columns) / moments.mean[unit]
+
+
+def _error(moments: RowMoments, variance: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Standard error of a mean over units from the variance (ddof 0); NaN if there is one unit."""
+    if moments.units < 2:
+        return np.full(len(variance), np.nan)
+    of_mean = np.maximum(variance, 0) / (moments.units - 1)
+    return np.sqrt(of_mean * _inflation(moments.rows, columns))
 
 
 class Comparisons(NamedTuple):
@@ -162,13 +208,13 @@ class Comparisons(NamedTuple):
 
     def gain(self, z: float = 0.0) -> np.ndarray:
         """(j,) 1 − exp(r + z·s): the gain, or an end of its interval."""
-        return 1 - np.exp(self.log_ratio + z * self.standard_error)
+        return 1 - np.exp(self.log_ratio + (z * self.standard_error if z else 0))
 
-    def p_value(self) -> np.ndarray:
+    def p_value(self, degrees: float = np.inf) -> np.ndarray:
         """(j,) one-sided, that the fused set is no better."""
         r, s = self.log_ratio, self.standard_error
         with np.errstate(divide="ignore", invalid="ignore"):
-            p = special.ndtr(r / s)
+            p = special.ndtr(r / s) if np.isinf(degrees) else special.stdtr(degrees, r / s)
         return np.where(s > 0, p, np.where(np.isnan(s), np.nan, np.where(r < 0, 0.0, 1.0)))
 
 
@@ -182,7 +228,7 @@ def compare(
       columns: (m,) of each set; what is no set has none.
     """
     fused, over = np.asarray(fused, int), np.asarray(over, int)
-    n, mean, cross, _ = moments
+    mean, cross = moments.mean, moments.cross
     with np.errstate(divide="ignore", invalid="ignore"):
         log_ratio = np.log(mean[fused] / mean[over])
         log_ratio = np.where(np.isfinite(log_ratio), log_ratio, np.nan)
@@ -191,7 +237,7 @@ def compare(
             cross[fused, fused] * a * a + cross[over, over] * b * b - 2 * cross[fused, over] * a * b
         )
     p = np.maximum(columns[fused], columns[over])
-    error = np.sqrt(np.maximum(variance, 0) / (n - 1) * _inflation(n, p))
+    error = _error(moments, variance, p)
     return Comparisons(fused, over, log_ratio, np.where(np.isnan(log_ratio), np.nan, error))
 
 
@@ -252,7 +298,7 @@ def index_intervals(
     """
     starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
     low = np.minimum.reduceat(pairs.gain(z), starts)
-    p_better = np.maximum.reduceat(pairs.p_value(), starts)
+    p_better = np.maximum.reduceat(pairs.p_value(moments.degrees), starts)
     if singles is None:
         high = _over_the_best(moments, pairs, starts, columns, z, z_tie)
     else:
@@ -292,7 +338,9 @@ def _over_the_best(
 def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
     """(DRAWS,) draws of the largest |error| ÷ standard error of the comparisons, sorted.
 
-    Errors are drawn normal with the correlations that the rows show.
+    Errors are drawn normal with the correlations that the units show. Where quantiles are those of
+    t, they are divided by drawn standard errors, and told as the normal quantiles of the same
+    level, so that tables of different numbers of units can be set side by side.
     """
     known = np.flatnonzero(pairs.standard_error > 0)
     if not len(known):
@@ -308,7 +356,31 @@ def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
     factor = root[first] - root[second]
     length = np.linalg.norm(factor, axis=1, keepdims=True)
     errors = np.divide(factor, length, out=np.zeros(factor.shape), where=length > 0)
-    return np.sort(np.abs(errors @ _normal(len(used))).max(0))
+    drawn = np.abs(errors @ _normal(len(used)))  # (j, DRAWS)
+    if np.isinf(moments.degrees):
+        return np.sort(drawn.max(0))
+    by = _drawn_errors(errors, moments.degrees)
+    t = np.divide(drawn, by, out=np.zeros(drawn.shape), where=by > 0).max(0)
+    return np.sort(-special.ndtri(special.stdtr(moments.degrees, -t)))
+
+
+def _drawn_errors(factor: np.ndarray, degrees: int) -> np.ndarray:
+    """(j, DRAWS) standard errors found from `degrees` + 1 units, where 1 is right.
+
+    Of factor (j, m) times normal draws. Those of several comparisons rest on the same units, and so
+    are drawn together; where degrees are many, one draw serves all.
+    """
+    rng = np.random.default_rng(1)
+    if degrees > FEW_DEGREES:
+        return np.sqrt(rng.chisquare(degrees, DRAWS) / degrees)[None]
+    j, m = factor.shape
+    found = np.empty((j, DRAWS))
+    step = max(1, CELLS // (int(degrees) * max(j, m)))
+    for start in range(0, DRAWS, step):
+        some = min(step, DRAWS - start)
+        units = rng.standard_normal((some * int(degrees), m)) @ factor.T
+        found[:, start : start + some] = (units**2).reshape(some, -1, j).mean(1).T
+    return np.sqrt(found)
 
 
 @functools.cache

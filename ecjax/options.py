@@ -28,7 +28,7 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "control", "interval", "confidence", "precision", *_MACHINE,
+    "penalty", "control", "interval", "bootstrap_unit", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -66,13 +66,15 @@ TEXTS = {
     "split": "how rows are dealt to folds: random; stratified (classes in proportion); group "
     "(whole groups: the task's key group); spatial (whole blocks of the map); hash (of seed and "
     "id); column (the task's key split: train and test, or one fold for each value)",
-    "block_km": "with --split=spatial: side of a block",
+    "block_km": "with --split=spatial or --bootstrap_unit=block: side of a block",
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
     "penalty": "shared: one penalty for all embeddings of a set; banded: with --protocol=strict, "
     "one for each of them (of ridge regression; classes share C)",
     "control": "permuted: every set again with the rows of all members but the best single "
     "permuted (eci_permuted): what mere width does",
     "interval": "kind of interval: only ratio so far, in closed form",
+    "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
+    "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",

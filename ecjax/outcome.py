@@ -23,6 +23,7 @@ from ecjax.scores import Scores, class_scores, regression_scores, varying_target
 from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums, of_targets
+from ecjax.units import Units
 
 NO_PROBABILITY = "the probe gives a row's own class no probability in"
 
@@ -41,6 +42,7 @@ class TaskResult:
       tolerance: a logistic fit has converged if its gradient norm is no larger; None for a probe
         of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
+      unit: what counts as independent in them, of all rows.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
       banded: whether each embedding of a set has a penalty of its own.
@@ -55,6 +57,7 @@ class TaskResult:
     sums: RegressionSums | ClassSums
     tolerance: float | None
     confidence: float
+    unit: Units
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
     banded: bool = False
@@ -107,6 +110,11 @@ class TaskResult:
     def scored(self) -> np.ndarray:
         """Rows that some fold scores; the same for every seed."""
         return np.flatnonzero(self.fold_of_row[0] != NOWHERE)
+
+    @functools.cached_property
+    def units(self) -> Units:
+        """What counts as independent, of the scored rows."""
+        return self.unit.at(self.scored)
 
     def choices(self, bands: Sequence[str]) -> Choices:
         """The penalties chosen under `strict`; all targets of a task share them."""
@@ -185,7 +193,8 @@ class Compared:
 
     @property
     def z(self) -> float:
-        return intervals.z_of(self.result.confidence)
+        """Standard errors from a value to either end of its interval."""
+        return intervals.as_t(intervals.z_of(self.result.confidence), self.moments.degrees)
 
     @functools.cached_property
     def columns(self) -> np.ndarray:
@@ -213,12 +222,13 @@ class Compared:
         """Of every fused set's index; NaN where nothing is scored."""
         if self.moments is None or not len(self.pooled):
             return IndexIntervals(*[np.full(len(self.pooled), np.nan)] * 3)
-        return self.index(self.z)
+        return self.index(intervals.z_of(self.result.confidence))
 
     def index(self, z: float) -> IndexIntervals:
-        """Of every fused set, at ± z standard errors."""
+        """Of every fused set, at the level at which a normal one would be ± z standard errors."""
         pairs = self.with_members, self.with_singles, self.pooled
-        return intervals.index_intervals(self.moments, *pairs, self.columns, z, self.z)
+        t = intervals.as_t(z, self.moments.degrees)
+        return intervals.index_intervals(self.moments, *pairs, self.columns, t, self.z)
 
     @functools.cached_property
     def largest_errors(self) -> np.ndarray:
@@ -335,4 +345,5 @@ def _moments(
         folds = result.fold_of_row[:, result.scored]
         composite, single = intervals.composites(losses, by_fold, folds)
         parts.append(composite)
-    return intervals.row_moments(change(np.column_stack(parts)), spread, constant, single)
+    columns, unit = change(np.column_stack(parts)), result.units.of_row
+    return intervals.row_moments(columns, spread, constant, single, unit)

@@ -19,6 +19,7 @@ from ecjax.digest import (
     finding,
     headline,
     index_text,
+    interval_text,
     legend,
     number,
     remarks,
@@ -202,9 +203,11 @@ def _more(count: int, file: str) -> list[str]:
 
 def _remarks(tables: Tables, manifest: Mapping[str, Any]) -> list[str]:
     found = remarks(tables, manifest, _mark)
-    if not found:
-        return []
     items = [f"<li>{where}: {what}</li>" for where, what in found[:ROWS]]
+    about = interval_text(manifest, _mark)
+    items = [f"<li>{about}</li>"] * bool(about) + items
+    if not items:
+        return []
     return ["<section>", "<h2>To know</h2>", "<ul>", *items, "</ul>",
             *_more(len(found), store.MANIFEST), "</section>"]  # fmt: skip
 

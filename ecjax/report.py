@@ -14,6 +14,7 @@ from ecjax.digest import (
     finding,
     headline,
     index_text,
+    interval_text,
     legend,
     number,
     plain_name,
@@ -50,6 +51,7 @@ def summary(
             lines += [f"{setting_name(setting, plain_name)}:", ""]
         lines += _setting_lines(setting, list(manifest.get("embeddings") or {}), color, width)
     lines += ["", *_wrapped(legend(views[0].has_truth), width)]
+    lines += _wrapped(interval_text(manifest, plain_name), width)
     found = remarks(tables, manifest, plain_name)
     if found:
         lines += ["", "To know:"]

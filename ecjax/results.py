@@ -92,9 +92,9 @@ def _frame(parts: Sequence[Columns]) -> pd.DataFrame:
     )
 
 
-def _reasons(values: np.ndarray, reason: str) -> np.ndarray:
-    """The reason where a value is undefined, else null."""
-    return np.where(np.isnan(values), reason or None, None)
+def _reasons(values: np.ndarray, reason: str, result: TaskResult) -> np.ndarray:
+    """The reason where a value is undefined, why there is no interval where there is none."""
+    return np.where(np.isnan(values), reason or None, result.units.lacking or None)
 
 
 def _score_rows(
@@ -120,7 +120,7 @@ def _score_rows(
         "score_high": high,
         "n_rows": len(result.task.ids),
         **result.choices(bands).score_columns(len(score)),
-        "reason": _reasons(score, scores.reason),
+        "reason": _reasons(score, scores.reason, result),
     }
     return _with_setting(columns, result)
 
@@ -194,7 +194,7 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
         "p_adjusted": undefined,
         "p_better": measure.compared.interval.p_better,
         "p_better_adjusted": undefined,
-        "reason": np.array([reason or None for reason in index.reason], object),
+        "reason": np.array([r or result.units.lacking or None for r in index.reason], object),
     }
     return _with_setting(columns, result)
 
@@ -234,7 +234,7 @@ def _gain_rows(result: TaskResult, measure: Measure) -> Columns:
         "eci_pooled": gain,
         "eci_low": low,
         "eci_high": high,
-        "reason": _reasons(gain, reason),
+        "reason": _reasons(gain, reason, result),
     }
     return _with_setting(columns, result)
 
@@ -260,7 +260,7 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
         "value": value,
         "low": value - half,
         "high": value + half,
-        "reason": _reasons(value, reason),
+        "reason": _reasons(value, reason, result),
     }
     return _with_setting(columns, result)
 

@@ -17,6 +17,7 @@ AVAILABLE = {
     "penalty": ("shared", "banded"),
     "control": ("", "permuted"),
     "interval": ("ratio",),
+    "bootstrap_unit": ("auto", "row", "block", "group"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
@@ -24,10 +25,11 @@ TO_COME = {
     "interval": ("bootstrap", "nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "bootstraps", "bootstrap_unit", "bootstrap_choices",
+    "bootstraps", "bootstrap_choices",
     "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
+UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
 LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0}  # whole numbers
@@ -42,8 +44,8 @@ class Settings:
     Attributes:
       folds, seeds, seed: k folds; seed i is `seed` + i. No folds, with `split` "group": leave one
         group out. With `split` "column" the column says how many folds there are.
-      split, block_km, buffer_km: how rows are dealt to folds, see `splits`; with "spatial", the
-        side of a block, and how far from a fold's rows the training rows must be.
+      split, block_km, buffer_km: how rows are dealt to folds, see `splits`; the side of a block,
+        and, with "spatial", how far from a fold's rows the training rows must be.
       ridge_lambda, logistic_c: penalties. Under `paper` several are swept, and the default is 1;
         under `strict` they are the grid, and None stands for those of `inner`.
       control: "permuted": every set again with permuted members, see `control`.
@@ -51,6 +53,7 @@ class Settings:
         `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
+      bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
@@ -73,6 +76,7 @@ class Settings:
     inner_folds: int | None = None
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
+    bootstrap_unit: str = "auto"
     confidence: float = 0.95
     subsets: tuple[str, ...] = ()
     max_subset_size: int = 0
@@ -123,6 +127,12 @@ class Settings:
     def one_dealing(self) -> bool:
         """Whether every seed deals the rows alike."""
         return self.split == "column" or (self.split == "group" and not self.folds)
+
+    @property
+    def unit(self) -> str:
+        """What counts as independent: "row", "block" or "group"."""
+        wanted = self.bootstrap_unit
+        return UNITS.get(self.split, "row") if wanted == "auto" else wanted
 
     @property
     def strict(self) -> bool:
@@ -205,9 +215,14 @@ def sweep(settings: Settings, study: Mapping[str, Iterable]) -> list[tuple[dict,
 def _check_belongs(given: Mapping[str, Any]) -> None:
     """Refuses arguments that the split makes no use of."""
     split = given.get("split", Settings.split)
-    for name in ("block_km", "buffer_km"):
-        if name in given and split != "spatial":
-            raise UsageError(f"{name} is for split=spatial; give --split=spatial, or leave it out")
+    blocks = split == "spatial" or given.get("bootstrap_unit") == "block"
+    if "block_km" in given and not blocks:
+        raise UsageError(
+            "block_km is for split=spatial and bootstrap_unit=block; give one of them, or leave it "
+            "out"
+        )
+    if "buffer_km" in given and split != "spatial":
+        raise UsageError("buffer_km is for split=spatial; give --split=spatial, or leave it out")
     if "folds" in given and split == "column":
         raise UsageError("folds: with split=column the column says which there are; leave it out")
 

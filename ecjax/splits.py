@@ -126,7 +126,7 @@ def _hash(task: AlignedTask, settings: Settings) -> _Dealing:
 
 
 def _group(task: AlignedTask, settings: Settings) -> _Dealing:
-    groups = _values(task, task.group, "group", "group")
+    groups = texts_of(task, task.group, "--split=group", "group")
     count, k = len(set(groups.tolist())), settings.folds
     if count < 2:
         raise InputError(
@@ -167,7 +167,7 @@ def _spatial(task: AlignedTask, settings: Settings) -> _Dealing:
 
 
 def _column(task: AlignedTask, settings: Settings) -> _Dealing:
-    values = _values(task, task.split, "column", "split")
+    values = texts_of(task, task.split, "--split=column", "split")
     names = set(values.tolist())
     reserved = {*TRAINING, TEST}
     if not names & reserved:
@@ -205,11 +205,11 @@ _DEALINGS = {
 }
 
 
-def _values(task: AlignedTask, given: np.ndarray | None, split: str, key: str) -> np.ndarray:
-    """(n,) texts of a column that the split needs in every row."""
+def texts_of(task: AlignedTask, given: np.ndarray | None, flag: str, key: str) -> np.ndarray:
+    """(n,) texts of a column that a flag needs in every row; InputError where there are none."""
     if given is None:
         raise InputError(
-            f'task {quote(task.name)}: --split={split} needs a column; name it with {key} = "…" '
+            f'task {quote(task.name)}: {flag} needs a column; name it with {key} = "…" '
             f"in the study file (arrays: {key}=… of ecjax.Task)"
         )
     null = pd.isna(given)

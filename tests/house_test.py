@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
-    "align arrays settings folds splits inner subsets sums blas gram banded host host_nested "
+    "align arrays settings folds splits units inner subsets sums blas gram banded host host_nested "
     "host_call softmax lbfgs ridge nested refine hat logistic nested_logistic probe engine cost "
     "nested_cost precision pieces memory plan intervals scores baseline shapley uncertainty "
     "complementarity strict_index chosen outcome results control encode store digest report "

@@ -16,10 +16,10 @@ def losses_of(rng, n, s):
     return rng.chisquare(1, size=(n, 1)) * rng.uniform(0.5, 1.5, size=(n, s))
 
 
-def moments_of(losses, constant=1.0):
+def moments_of(losses, constant=1.0, unit=None):
     n = len(losses)
     with_empty = np.column_stack([losses, np.full(n, 2.0)])
-    return intervals.row_moments(with_empty, np.arange(n) + 1.0, constant)
+    return intervals.row_moments(with_empty, np.arange(n) + 1.0, constant, unit_of_row=unit)
 
 
 def plain_standard_error(fused, member, columns):
@@ -46,6 +46,47 @@ def test_comparisons_are_the_formula(columns):
         assert found.gain(z)[j] == pytest.approx(1 - ratio * math.exp(z * expected), rel=1e-10)
         p = stats.norm.cdf(math.log(ratio) / expected)
         assert found.p_value()[j] == pytest.approx(p, rel=1e-6)
+
+
+def test_comparisons_of_units_are_the_formula_over_clusters():
+    rng = np.random.default_rng(9)
+    unit = rng.integers(0, 12, size=200)
+    losses = losses_of(rng, 200, 3) * (1 + unit[:, None] % 3)
+    moments = moments_of(losses, unit=unit)
+    assert (moments.rows, moments.units, moments.degrees) == (200, 12, 11)
+    found = intervals.compare(moments, [2, 2], [0, 1], np.array([1, 2, 60]))
+    for j, member in enumerate((0, 1)):
+        fused, other = losses[:, 2], losses[:, member]
+        shares = fused / fused.mean() - other / other.mean()
+        squares = sum(shares[unit == u].sum() ** 2 for u in range(12))
+        expected = math.sqrt(12 / 11 * squares) / 200 * math.sqrt(200 / (200 - 60))
+        assert found.standard_error[j] == pytest.approx(expected, rel=1e-10)
+        ratio = fused.sum() / other.sum()
+        assert found.log_ratio[j] == pytest.approx(math.log(ratio), rel=1e-12)
+        p = stats.t.cdf(math.log(ratio) / expected, 11)
+        assert found.p_value(moments.degrees)[j] == pytest.approx(p, rel=1e-6)
+    assert intervals.as_t(intervals.z_of(0.95), 11) == pytest.approx(stats.t.ppf(0.975, 11))
+    assert intervals.as_t(1.7, np.inf) == 1.7
+
+
+def test_rows_that_are_their_own_units_change_nothing():
+    losses = losses_of(np.random.default_rng(10), 60, 3)
+    plain, alone = moments_of(losses), moments_of(losses, unit=np.arange(60)[::-1])
+    np.testing.assert_allclose(alone.cross, plain.cross, rtol=1e-12)
+    np.testing.assert_allclose(alone.mean, plain.mean, rtol=1e-12)
+
+
+def test_one_unit_has_a_gain_and_no_interval():
+    losses = losses_of(np.random.default_rng(11), 60, 3)
+    moments = moments_of(losses, unit=np.zeros(60, int))
+    pairs = intervals.compare(moments, [2, 2], [0, 1], np.ones(3))
+    np.testing.assert_allclose(pairs.gain(), 1 - losses[:, 2].sum() / losses[:, :2].sum(0))
+    z = intervals.as_t(1.96, moments.degrees)
+    pooled = pairs.gain()[:1]
+    found = intervals.index_intervals(moments, pairs, None, pooled, np.ones(3), z, z)
+    assert np.isnan([*pairs.gain(z), *pairs.p_value(0), *found.low, *found.high]).all()
+    weights = np.eye(1, 6)
+    assert np.isnan(intervals.standard_error(moments, weights, -1, np.ones(1))).all()
 
 
 def test_comparisons_of_misses():
@@ -223,15 +264,19 @@ def test_equal_comparisons_widen_nothing():
     assert z == pytest.approx(intervals.z_of(0.95), rel=0.03)
 
 
-def test_all_intervals_hold_at_once_as_often_as_they_say():
-    """Sets that are as good as their members, drawn 400 times."""
+@pytest.mark.parametrize("units", [None, 10, 40])
+def test_all_intervals_hold_at_once_as_often_as_they_say(units):
+    """Sets that are as good as their members, drawn 400 times; in units, rows are alike."""
     rng = np.random.default_rng(8)
-    held = 0
+    held, unit = 0, None if units is None else np.repeat(np.arange(units), 200 // units)
     for _ in range(400):
         losses = rng.gamma(5, size=(200, 1)) * rng.uniform(0.5, 1.5, size=(200, 7))
-        moments = moments_of(losses)
+        if unit is not None:
+            losses = losses[: len(unit)] + rng.gamma(5, size=(units, 7))[unit]
+        moments = moments_of(losses, unit=unit)
         members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
         pairs = intervals.against_members(moments, members, [3, 4, 5, 6], np.zeros(7))
         z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
-        held += bool((np.abs(pairs.log_ratio) <= z * pairs.standard_error).all())
+        t = intervals.as_t(z, moments.degrees)
+        held += bool((np.abs(pairs.log_ratio) <= t * pairs.standard_error).all())
     assert 0.925 <= held / 400 <= 0.98

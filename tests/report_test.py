@@ -103,6 +103,19 @@ def lines_of(tables, manifest, **options):
     return text.splitlines()
 
 
+def test_summary_and_page_say_what_intervals_rest_on(tmp_path):
+    tables, manifest = study()
+    assert "independent" not in report.summary(tables, manifest)  # nothing is known of them
+    manifest["arguments"] |= {"interval": "ratio", "confidence": 0.9}
+    for task, count in (("biomass", 31), ("crops", 1)):
+        manifest["tasks"][task] |= {"unit": "block", "units": count}
+    says = "Intervals of 90 % by ratio; taken to be independent: 1 to 31 blocks of each task."
+    assert says in report.summary(tables, manifest)
+    store.write_results(tmp_path, tables, manifest)
+    text = page.write_page(tmp_path).read_text("utf-8")
+    assert says in unescape(re.sub("<[^>]+>", "", text))
+
+
 def test_number():
     assert [number(v) for v in (0.12345, -2, math.nan, None, 1e7)] == [
         "0.123", "-2.000", "-", "-", "1e+07",
