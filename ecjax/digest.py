@@ -54,6 +54,11 @@ class TaskView:
     single: str  # the best single of all, "" where none has a score
     single_score: float
     transform: str = "none"  # of the target, which scores are of
+    smallest: str = ""  # the smallest set within one standard error of the best, "" where undefined
+    smallest_score: float = math.nan
+    best_set: str = ""  # the best of all sets by mean fold score, single ones too
+    best_set_score: float = math.nan
+    best_set_sem: float = math.nan
 
     @property
     def metric_name(self) -> str:
@@ -167,7 +172,25 @@ def _task_view(
     best = singles.loc[singles[column].idxmax()] if len(singles) else None
     single, score = ("", math.nan) if best is None else (best["subset"], best[column])
     transform = str((manifest.get("tasks") or {}).get(name, {}).get("transform", "none"))
-    return TaskView(name, metric, tuple(cells), single, score, transform)
+    rows = scores[scores["metric"] == metric]
+    return TaskView(name, metric, tuple(cells), single, score, transform, *_smallest(rows))
+
+
+def _smallest(scores: pd.DataFrame) -> tuple:
+    """The smallest set within one standard error of the best, and the best, as `TaskView` has them.
+
+    By number of models, then of columns, then by score. Under every protocol by mean fold score,
+    which the standard error is of.
+    """
+    if "within_one_se" not in scores.columns:  # results of an earlier version
+        return ()
+    near = scores[scores["within_one_se"].astype("boolean").fillna(False).astype(bool)]
+    if not len(near):
+        return ()
+    near = near.sort_values("score", ascending=False, kind="stable")
+    best = near.iloc[0]
+    least = near.sort_values(["n_models", "dims"], kind="stable").iloc[0]
+    return least["subset"], least["score"], best["subset"], best["score"], best["sem"]
 
 
 def _study_order(subset: str, order: Mapping[str, int]) -> tuple:
@@ -235,6 +258,18 @@ def finding(task: TaskView, mark: Mark) -> str:
         return words
     p = "p < 0.001" if best.p_adjusted < 0.001 else f"p = {number(best.p_adjusted)}"
     return f"{words}; {'' if best.significant else 'not '}significant ({p})"
+
+
+def smallest(task: TaskView, mark: Mark) -> str:
+    """The smallest set within one standard error of the best, in words; "" where undefined."""
+    if not task.smallest:
+        return ""
+    name, score = set_name(task.smallest, mark), number(task.best_set_score)
+    best = f"{score} ± {number(task.best_set_sem)}"
+    if task.smallest == task.best_set:
+        return f"{name} ({best}), the best itself"
+    within = f"within one standard error of {set_name(task.best_set, mark)} ({best})"
+    return f"{name} ({number(task.smallest_score)}), {within}"
 
 
 def legend(has_truth: bool) -> str:

@@ -25,6 +25,7 @@ from ecjax.digest import (
     set_name,
     setting_name,
     settings,
+    smallest,
 )
 from ecjax.errors import neutral
 from ecjax.page_style import SCRIPT, STYLE
@@ -125,6 +126,9 @@ def _task(task: TaskView, setting: Setting, tables: Tables, key: str) -> list[st
     elif task.cells:
         reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
         parts.append(f"<p>No index is defined: {', '.join(_mark(r) for r in reasons)}.</p>")
+    enough = smallest(task, _mark)
+    if enough:
+        parts.append(f"<p>The smallest set that does about as well as the best: {enough}.</p>")
     return [*parts, *_scores(task, setting, tables), "</section>"]
 
 

@@ -28,6 +28,7 @@ DTYPES = {
     "fold_name": "str",
     "reason": "str",
     "converged": "boolean",
+    "within_one_se": "boolean",
 }
 NOT_ALL_SUBSETS = "Shapley values need every subset"
 
@@ -250,6 +251,7 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
     score = per_seed.mean(0)
     undefined = np.full(len(result.subsets), np.nan)
     low, high = _score_interval(result, scores)
+    sem = uncertainty.standard_error(scores.fold).mean(0)
     columns = {
         "task": result.task.name,
         **({} if target is None else {"target": target}),
@@ -258,7 +260,8 @@ def _score_rows(result: TaskResult, scores: Scores, target: str | None = None) -
         "dims": result.dims,
         "metric": scores.metric,
         "score": score,
-        "sem": uncertainty.standard_error(scores.fold).mean(0),
+        "sem": sem,
+        "within_one_se": uncertainty.within_one_error(score, sem, PERFECT[scores.metric] > 0),
         "seed_std": per_seed.std(0) if len(per_seed) > 1 else undefined,
         "pooled": scores.pooled.mean(0),
         "score_low": low,
