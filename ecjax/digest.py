@@ -36,12 +36,12 @@ class Cell:
     eci_pooled: float
     low: float  # of eci_pooled
     high: float
-    p_adjusted: float
+    p: float  # adjusted
     reason: str
 
     @property
     def significant(self) -> bool:
-        return self.p_adjusted < SIGNIFICANCE
+        return self.p < SIGNIFICANCE
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class TaskView:
     single: str  # the best single of all, "" where none has a score
     single_score: float
     transform: str = "none"  # of the target, which scores are of
+    smallest: str = ""  # the smallest set within one standard error of the best, "" where undefined
+    smallest_score: float = math.nan
+    best_set: str = ""  # the best of all sets by mean fold score, single ones too
+    best_set_score: float = math.nan
+    best_set_sem: float = math.nan
 
     @property
     def metric_name(self) -> str:
@@ -153,10 +158,12 @@ def _task_view(
     index = index[(index["task"] == name) & (index["metric"] == metric)]
     order = {model: i for i, model in enumerate(manifest.get("embeddings") or {})}
     value = index["eci_pooled" if has_truth else "eci"]
+    # The paper's test is bounded by the number of folds: of five, none is below 1/32.
+    p = "p_better_adjusted" if manifest.get("protocol") == "strict" else "p_adjusted"
     true = index["eci_true"] if has_truth else [math.nan] * len(index)
     cells = [
         Cell(row.subset, row.score, _text(row.best_single), row.best_single_score, *pair,
-             row.eci_pooled, row.eci_low, row.eci_high, row.p_adjusted, _text(row.reason))
+             row.eci_pooled, row.eci_low, row.eci_high, getattr(row, p), _text(row.reason))
         for row, *pair in zip(index.itertuples(), value, true, strict=True)
     ]  # fmt: skip
     cells.sort(key=lambda cell: _study_order(cell.subset, order))
@@ -167,7 +174,25 @@ def _task_view(
     best = singles.loc[singles[column].idxmax()] if len(singles) else None
     single, score = ("", math.nan) if best is None else (best["subset"], best[column])
     transform = str((manifest.get("tasks") or {}).get(name, {}).get("transform", "none"))
-    return TaskView(name, metric, tuple(cells), single, score, transform)
+    rows = scores[scores["metric"] == metric]
+    return TaskView(name, metric, tuple(cells), single, score, transform, *_smallest(rows))
+
+
+def _smallest(scores: pd.DataFrame) -> tuple:
+    """The smallest set within one standard error of the best, and the best, as `TaskView` has them.
+
+    By number of models, then of columns, then by score. Under every protocol by mean fold score,
+    which the standard error is of.
+    """
+    if "within_one_se" not in scores.columns:  # results of an earlier version
+        return ()
+    near = scores[scores["within_one_se"].astype("boolean").fillna(False).astype(bool)]
+    if not len(near):
+        return ()
+    near = near.sort_values("score", ascending=False, kind="stable")
+    best = near.iloc[0]
+    least = near.sort_values(["n_models", "dims"], kind="stable").iloc[0]
+    return least["subset"], least["score"], best["subset"], best["score"], best["sem"]
 
 
 def _study_order(subset: str, order: Mapping[str, int]) -> tuple:
@@ -231,10 +256,22 @@ def finding(task: TaskView, mark: Mark) -> str:
     if not math.isnan(best.low):
         ends = " to ".join(number(end, 2, signed=True) for end in (best.low, best.high))
         words += f"; eci_pooled {number(best.eci_pooled, 2, signed=True)}, interval {ends}"
-    if math.isnan(best.p_adjusted):
+    if math.isnan(best.p):
         return words
-    p = "p < 0.001" if best.p_adjusted < 0.001 else f"p = {number(best.p_adjusted)}"
+    p = "p < 0.001" if best.p < 0.001 else f"p = {number(best.p)}"
     return f"{words}; {'' if best.significant else 'not '}significant ({p})"
+
+
+def smallest(task: TaskView, mark: Mark) -> str:
+    """The smallest set within one standard error of the best, in words; "" where undefined."""
+    if not task.smallest:
+        return ""
+    name, score = set_name(task.smallest, mark), number(task.best_set_score)
+    best = f"{score} ± {number(task.best_set_sem)}"
+    if task.smallest == task.best_set:
+        return f"{name} ({best}), the best itself"
+    within = f"within one standard error of {set_name(task.best_set, mark)} ({best})"
+    return f"{name} ({number(task.smallest_score)}), {within}"
 
 
 def legend(has_truth: bool) -> str:
@@ -242,7 +279,8 @@ def legend(has_truth: bool) -> str:
     return (
         f"Cells and sentences: {what}, the share of what the set's best single leaves to a "
         "perfect score that fusing closes. 1: perfect; 0: no gain; negative: fusing hurts. "
-        f"*: adjusted p < {SIGNIFICANCE}. -: undefined."
+        f"*: adjusted p < {SIGNIFICANCE}. -: undefined. The p is p_better_adjusted under strict, "
+        "p_adjusted under paper."
     )
 
 

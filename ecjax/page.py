@@ -26,6 +26,7 @@ from ecjax.digest import (
     set_name,
     setting_name,
     settings,
+    smallest,
 )
 from ecjax.errors import neutral
 from ecjax.page_style import SCRIPT, STYLE
@@ -126,6 +127,9 @@ def _task(task: TaskView, setting: Setting, tables: Tables, key: str) -> list[st
     elif task.cells:
         reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
         parts.append(f"<p>No index is defined: {', '.join(_mark(r) for r in reasons)}.</p>")
+    enough = smallest(task, _mark)
+    if enough:
+        parts.append(f"<p>The smallest set that does about as well as the best: {enough}.</p>")
     return [*parts, *_scores(task, setting, tables), "</section>"]
 
 
@@ -144,22 +148,25 @@ def _scores(task: TaskView, setting: Setting, tables: Tables) -> list[str]:
     head = ["set", "models", "columns", _mark(task.metric_name), "sem", "pooled", *others,
             "eci", "eci_pooled", *bounds, "best single", "adjusted p"]  # fmt: skip
     head = [text.replace("_", "_<wbr>") for text in head]
+    p = {cell.subset: cell.p for cell in task.cells}
     rows = []
     for row in primary.head(ROWS).itertuples():
         values = [_number(row.n_models, 0), _number(row.dims, 0)]
         values += [_number(value, 4) for value in (row.score, row.sem, row.pooled)]
         values += [_number(by_metric[m].get(row.subset), 4) for m in others]
-        rows.append([_name(row.subset), *values, *_index_cells(index, row.subset, bounds)])
+        rows.append([_name(row.subset), *values, *_index_cells(index, row.subset, bounds, p)])
     return [*_table(head, rows, sortable=True), *_more(len(primary), "scores.parquet")]
 
 
-def _index_cells(index: pd.DataFrame, subset: str, bounds: Sequence[str]) -> list[tuple[str, Any]]:
+def _index_cells(
+    index: pd.DataFrame, subset: str, bounds: Sequence[str], p: Mapping[str, float]
+) -> list[tuple[str, Any]]:
     if subset not in index.index:
         return [("", None)] * (4 + len(bounds))
     row = index.loc[subset]
     numbers = [_number(row[key], 4, True) for key in ("eci", "eci_pooled", *bounds)]
     single = ("-", "") if pd.isna(row["best_single"]) else _name(row["best_single"])
-    return [*numbers, single, _p_value(row["p_adjusted"])]
+    return [*numbers, single, _p_value(p[subset])]
 
 
 def _p_value(p: float | None) -> tuple[str, Any]:

@@ -22,6 +22,7 @@ from ecjax.digest import (
     set_name,
     setting_name,
     settings,
+    smallest,
 )
 
 LABEL_LIMIT = 60
@@ -81,6 +82,12 @@ def _setting_lines(
     left = max((_width(name) for name, _ in findings), default=0)
     for name, words in findings:
         lines += _wrapped(f"{_pad(name, left)}  {words}", width, indent=left + 2)
+    enough = [[plain_name(task.name), smallest(task, plain_name)] for task in setting.tasks]
+    if any(words for _, words in enough):
+        lines += ["", "The smallest set that does about as well as the best of all:"]
+    for name, words in enough:
+        if words:
+            lines += _wrapped(f"{_pad(name, left)}  {words}", width, indent=left + 2)
     return lines
 
 

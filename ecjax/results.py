@@ -24,6 +24,7 @@ DTYPES = {
     "reason": "str",
     "converged": "boolean",
     "grid_edge": "boolean",
+    "within_one_se": "boolean",
 }
 NOT_ALL_SUBSETS = "Shapley values need every subset"
 
@@ -105,6 +106,7 @@ def _score_rows(
     score = per_seed.mean(0)
     undefined = np.full(len(result.subsets), np.nan)
     low, high = _score_interval(result, measure)
+    sem = uncertainty.standard_error(scores.fold).mean(0)
     columns = {
         "task": result.task.name,
         **({} if target is None else {"target": target}),
@@ -113,7 +115,8 @@ def _score_rows(
         "dims": result.dims,
         "metric": scores.metric,
         "score": score,
-        "sem": uncertainty.standard_error(scores.fold).mean(0),
+        "sem": sem,
+        "within_one_se": uncertainty.within_one_error(score, sem, PERFECT[scores.metric] > 0),
         "seed_std": per_seed.std(0) if len(per_seed) > 1 else undefined,
         "pooled": scores.pooled.mean(0),
         "score_low": low,

@@ -19,6 +19,27 @@ def standard_error(fold: np.ndarray) -> np.ndarray:
     return fold.std(axis=-1) / np.sqrt(folds)
 
 
+def within_one_error(scores: np.ndarray, errors: np.ndarray, larger_is_better: bool) -> np.ndarray:
+    """Which scores are within one standard error of the best one, by the best one's error.
+
+    The rule of Breiman, Friedman, Olshen and Stone (1984) for choosing among nested models.
+
+    Args:
+      scores: (s,), NaN where undefined.
+      errors: (s,) standard errors.
+
+    Returns:
+      (s,) objects: True, False, or None where a score or the best one's error is undefined.
+    """
+    found = np.full(len(scores), None)
+    known = np.flatnonzero(~np.isnan(scores))
+    losses = -scores[known] if larger_is_better else scores[known]
+    if len(known) and not np.isnan(errors[known[losses.argmin()]]):
+        best = losses.argmin()
+        found[known] = losses <= losses[best] + errors[known[best]]
+    return found
+
+
 def wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """One-sided Wilcoxon signed-rank tests that differences are above zero.
 

@@ -81,17 +81,18 @@ def test_other_contents_of_the_same_shapes_compile_nothing(watched_run, monkeypa
 
 
 COLUMNS = {
-    "scores": "task subset n_models dims metric score sem seed_std pooled score_low score_high "
-    "n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge reason",
+    "scores": "task subset n_models dims metric score sem within_one_se seed_std pooled score_low "
+    "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
+    "reason",
     "folds": "task subset metric seed fold fold_name score n_train n_test n_dropped gradient_norm "
     "converged chosen_ridge_lambda chosen_logistic_c grid_edge",
     "index": "task target subset metric score best_single best_single_share best_single_score eci "
     "eci_pooled eci_permuted eci_low eci_high eci_low_simultaneous eci_high_simultaneous p_value "
     "p_adjusted "
     "p_better p_better_adjusted reason",
-    "targets": "task target subset n_models dims metric score sem seed_std pooled score_low "
-    "score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high grid_edge "
-    "reason",
+    "targets": "task target subset n_models dims metric score sem within_one_se seed_std pooled "
+    "score_low score_high n_rows chosen_ridge_lambda chosen_logistic_c chosen_low chosen_high "
+    "grid_edge reason",
     "gains": "task target subset over metric score_difference eci_pooled eci_low eci_high reason",
     "shapley": "task target model metric value low high reason",
     "predictions": "task id lat lon subset target seed fold y prediction squared_error",
@@ -124,6 +125,7 @@ def test_columns_rows_and_types_of_the_tables(watched_run):
         for column in frame.columns.intersection(["n_models", "dims", "n_rows", "fold", "seed"]):
             assert frame[column].dtype == np.int64
     assert result.folds["converged"].dtype == "boolean"
+    assert result.scores["within_one_se"].dtype == "boolean"
     for _, group in result.scores.groupby(["task", "metric"]):
         assert group["subset"].tolist() == subsets
         assert group["dims"].tolist() == [sum(WIDTHS[m] for m in s.split("+")) for s in subsets]

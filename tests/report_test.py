@@ -61,7 +61,8 @@ def study(embeddings=EMBEDDINGS, singles=SINGLES, fused=FUSED):
                      "score": score, "best_single": best, "best_single_share": math.nan,
                      "best_single_score": alone[best], "eci": eci, "eci_pooled": eci - 0.004,
                      "eci_low": math.nan, "eci_high": math.nan, "p_value": 0.01,
-                     "p_adjusted": 0.002 if eci > 0 else 0.9, "reason": None}
+                     "p_adjusted": 0.002 if eci > 0 else 0.9,
+                     "p_better_adjusted": 0.003 if eci > 0 else 0.9, "reason": None}
                 )  # fmt: skip
     rows = {"scores": scores, "folds": folds, "index": index}
     tables = {name: pd.DataFrame(records) for name, records in rows.items()}
@@ -150,7 +151,8 @@ def test_summary_of_a_study_line_by_line():
         "Cells and sentences: eci, the share of what the set's best single leaves to a perfect"
         " score that fusing",
         "closes. 1: perfect; 0: no gain; negative: fusing hurts. *: adjusted p < 0.05. -:"
-        " undefined.",
+        " undefined. The p is",
+        "p_better_adjusted under strict, p_adjusted under paper.",
     ]
 
 
@@ -207,6 +209,18 @@ def test_under_strict_the_best_single_is_the_best_pooled_one():
     lines = lines_of(tables, manifest)
     assert lines[3].split() == ["best", "single", "tessera", "geoclip"]
     assert lines[4].split() == ["its", "score", "0.720", "0.578"]
+
+
+def test_stars_are_of_the_protocols_own_test():
+    """The paper's test cannot reach 0.05 with five folds; under strict that of the intervals is
+    asked."""
+    tables, manifest = study()
+    tables["index"]["p_adjusted"] = 0.053
+    text = report.summary(tables, manifest)
+    assert "0.194*" not in text and "not significant" in text
+    manifest["protocol"] = "strict"
+    text = report.summary(tables, manifest)
+    assert "0.194*" in text and "not significant" not in text
 
 
 def test_undefined_numbers_are_dashes_with_their_reason():
@@ -534,3 +548,51 @@ def test_page_refuses_what_is_not_whole(tmp_path):
     with pytest.raises(InputError, match="manifest.json"):
         page.write_page(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def with_rule(within, tables, manifest):
+    """The study with the flags of biomass' sets, in the order of SINGLES and FUSED; r2 only."""
+    scores = tables["scores"]
+    rows = (scores["task"] == "biomass") & (scores["metric"] == "r2")
+    scores["within_one_se"] = pd.array([None] * len(scores), dtype="boolean")
+    scores.loc[rows, "within_one_se"] = within
+    return tables, manifest
+
+
+def test_the_smallest_set_within_one_error_of_the_best(tmp_path):
+    tables, manifest = with_rule([False, True, False, True, False, False, True], *study())
+    words = "tessera (0.706), within one standard error of alphaearth+tessera (0.767 ± 0.020)"
+    heading = "The smallest set that does about as well as the best of all:"
+    text = report.summary(tables, manifest)
+    assert f"{heading}\nbiomass  {words}\n" in text
+    assert "crops" not in text[text.index(heading) :].splitlines()[2]  # it has no flag
+    store.write_results(tmp_path, tables, manifest)  # nulls and flags come back as they went
+    again, manifest = store.read_results(tmp_path)
+    assert report.summary(again, manifest) == text
+    page.write_page(tmp_path)
+    html = unescape(re.sub("<[^>]*>", "", (tmp_path / store.PAGE).read_text("utf-8")))
+    assert words in html
+
+
+def test_fewer_columns_then_the_score_decide_between_sets_of_one_size():
+    within = [True, True, True, True, False, False, True]
+    assert "alphaearth (0.711), within" in report.summary(*with_rule(within, *study()))
+    other = study({"alphaearth": 128, "tessera": 64, "geoclip": 512})
+    assert "tessera (0.706), within" in report.summary(*with_rule(within, *other))
+    same = study({"alphaearth": 64, "tessera": 64, "geoclip": 512})
+    assert "alphaearth (0.711), within" in report.summary(*with_rule([True] * 7, *same))
+
+
+def test_the_best_set_may_be_the_smallest_near_it():
+    within = [False, False, False, True, False, False, False]
+    text = report.summary(*with_rule(within, *study()))
+    assert "alphaearth+tessera (0.767 ± 0.020), the best itself" in text
+
+
+def test_the_transform_of_a_target_stands_at_its_metric(tmp_path):
+    tables, manifest = study()
+    manifest["tasks"]["biomass"]["transform"] = "<log1p>"
+    assert "r2 (<log1p>)" in report.summary(tables, manifest)
+    store.write_results(tmp_path, tables, manifest)
+    text = page.write_page(tmp_path).read_text("utf-8")
+    assert "r2 (&lt;log1p&gt;)" in text and "<log1p>" not in text

@@ -1,6 +1,8 @@
 """Paired tests and their adjustment equal scipy's and statsmodels'."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -10,6 +12,7 @@ from ecjax.uncertainty import (
     benjamini_hochberg,
     standard_error,
     wilcoxon,
+    within_one_error,
 )
 
 
@@ -46,3 +49,30 @@ def test_standard_error_is_the_papers():
     fold = np.array([[0.1, 0.4, 0.3, 0.9]])
     np.testing.assert_allclose(standard_error(fold), [np.std(fold) / 2])
     assert np.isnan(standard_error(fold[:, :1])).all()
+
+
+def test_within_one_error_of_the_best():
+    scores, errors = np.array([0.5, 0.61, 0.64, np.nan, 0.59]), np.array([1, 1, 0.04, 9, 1])
+    expected = [False, True, True, None, False]
+    assert within_one_error(scores, errors, True).tolist() == expected
+    assert within_one_error(-scores, errors, False).tolist() == expected
+    assert within_one_error(scores, errors * np.nan, True).tolist() == [None] * 5
+    assert within_one_error(scores * np.nan, errors, True).tolist() == [None] * 5
+
+
+SCORES = st.floats(-2, 1) | st.sampled_from([np.nan, 0.5])
+
+
+@given(st.lists(st.tuples(SCORES, st.floats(0, 1)), min_size=1, max_size=12), st.booleans())
+def test_within_one_error_follows_the_rule(rows, larger):
+    scores, errors = np.array(rows).T
+    found = within_one_error(scores if larger else -scores, errors, larger)
+    known = [i for i, score in enumerate(scores) if score == score]
+    assert [i for i, one in enumerate(found) if one is not None] == known
+    if known:
+        best = max(known, key=lambda i: scores[i])
+        assert found[best]
+        for i in known:
+            assert found[i] == (scores[i] >= scores[best] - errors[best]) or np.isclose(
+                scores[i], scores[best] - errors[best]
+            )
