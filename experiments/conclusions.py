@@ -76,7 +76,8 @@ NOTES = {
 With λ = 1, as in the paper, GeoCLIP's 512 columns hurt beside AlphaEarth's 64. With one λ chosen by
 inner folds they still do. With a λ for each they help a little, and the interval is above 0: the
 loss was the penalty's doing, not the embedding's. All three read the same in blocks of 100 km that
-were left out, so this does not hang on near neighbours. The intervals take rows as independent.
+were left out, so this does not hang on near neighbours. Under random folds the intervals take rows
+to be independent, under spatial ones blocks.
 """,
     "crops": """
 Random, stratified and blocks of 100 km speak about more places of the same sources; a source that

@@ -63,7 +63,8 @@ def evaluated(data, kind, **arguments):
     y = data["y"] if kind == "regression" else data["labels"]
     task = ecjax.Task(y[order], kind=kind, **columns)
     embeddings = {name: x[order] for name, x in data["embeddings"].items()}
-    return ecjax.evaluate(embeddings, {"t": task}, protocol="strict", predictions=True, **arguments)
+    how = {"protocol": "strict", "bootstrap_unit": "row", "predictions": True}
+    return ecjax.evaluate(embeddings, {"t": task}, **how, **arguments)
 
 
 def folds_of(data, result, case):
