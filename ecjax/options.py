@@ -28,7 +28,7 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "interval", "bootstrap_unit", "confidence", "precision", *_MACHINE,
+    "penalty", "interval", "bootstraps", "bootstrap_unit", "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -69,7 +69,8 @@ TEXTS = {
     "block_km": "with --split=spatial or --bootstrap_unit=block: side of a block",
     "buffer_km": "with --split=spatial: rows nearer than this to a fold's rows are not trained on",
     "penalty": "only shared so far: one penalty for all embeddings of a set",
-    "interval": "kind of interval: only ratio so far, in closed form",
+    "interval": "kind of interval: ratio, in closed form; bootstrap, from the losses of drawn rows",
+    "bootstraps": "replicates of --interval=bootstrap, which is taken where their number is given",
     "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
     "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",

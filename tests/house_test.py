@@ -18,8 +18,8 @@ ORDER = (
     "errors keys study columns files values tables leaks sphere notes guard align arrays settings "
     "folds splits units inner subsets sums blas gram host host_nested host_call softmax lbfgs "
     "ridge nested refine hat logistic nested_logistic engine cost nested_cost precision pieces "
-    "memory plan intervals scores baseline shapley uncertainty complementarity strict_index chosen "
-    "outcome results encode store digest report picture page_style page "
+    "memory plan bootstrap intervals scores baseline shapley uncertainty complementarity "
+    "strict_index chosen outcome results encode store digest report picture page_style page "
     "run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
