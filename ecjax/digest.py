@@ -295,6 +295,8 @@ def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     units = fewest + _count(max(counts), mark(str(tasks[0]["unit"])))
     level = f"{100 * float(given['confidence']):.4g} %"
     kind = mark(str(given["interval"]))
+    if given.get("bootstraps"):
+        kind += f" ({int(given['bootstraps']):,} replicates)"
     return f"Intervals of {level} by {kind}; taken to be independent: {units} of each task."
 
 

@@ -354,6 +354,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             tolerance=None if settings.probe else settings.logistic_tolerance,
             confidence=settings.confidence,
             unit=units_of(task, settings),
+            bootstraps=settings.bootstraps,
             setting={},
             grid=grids.get(task.kind),
             banded=settings.penalty == "banded",

@@ -25,6 +25,11 @@ leaves out how a seed's choice goes with that seed's loss of the row, but the ro
 choice. The composite can by chance lose less than every member; then the index itself is the lower
 end. So under both protocols low ≤ index ≤ high.
 
+The interval of kind `bootstrap` has the BCa ends of r (see `bootstrap`) in place of r ± z·s, moved
+away from r by √(n / max(n − p, n/4)) and √(g/(g − 1)): drawing rows again shows neither that fits
+share rows nor that means were taken from few. Its simultaneous form is so many times as wide that
+all intervals hold at once in the share of replicates asked for. p-values are those of `ratio`.
+
 What they are intervals of: the expected relative reduction of the loss for this recipe, trained on
 n(1 − 1/k) rows drawn like these and tested on new rows drawn like these. They say nothing about
 other regions, and rows are taken to be independent.
@@ -44,11 +49,14 @@ from __future__ import annotations
 import bisect
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
+
+from ecjax import bootstrap
+from ecjax.bootstrap import Replicates
 
 DRAWS = 2_000  # of the largest of correlated errors
 LEAST_SHARE = 1e-12  # of the largest variance, below which one is rounding
@@ -68,6 +76,8 @@ class RowMoments(NamedTuple):
       degrees: of freedom, of the t quantiles: g − 1, or inf where rows are the units.
       single: (i,) under `strict`, of each fused set, the column of its composite single; None under
         `paper`.
+      losses: (g, m) of the units, kept for a bootstrap, or None.
+      replicates: what intervals are made from; None: of the moments alone, kind `ratio`.
 
     The columns are the s subsets in their order, the empty set, composites, the spread of the
     targets (zero for classes) and a constant. Losses are divided by one of the last two.
@@ -79,6 +89,8 @@ class RowMoments(NamedTuple):
     units: int
     degrees: float
     single: np.ndarray | None = None
+    losses: np.ndarray | None = None
+    replicates: Replicates | None = None
 
 
 def row_moments(
@@ -87,21 +99,24 @@ def row_moments(
     constant: float,
     single: np.ndarray | None = None,
     unit_of_row: np.ndarray | None = None,
+    keep: bool = False,
 ) -> RowMoments:
     """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`.
 
     Args:
       unit_of_row: (n,) codes 0 … g − 1, each with a row; None: each row is its own unit.
+      keep: the losses too.
     """
     n = len(losses)
     columns = np.column_stack([losses, spread, np.full(n, constant)])
     with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
         if unit_of_row is None:
-            cross = columns.T @ columns / n
-            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single)
+            cross, kept = columns.T @ columns / n, columns if keep else None
+            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single, kept)
         columns = unit_sums(columns, unit_of_row)
-        g = len(columns)
-        return RowMoments(n, columns.mean(0), columns.T @ columns / g, g, g - 1, single)
+        g, kept = len(columns), columns if keep else None
+        cross = columns.T @ columns / g
+        return RowMoments(n, columns.mean(0), cross, g, g - 1, single, kept)
 
 
 def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
@@ -179,6 +194,29 @@ def standard_error(
     return _error(moments, variance, columns) / moments.mean[unit]
 
 
+def combination_errors(
+    moments: RowMoments, weights: np.ndarray, unit: int, columns: np.ndarray
+) -> np.ndarray:
+    """(2, j): `standard_error`, towards the lower and the upper end of an interval."""
+    error = standard_error(moments, weights, unit, columns)
+    found, mean = moments.replicates, moments.mean
+    if found is None or not np.isfinite(error).any():
+        return np.stack([error, error])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = weights @ mean / mean[unit]
+        drawn = weights @ found.means / found.means[unit]
+        influence = (moments.losses @ weights.T - moments.losses[:, [unit]] * value) / mean[unit]
+        ends = bootstrap.bca_ends(drawn, value, influence, found.z)
+    sides = np.maximum([value - ends[0], ends[1] - value], 0) / found.z
+    return np.where(np.isnan(error), np.nan, sides * _widening(moments, columns))
+
+
+def _widening(moments: RowMoments, columns: np.ndarray) -> np.ndarray:
+    """What intervals from drawn units are too narrow by; two units at least."""
+    g = moments.units
+    return np.sqrt(_inflation(moments.rows, columns) * g / (g - 1))
+
+
 def _error(moments: RowMoments, variance: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Standard error of a mean over units from the variance (ddof 0); NaN if there is one unit."""
     if moments.units < 2:
@@ -193,12 +231,15 @@ class Comparisons(NamedTuple):
     Attributes:
       fused, over: (j,) positions of the sets compared.
       log_ratio, standard_error: (j,) r and s; NaN where a loss is zero or undefined.
+      below, above: (j,) what stands for s towards smaller and larger r; s itself in kind `ratio`.
     """
 
     fused: np.ndarray
     over: np.ndarray
     log_ratio: np.ndarray
     standard_error: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
 
     def take(self, which: np.ndarray) -> Comparisons:
         return Comparisons(*(field[which] for field in self))
@@ -208,7 +249,8 @@ class Comparisons(NamedTuple):
 
     def gain(self, z: float = 0.0) -> np.ndarray:
         """(j,) 1 − exp(r + z·s): the gain, or an end of its interval."""
-        return 1 - np.exp(self.log_ratio + (z * self.standard_error if z else 0))
+        side = self.above if z > 0 else self.below
+        return 1 - np.exp(self.log_ratio + (z * side if z else 0))
 
     def p_value(self, degrees: float = np.inf) -> np.ndarray:
         """(j,) one-sided, that the fused set is no better."""
@@ -238,7 +280,32 @@ def compare(
         )
     p = np.maximum(columns[fused], columns[over])
     error = _error(moments, variance, p)
-    return Comparisons(fused, over, log_ratio, np.where(np.isnan(log_ratio), np.nan, error))
+    error = np.where(np.isnan(log_ratio), np.nan, error)
+    pairs = Comparisons(fused, over, log_ratio, error, error, error)
+    if moments.replicates is None or moments.units < 2:
+        return pairs
+    parts = [_with_sides(moments, part, columns) for part in _parts(moments, pairs)]
+    return functools.reduce(Comparisons.and_those, parts, pairs.take(slice(0)))
+
+
+def _parts(moments: RowMoments, pairs: Comparisons) -> Iterator[Comparisons]:
+    """The comparisons, few enough at a time to hold their replicates."""
+    step = max(1, CELLS // (moments.replicates.means.shape[1] + moments.units))
+    for start in range(0, len(pairs.fused), step):
+        yield pairs.take(slice(start, start + step))
+
+
+def _with_sides(moments: RowMoments, pairs: Comparisons, columns: np.ndarray) -> Comparisons:
+    """Ends from the replicates of ratios of losses."""
+    found, losses, (f, m) = moments.replicates, moments.losses, pairs[:2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = found.means[f] / found.means[m]  # (j, b)
+        influence = losses[:, f] / moments.mean[f] - losses[:, m] / moments.mean[m]
+        ends = np.log(bootstrap.bca_ends(ratio, np.exp(pairs.log_ratio), influence, found.z))
+    sides = np.maximum([pairs.log_ratio - ends[0], ends[1] - pairs.log_ratio], 0) / found.z
+    sides *= _widening(moments, np.maximum(columns[f], columns[m]))
+    below, above = np.where(np.isnan(pairs.standard_error), np.nan, sides)
+    return pairs._replace(below=below, above=above)
 
 
 class IndexIntervals(NamedTuple):
@@ -274,8 +341,8 @@ def against_singles(
     with np.errstate(divide="ignore", invalid="ignore"):
         log_ratio = np.log1p(-index)
     log_ratio = np.where(np.isfinite(log_ratio), log_ratio, np.nan)
-    error = np.where(np.isnan(log_ratio), np.nan, pairs.standard_error)
-    return pairs._replace(log_ratio=log_ratio, standard_error=error)
+    errors = np.where(np.isnan(log_ratio), np.nan, pairs[-3:])
+    return Comparisons(*pairs[:2], log_ratio, *errors)
 
 
 def index_intervals(
@@ -328,20 +395,26 @@ def _over_the_best(
     # The first of a set's members with the smallest loss.
     order = np.lexsort((np.arange(len(loss)), loss != best_loss, np.repeat(starts, sizes)))
     best = np.repeat(pairs.over[order[starts]], sizes)
-    ties = compare(moments, pairs.over, best, columns)
+    ties = compare(moments._replace(replicates=None), pairs.over, best, columns)
     with np.errstate(invalid="ignore"):
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
     upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
     return np.maximum.reduceat(upper, starts)
 
 
-def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
+def largest_errors(
+    moments: RowMoments, pairs: Comparisons, columns: np.ndarray | None = None
+) -> np.ndarray:
     """(DRAWS,) draws of the largest |error| ÷ standard error of the comparisons, sorted.
+
+    Where there are replicates, (b,) of them; this takes the columns of each set, as `compare` does.
 
     Errors are drawn normal with the correlations that the units show. Where quantiles are those of
     t, they are divided by drawn standard errors, and told as the normal quantiles of the same
     level, so that tables of different numbers of units can be set side by side.
     """
+    if moments.replicates is not None:
+        return _largest_of_replicates(moments, pairs, columns)
     known = np.flatnonzero(pairs.standard_error > 0)
     if not len(known):
         return np.zeros(DRAWS)
@@ -362,6 +435,24 @@ def largest_errors(moments: RowMoments, pairs: Comparisons) -> np.ndarray:
     by = _drawn_errors(errors, moments.degrees)
     t = np.divide(drawn, by, out=np.zeros(drawn.shape), where=by > 0).max(0)
     return np.sort(-special.ndtri(special.stdtr(moments.degrees, -t)))
+
+
+def _largest_of_replicates(
+    moments: RowMoments, pairs: Comparisons, columns: np.ndarray
+) -> np.ndarray:
+    """(b,) sorted; 1 is where an interval ends that is as wide as one normal standard error."""
+    means = moments.replicates.means
+    largest = np.zeros(means.shape[1])
+    for part in _parts(moments, pairs.take(pairs.standard_error > 0)):
+        f, m = part[:2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            now = moments.mean[f] / moments.mean[m]
+            error = np.log(means[f] / means[m] / now[:, None])
+            error *= _widening(moments, np.maximum(columns[f], columns[m]))[:, None]
+            error /= np.where(error < 0, -part.below[:, None], part.above[:, None])
+        error = np.where(np.isfinite(error), error, 0)  # nothing lies beyond an infinite end
+        largest = np.maximum(largest, error.max(0, initial=0))
+    return np.sort(largest)
 
 
 def _drawn_errors(factor: np.ndarray, degrees: int) -> np.ndarray:

@@ -28,7 +28,8 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "control", "interval", "bootstrap_unit", "confidence", "precision", *_MACHINE,
+    "penalty", "control", "interval", "bootstraps", "bootstrap_unit", "confidence", "precision",
+    *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -72,7 +73,8 @@ TEXTS = {
     "one for each of them (of ridge regression; classes share C)",
     "control": "permuted: every set again with the rows of all members but the best single "
     "permuted (eci_permuted): what mere width does",
-    "interval": "kind of interval: only ratio so far, in closed form",
+    "interval": "kind of interval: ratio, in closed form; bootstrap, from the losses of drawn rows",
+    "bootstraps": "replicates of --interval=bootstrap, which is taken where their number is given",
     "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
     "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",

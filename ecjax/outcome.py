@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecjax import baseline, intervals
+from ecjax import baseline, bootstrap, intervals
 from ecjax.align import AlignedTask
 from ecjax.chosen import Choices
 from ecjax.complementarity import Index, index_of
@@ -43,6 +43,7 @@ class TaskResult:
         of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
       unit: what counts as independent in them, of all rows.
+      bootstraps: replicates that they are made from; 0: kind `ratio`.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
       banded: whether each embedding of a set has a penalty of its own.
@@ -58,6 +59,7 @@ class TaskResult:
     tolerance: float | None
     confidence: float
     unit: Units
+    bootstraps: int
     setting: Mapping[str, Any]
     grid: np.ndarray | None = None
     banded: bool = False
@@ -178,7 +180,7 @@ class TaskResult:
         return {one.metric: float(one.fold.mean()) for one in found}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Compared:
     """The sets of a task compared by one loss.
 
@@ -203,11 +205,15 @@ class Compared:
         return np.pad(dims, (0, len(self.moments.mean) - len(dims)))
 
     @functools.cached_property
+    def pairs(self) -> Comparisons:
+        """Those of `gained_over`."""
+        return intervals.compare(self.moments, *self.gained_over, self.columns)
+
+    @functools.cached_property
     def with_members(self) -> Comparisons:
         """Every fused set with each of its singles."""
-        fused = self.result.fused
-        members = self.result.members(fused)
-        return intervals.against_members(self.moments, members, fused, self.columns)
+        single = np.array([len(subset) == 1 for subset in self.result.subsets])
+        return self.pairs.take(single[self.pairs.over])
 
     @functools.cached_property
     def with_singles(self) -> Comparisons | None:
@@ -234,7 +240,13 @@ class Compared:
     def largest_errors(self) -> np.ndarray:
         pairs, singles = self.with_members, self.with_singles
         pairs = pairs if singles is None else pairs.and_those(singles)
-        return intervals.largest_errors(self.moments, pairs)
+        return intervals.largest_errors(self.moments, pairs, self.columns)
+
+    def settle(self) -> None:
+        """Makes the intervals, and lets go of what takes room."""
+        if self.moments is not None:
+            _ = self.interval, self.gains, self.largest_errors
+            self.moments = self.moments._replace(losses=None, replicates=None)
 
     @functools.cached_property
     def gained_over(self) -> tuple[np.ndarray, np.ndarray]:
@@ -255,8 +267,7 @@ class Compared:
         """Gains of `gained_over` and the ends of their intervals."""
         if self.moments is None:
             return (np.full(len(self.gained_over[0]), np.nan),) * 3
-        pairs = intervals.compare(self.moments, *self.gained_over, self.columns)
-        return pairs.gain(), pairs.gain(self.z), pairs.gain(-self.z)
+        return self.pairs.gain(), self.pairs.gain(self.z), self.pairs.gain(-self.z)
 
 
 class Measure(NamedTuple):
@@ -346,4 +357,22 @@ def _moments(
         composite, single = intervals.composites(losses, by_fold, folds)
         parts.append(composite)
     columns, unit = change(np.column_stack(parts)), result.units.of_row
-    return intervals.row_moments(columns, spread, constant, single, unit)
+    return intervals.row_moments(columns, spread, constant, single, unit, result.bootstraps > 0)
+
+
+def resample(results: Sequence[TaskResult]) -> list[Compared]:
+    """Draws the units of all tasks of one setting again; tasks with as many share what is drawn.
+
+    Returns:
+      What has replicates now, until it is settled.
+    """
+    first = results[0]
+    groups = [group for r in results for group in (r.measures, *r.target_measures)]
+    compared = {id(m.compared): m.compared for group in groups for m in group}
+    known = [one for one in compared.values() if one.moments is not None]
+    losses = [one.moments.losses for one in known]
+    means = bootstrap.mean_losses(losses, first.bootstraps, first.seeds[0])
+    z = intervals.z_of(first.confidence)
+    for one, mean in zip(known, means, strict=True):
+        one.moments = one.moments._replace(replicates=bootstrap.Replicates(mean, z))
+    return known

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from ecjax import intervals, shapley, uncertainty
 from ecjax.folds import NOWHERE
-from ecjax.outcome import Measure, TaskResult
+from ecjax.outcome import Measure, TaskResult, resample
 from ecjax.scores import PERFECT, PRIMARY, Scores
 from ecjax.transforms import back
 
@@ -48,7 +49,7 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
             parts["gains"].append(_gain_rows(result, measure))
             parts["shapley"].append(_shapley_rows(result, measure, empty[measure.scores.metric]))
 
-    for result in results:
+    for result in _resampled(results):
         for measure in result.measures:
             parts["scores"].append(_score_rows(result, measure, bands))
             parts["folds"].append(_fold_rows(result, measure.scores, bands))
@@ -70,6 +71,16 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
     frames = {key: _frame(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], swept)
     return frames
+
+
+def _resampled(results: Sequence[TaskResult]) -> Iterator[TaskResult]:
+    """The results; those of one setting have their replicates as long as they are at work."""
+    for _, group in itertools.groupby(results, key=lambda result: tuple(result.setting.items())):
+        same = list(group)
+        drawn = resample(same) if same[0].bootstraps else []
+        yield from same
+        for compared in drawn:
+            compared.settle()
 
 
 def _with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
@@ -134,11 +145,16 @@ def _score_interval(result: TaskResult, measure: Measure) -> tuple[np.ndarray, n
     pooled = scores.pooled.mean(0)
     if moments is None:
         return (np.full(len(pooled), np.nan),) * 2
-    weights = np.eye(len(pooled), len(moments.mean))
-    error = intervals.standard_error(moments, weights, scores.unit, result.dims)
-    half = measure.compared.z * error
+    weights = _sign(scores) * np.eye(len(pooled), len(moments.mean))
+    errors = intervals.combination_errors(moments, weights, scores.unit, result.dims)
+    below, above = measure.compared.z * errors
     least, most = (-np.inf if scores.metric == "r2" else 0.0, PERFECT[scores.metric] or np.inf)
-    return np.maximum(pooled - half, least), np.minimum(pooled + half, most)
+    return np.maximum(pooled - below, least), np.minimum(pooled + above, most)
+
+
+def _sign(scores: Scores) -> int:
+    """Of a loss in the score."""
+    return -1 if PERFECT[scores.metric] else 1
 
 
 def _fold_rows(result: TaskResult, scores: Scores, bands: Sequence[str]) -> Columns:
@@ -248,12 +264,14 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
     score = scores.fold.mean((0, 2))
     models = len(result.task.embeddings)
     value = shapley.values(result.subsets, models, score, empty)
-    half = np.full(len(value), np.nan)
+    below = above = np.full(len(value), np.nan)
     weights = shapley.weights(result.subsets, models)
     if weights is not None and moments is not None:
         of_moments = np.pad(weights, ((0, 0), (0, len(moments.mean) - weights.shape[1])))
-        error = intervals.standard_error(moments, of_moments, scores.unit, result.dims.max())
-        half = measure.compared.z * error
+        of_moments *= _sign(scores)
+        most = np.full(len(value), result.dims.max())
+        errors = intervals.combination_errors(moments, of_moments, scores.unit, most)
+        below, above = measure.compared.z * errors
     reason = NOT_ALL_SUBSETS if weights is None else scores.reason
     columns = {
         "task": result.task.name,
@@ -261,8 +279,8 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
         "model": np.array(list(result.task.embeddings), object),
         "metric": scores.metric,
         "value": value,
-        "low": value - half,
-        "high": value + half,
+        "low": value - below,
+        "high": value + above,
         "reason": _reasons(value, reason, result),
     }
     return _with_setting(columns, result)

@@ -16,23 +16,25 @@ AVAILABLE = {
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared", "banded"),
     "control": ("", "permuted"),
-    "interval": ("ratio",),
+    "interval": ("ratio", "bootstrap"),
     "bootstrap_unit": ("auto", "row", "block", "group"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 TO_COME = {
-    "interval": ("bootstrap", "nested", "refit"),
+    "interval": ("nested", "refit"),
 }
 FLAGS_TO_COME = (
-    "bootstraps", "bootstrap_choices",
+    "bootstrap_choices",
     "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
+REPLICATED = ("bootstrap",)  # kinds of intervals that are made from replicates
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
-LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0}  # of the whole numbers
-LEAST = {"folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0}  # whole numbers
+LEAST = {  # of the whole numbers
+    "folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0, "bootstraps": 0,
+}  # fmt: skip
 ALIKE = "split=column, and split=group with folds=0, deal the rows alike for every seed"
 PENALTIES = ("ridge_lambda", "logistic_c")
 
@@ -53,6 +55,7 @@ class Settings:
         `inner.INNER_FOLDS`.
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
+      bootstraps: replicates, for intervals that are made from some.
       bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
@@ -76,6 +79,7 @@ class Settings:
     inner_folds: int | None = None
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
+    bootstraps: int = 0
     bootstrap_unit: str = "auto"
     confidence: float = 0.95
     subsets: tuple[str, ...] = ()
@@ -118,6 +122,16 @@ class Settings:
                 _check_positive(name, value)
         _check_positive("logistic_tolerance", self.logistic_tolerance)
         _check_split(self)
+        if self.interval in REPLICATED and not self.bootstraps:
+            raise UsageError(
+                f"interval={self.interval} is made from replicates; give their number, as in "
+                "bootstraps=10000"
+            )
+        if self.bootstraps and self.interval not in REPLICATED:
+            raise UsageError(
+                f"bootstraps={self.bootstraps}: interval={self.interval} has no replicates; give "
+                "--interval=bootstrap, or leave bootstraps out"
+            )
         if not isinstance(self.confidence, float) or not 0 < self.confidence < 1:
             raise UsageError(f"confidence={self.confidence!r}: give a share such as 0.95")
         if self.max_memory_gib:
@@ -159,6 +173,8 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
             raise UsageError(f"{name} {later}; there are {', '.join(sorted(known))}")
         values[name] = value
     _check_belongs(values)
+    if values.get("bootstraps"):
+        values.setdefault("interval", "bootstrap")
     for name in PENALTIES:
         if values.get(name) is not None:
             values[name] = tuple(float(v) for v in _listed(values[name]))

@@ -1,7 +1,8 @@
 """Sets ecjax beside its rivals, the machine's floor and its own promises, in one run.
 
-    python experiments/benchmark.py [--parts=ridge,logistic,seeds,scaling,plan,memory,cold]
-        [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu] [--out=experiments/benchmark] [--quick]
+    python experiments/benchmark.py [--parts=ridge,logistic,seeds,scaling,plan,memory,bootstrap,
+        cold] [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu] [--out=experiments/benchmark]
+        [--quick]
 
 Needs the extra: `pip install -e '.[benchmark]'`. Writes `benchmark.md` (tables), `benchmark.png`
 (picture) and `benchmark.json` (the raw figures); with --platform=gpu, `benchmark_gpu.*`. A part is
@@ -63,6 +64,7 @@ STEPS: dict[str, Callable[[Setup], Rows]] = {
     "memory/study": functools.partial(promises.memory, name="study"),
     "memory/ten": functools.partial(promises.memory, name="ten"),
     "memory/million": functools.partial(promises.memory, name="million"),
+    "bootstrap/scores": promises.bootstrap_scores,
     "cold/start": promises.cold_start,
     "cold/recompiles": promises.cold_recompiles,
 }

@@ -36,6 +36,7 @@ from ecjax.evaluate import Run, compute, find_device
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent
+from ecjax.results import build_frames
 from ecjax.settings import from_arguments
 from ecjax.subsets import build_lattice
 
@@ -267,6 +268,18 @@ def plan_only_seconds(tasks: Mapping[str, Any], **arguments: Any) -> float:
     settings = from_arguments(PAPER | arguments)
     make_plan(align_arrays({}, tasks), settings, find_device(settings.require_platform))
     return time.perf_counter() - started
+
+
+def framing(tasks: Mapping[str, Any], **arguments: Any) -> Callable[[int], Any]:
+    """Bootstraps → the tables of a study, everything fitted already."""
+    settings = from_arguments(arguments)
+    device = find_device(settings.require_platform)
+    found = compute(align_arrays({}, tasks), settings, device, Silent())
+
+    def frames(bootstraps: int) -> Any:
+        return build_frames([dataclasses.replace(r, bootstraps=bootstraps) for r in found], False)
+
+    return frames
 
 
 def float32_moments(blocks: Sequence[np.ndarray], y: np.ndarray, k: int) -> Callable[[], Any]:

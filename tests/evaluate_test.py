@@ -317,7 +317,7 @@ def test_the_order_of_embeddings_changes_no_ridge_number():
         ({"split": "stratified"}, "stratified"),
         ({"penalty": "banded"}, "add --protocol=strict"),
         ({"precision": "float16"}, "float16"),
-        ({"bootstraps": 10}, "bootstraps"),
+        ({"interval": "bootstrap"}, "bootstraps"),
         ({"fold": 5}, "fold"),
         ({"folds": 1}, "folds"),
         ({"folds": 2.5}, "folds"),
