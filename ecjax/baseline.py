@@ -39,9 +39,8 @@ def regression(y: np.ndarray, sums: RegressionSums, folds: Folds) -> RegressionS
         squares = (scaled[scored] - mean) ** 2
         error[seed, 0, fold] = squares.sum(0)
         rows[:, scored, 0] += squares.T
-    return sums._replace(
-        squared_error=error, row_error=rows, predictions=None, chosen=None, inner_loss=None
-    )
+    absent = dict.fromkeys(("predictions", "chosen", "inner_loss", "row_slope"))
+    return sums._replace(squared_error=error, row_error=rows, **absent)
 
 
 def spread_of_rows(y: np.ndarray, sums: RegressionSums, rows: np.ndarray) -> np.ndarray:

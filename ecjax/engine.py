@@ -176,8 +176,9 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
     covered = jnp.ones(n, bool)
     if not sample.divided:  # the same rows for every seed
         covered = jnp.zeros(n, bool).at[tested[0]].set(True, mode="drop")
-    chosen = inner_loss = None
+    slope = chosen = inner_loss = None
     if sample.ridge is not None:  # all subsets take one route
+        slope = found[0].row_slope
         chosen, inner_loss = (jnp.moveaxis(a, 1, 2) for a in (found[0].chosen, found[0].inner_loss))
     predictions = None
     if program.predictions:
@@ -196,6 +197,7 @@ def _regression(program: Program, sample: SampleData, table, ridge_lambda) -> Re
         predictions,
         chosen,
         inner_loss,
+        slope,
     )
 
 
@@ -270,7 +272,7 @@ def _probe_route(program: Program, part: Part, sample: SampleData, z, scaled, ri
     row_error = nothing.at[:, tested].add(jnp.moveaxis(squares, 4, 0), mode="drop")
     kept = residuals if program.predictions else residuals[:, :, :0]
     chosen = None if fits.chosen is None else fits.chosen[..., None]
-    return NestedFits(squares.sum(2), row_error, kept, chosen, fits.inner_loss)
+    return NestedFits(squares.sum(2), row_error, None, kept, chosen, fits.inner_loss)
 
 
 def _probe_folds(sample: SampleData, choices: Choices | None, penalty) -> probe.Folds:

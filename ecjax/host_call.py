@@ -78,7 +78,8 @@ def _nested_shapes(*arguments, lattice: Lattice, residuals: bool, tasks, bands) 
     *_, y, tested, _, _ = arguments
     (r, k, h), (n, t), s = tested.shape, y.shape, len(lattice.subsets)
     whole, chosen = (r, k, s, t), (r, k, s, t, len(bands) or 1)
-    return NestedFits(whole, (t, n, s), (r, k, h if residuals else 0, s, t), chosen, whole)
+    kept = (r, k, h if residuals else 0, s, t)
+    return NestedFits(whole, (t, n, s), (t, n, s), kept, chosen, whole)
 
 
 def _numbers(words: Array) -> Array:

@@ -17,12 +17,17 @@ from ecjax.gram import is_constant
 from ecjax.subsets import Lattice
 
 
+STEP = 2.0**-7  # in log λ, over which its derivatives are taken
+
+
 class NestedFits(NamedTuple):
     """Out-of-fold results of all subsets, of targets in the table's standard deviations.
 
     Attributes:
       squared_error: (r, k, s, t) sums over each fold's rows.
       row_error: (t, n, s) squares of each row's residual, summed over seeds.
+      row_slope: (t, n, s) derivatives of `row_error` with respect to log λ, all λ of a fit moving
+        together, up to `STEP` of the next one.
       residuals: (r, k, h, s, t), zeros in the padding; (r, k, 0, s, t) where nobody asked.
       chosen: (r, k, s, t, b) the penalty, of each band or the only one; NaN for a band that a
         subset leaves out.
@@ -31,6 +36,7 @@ class NestedFits(NamedTuple):
 
     squared_error: np.ndarray
     row_error: np.ndarray
+    row_slope: np.ndarray
     residuals: np.ndarray
     chosen: np.ndarray
     inner_loss: np.ndarray
@@ -63,6 +69,7 @@ def fit(
     found = NestedFits(
         np.empty((r, k, s, t)),
         np.zeros((t, n, s)),
+        np.zeros((t, n, s)),
         np.zeros((r, k, h if residuals else 0, s, t)),
         np.empty((r, k, s, t, len(bands) or 1)),
         np.empty((r, k, s, t)),
@@ -87,10 +94,12 @@ def fit(
                 found.chosen[seed, fold] = chosen if bands else chosen[..., None]
                 rows = tested[seed, fold]
                 rows = rows[rows < n]
-                left = one.residuals(_union(own), position, z[rows])
+                left, further = one.residuals(_union(own), position, z[rows])
                 squares = left**2
                 found.squared_error[seed, fold] = squares.sum(axis=0)
                 found.row_error[:, rows] += squares.transpose(2, 0, 1)
+                slope = 2 / STEP * left * (further - left)
+                found.row_slope[:, rows] += slope.transpose(2, 0, 1)
                 if residuals:
                     found.residuals[seed, fold, : len(left)] = left
 
@@ -124,7 +133,7 @@ def _union(parts: Sequence[Scatter]) -> Scatter:
     means = np.array([part.mean for part in parts])
     mean = counts @ means / counts.sum()
     gaps = (means - mean) * np.sqrt(counts)[:, None]
-    products = np.empty_like(parts[0].products)
+    products = np.zeros_like(parts[0].products)  # also above the diagonal, where nothing is added
     blas.gram(gaps, products)
     for place in host.panels(len(products)):
         for part in parts:
@@ -170,8 +179,11 @@ class _Fold:
             self._about(tested, training.mean, inverse)
             yield
 
-    def residuals(self, training: Scatter, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(h, s, t) of the rows (h, q), by the fits whose penalties stand at (s, t) of the grid."""
+    def residuals(
+        self, training: Scatter, position: np.ndarray, rows: np.ndarray
+    ) -> list[np.ndarray]:
+        """(h, s, t) of the rows (h, q), by the fits whose penalties stand at (s, t) of the grid,
+        and by fits whose penalties are a `STEP` larger."""
         p, t = self.p, self.t
         inverse = self._scale(training)
         rows = rows - training.mean
@@ -179,13 +191,16 @@ class _Fold:
         weights = np.zeros((p, self.s, t))
         walked = np.empty_like(position)
         walked[self.order] = position
-        for number in np.unique(position):
-            self._solve(self.grid[number])
-            found = self.weights.reshape(p, self.s, t)
-            np.copyto(weights, found, where=walked == number)
-        left = np.tile(rows[:, p:], self.s)
-        blas.multiply(rows[:, :p], weights.reshape(p, -1), left, subtract=True)
-        return left.reshape(len(rows), self.s, t)[:, self.order]
+        both = []
+        for further in (1.0, np.exp(STEP)):
+            for number in np.unique(position):
+                self._solve(further * self.grid[number])
+                found = self.weights.reshape(p, self.s, t)
+                np.copyto(weights, found, where=walked == number)
+            left = np.tile(rows[:, p:], self.s)
+            blas.multiply(rows[:, :p], weights.reshape(p, -1), left, subtract=True)
+            both.append(left.reshape(len(rows), self.s, t)[:, self.order])
+        return both
 
     def _scale(self, training: Scatter) -> np.ndarray:
         """Sets the system of the training rows' own z-scores; returns 1/deviation (p,)."""
@@ -286,20 +301,24 @@ class _BandedFold(_Fold):
 
         return losses
 
-    def residuals(self, training: Scatter, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def residuals(
+        self, training: Scatter, position: np.ndarray, rows: np.ndarray
+    ) -> list[np.ndarray]:
         inverse = self._scale(training)
         rows = rows - training.mean
         rows[:, : self.p] *= inverse
-        left = np.empty((len(rows), self.s, self.t))
+        both = [np.empty((len(rows), self.s, self.t)) for _ in range(2)]
         for i, subset in enumerate(self.lattice.subsets):
             own = np.array(subset)
             columns = self._columns(own)
             system, x = self._system(self.system, columns), rows[:, columns]
             for places in np.unique(position[i][:, own], axis=0):
                 targets = np.flatnonzero((position[i][:, own] == places).all(axis=1))
-                weights = self._weights(system, self._penalty(own, places))[:, targets]
-                left[:, i, targets] = rows[:, self.p + targets] - x @ weights
-        return left
+                penalty = self._penalty(own, places)
+                for left, further in zip(both, (1.0, np.exp(STEP)), strict=True):
+                    weights = self._weights(system, further * penalty)[:, targets]
+                    left[:, i, targets] = rows[:, self.p + targets] - x @ weights
+        return both
 
     def _columns(self, own: np.ndarray) -> np.ndarray:
         """Of these blocks, one after the other."""

@@ -71,6 +71,11 @@ def as_t(z: float, degrees: float) -> float:
     return float(-special.stdtrit(degrees, special.ndtr(-z))) if degrees > 0 else np.nan
 
 
+def columns_kept(relative: np.ndarray) -> np.ndarray:
+    """For how much of a column one with the penalty λ counts; λ divided by the training rows."""
+    return (1 + relative) ** -4.0
+
+
 def _inflation(n: int, columns: np.ndarray) -> np.ndarray:
     """n / max(n − p, n/4), of a variance."""
     return n / np.maximum(n - columns, n / 4)
@@ -259,15 +264,14 @@ def index_intervals(
       singles: under `strict`, of `against_singles`; None under `paper`.
       index: (i,) on pooled losses.
       z: of the interval; a larger one makes it simultaneous.
-      z_tie: under `paper`, members are tied with the best one up to so many standard errors.
+      z_tie: members are tied with the best one up to so many standard errors.
     """
     starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
     low = np.minimum.reduceat(pairs.gain(z), starts)
     p_better = np.maximum.reduceat(pairs.p_value(moments.degrees), starts)
-    if singles is None:
-        high = _over_the_best(moments, pairs, starts, columns, z, z_tie)
-    else:
-        high = singles.gain(-z)
+    high = _over_the_best(moments, pairs, starts, columns, z, z_tie)
+    if singles is not None:
+        high = np.maximum(high, singles.gain(-z))
     undefined = np.isnan(low) | np.isnan(high)
     # Beside the rules, rounding is between an index and what it is computed from.
     low = np.where(undefined, np.nan, np.minimum(low, index))

@@ -68,6 +68,18 @@ def row_moments(
         return RowMoments(n, columns.mean(0), cross, g, g - 1, single, kept)
 
 
+def with_training(losses: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Losses (n, m), each with what its row brings to the losses of others by being trained on.
+
+    A fit with a penalty does not minimise its risk, so that a row moves the risk of the fits it is
+    part of; to first order by −de/dlog λ, as `intervals` says. The means of losses stay.
+
+    Args:
+      slope: (n, m) de/dlog λ.
+    """
+    return losses - (slope - slope.mean(0))
+
+
 def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
     """(g, m) sums of columns (n, m) over the rows of each unit."""
     order = np.argsort(unit_of_row, kind="stable")

@@ -32,7 +32,7 @@ from jax import Array, lax
 
 from ecjax import banded, gram, ridge
 from ecjax.banded import Inner
-from ecjax.host_nested import NestedFits
+from ecjax.host_nested import STEP, NestedFits
 from ecjax.subsets import Lattice
 
 matmul = gram.matmul
@@ -170,7 +170,7 @@ def fit(
         """Of each of several lists of rows (m, g)."""
         return lax.map(lambda own: scatter_of(rows_of(own), own < n), rows)
 
-    def seed(row_error: Array, arguments):
+    def seed(row_sums: tuple[Array, Array], arguments):
         rows, penalties, inner = arguments
         of_folds = parts(rows) if inner is None else None
 
@@ -187,32 +187,45 @@ def fit(
             training = union(of_groups, of_groups.count > 0)
             system, rhs, inverse = standardised(training, p)
 
-            def solve(kept: Array, number: Array):
-                weights = ridge.lattice_solve(system, rhs, penalties[i, number], lattice, at_once)
-                return jnp.where((position == number)[:, None], weights, kept), None
-
             if bands:
                 search = inner_of, penalties[i], position, tasks, lattice, bands
                 position, loss = banded.choose(*search)
-                weights = banded.fit(system, rhs, penalties[i], position, lattice)
-            else:
+
+            def weights_of(penalties: Array) -> Array:
+                """(s, p, t) of the fits whose places are chosen."""
+                if bands:
+                    return banded.fit(system, rhs, penalties, position, lattice)
+
+                def solve(kept: Array, number: Array):
+                    weights = ridge.lattice_solve(system, rhs, penalties[number], lattice, at_once)
+                    return jnp.where((position == number)[:, None], weights, kept), None
+
                 start = jnp.zeros((*position.shape[:1], p, position.shape[1]), z.dtype)
-                weights, _ = lax.scan(solve, start, jnp.arange(penalties.shape[1]))
-                position = position[..., None]
-            chosen = jnp.where(position < 0, jnp.nan, penalties[i][position])
-            weights = jnp.moveaxis(weights * inverse[:, None], 0, 1)  # (p, s, t)
+                return lax.scan(solve, start, jnp.arange(len(penalties)))[0]
+
             inside = rows[i] < n
             own = rows_of(rows[i]) - training.mean
-            predicted = matmul(own[:, :p], weights.reshape(p, -1)).reshape(-1, *weights.shape[1:])
-            left = jnp.where(inside[:, None, None], own[:, None, p:] - predicted, 0)
+
+            def residuals_of(penalties: Array) -> Array:
+                weights = jnp.moveaxis(weights_of(penalties) * inverse[:, None], 0, 1)  # (p, s, t)
+                flat = matmul(own[:, :p], weights.reshape(p, -1))
+                predicted = flat.reshape(-1, *weights.shape[1:])
+                return jnp.where(inside[:, None, None], own[:, None, p:] - predicted, 0)
+
+            left, further = lax.map(residuals_of, penalties[i] * np.exp([[0], [STEP]]))
+            place = position if bands else position[..., None]
+            chosen = jnp.where(place < 0, jnp.nan, penalties[i][place])
             kept = left if residuals else left[:0]
-            return left**2, kept, chosen, loss
+            return left**2, 2 / STEP * left * (further - left), kept, chosen, loss
 
         side_by_side = at_once if at_once > 1 else None
-        squares, *rest = lax.map(fold, jnp.arange(len(rows)), batch_size=side_by_side)
-        own = jnp.moveaxis(squares, 3, 0)  # (t, k, h, s)
-        return row_error.at[:, rows].add(own, mode="drop"), (squares.sum(1), *rest)
+        squares, slopes, *rest = lax.map(fold, jnp.arange(len(rows)), batch_size=side_by_side)
+        row_sums = tuple(
+            sums.at[:, rows].add(jnp.moveaxis(own, 3, 0), mode="drop")  # (t, k, h, s)
+            for sums, own in zip(row_sums, (squares, slopes), strict=True)
+        )
+        return row_sums, (squares.sum(1), *rest)
 
     nothing = jnp.zeros((scaled.shape[1], n, len(lattice.subsets)), z.dtype)
-    row_error, (error, *rest) = lax.scan(seed, nothing, (tested, grid, inner_rows))
-    return NestedFits(error, row_error, *rest)
+    row_sums, (error, *rest) = lax.scan(seed, (nothing, nothing), (tested, grid, inner_rows))
+    return NestedFits(error, *row_sums, *rest)

@@ -82,6 +82,18 @@ class TaskResult:
         return np.array([sum(widths[i] for i in s) for s in self.subsets])
 
     @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """(s,) how many columns of each subset count in `intervals.inflation`."""
+        chosen = getattr(self.own, "row_slope", None) is not None and self.own.chosen[..., 0, :]
+        if chosen is False:
+            return self.dims
+        widths = np.array([x.shape[1] for x in self.task.embeddings.values()])
+        inside = np.array([[m in s for m in range(len(widths))] for s in self.subsets])
+        relative = chosen / self.folds.training[:, None, :, None]  # (r, s, k, b)
+        kept = intervals.columns_kept(np.where(np.isnan(relative), 0, relative)).mean((0, 2))
+        return (inside * widths * kept).sum(1)
+
+    @functools.cached_property
     def fused(self) -> np.ndarray:
         """(i,) positions of the sets of two or more models."""
         return np.array([i for i, subset in enumerate(self.subsets) if len(subset) > 1], int)
@@ -201,9 +213,9 @@ class Compared:
 
     @functools.cached_property
     def columns(self) -> np.ndarray:
-        """How many each subset has; the empty set, and what else `moments` are of, has none."""
-        dims = self.result.dims
-        return np.pad(dims, (0, len(self.moments.mean) - len(dims)))
+        """Of each subset; the empty set, and what else `moments` are of, has none."""
+        own = self.result.columns
+        return np.pad(own, (0, len(self.moments.mean) - len(own)))
 
     @functools.cached_property
     def pairs(self) -> Comparisons:
@@ -304,6 +316,8 @@ def _regression_moments(
         return total if len(total) == len(rows) else total[rows]
 
     losses, empty = summed(result.own.row_error), summed(result.empty.row_error)
+    if result.own.row_slope is not None:
+        losses = loss_moments.with_training(losses, summed(result.own.row_slope))
     spread = result.spread[varying].sum(0)
     return _moments(result, losses, empty, spread, len(varying), by_fold)
 

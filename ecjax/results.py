@@ -146,7 +146,7 @@ def _score_interval(result: TaskResult, measure: Measure) -> tuple[np.ndarray, n
     if moments is None:
         return (np.full(len(pooled), np.nan),) * 2
     weights = _sign(scores) * np.eye(len(pooled), len(moments.mean))
-    errors = intervals.combination_errors(moments, weights, scores.unit, result.dims)
+    errors = intervals.combination_errors(moments, weights, scores.unit, result.columns)
     below, above = measure.compared.z * errors
     least, most = (-np.inf if scores.metric == "r2" else 0.0, PERFECT[scores.metric] or np.inf)
     return np.maximum(pooled - below, least), np.minimum(pooled + above, most)
@@ -269,7 +269,7 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
     if weights is not None and moments is not None:
         of_moments = np.pad(weights, ((0, 0), (0, len(moments.mean) - weights.shape[1])))
         of_moments *= _sign(scores)
-        most = np.full(len(value), result.dims.max())
+        most = np.full(len(value), result.columns.max())
         errors = intervals.combination_errors(moments, of_moments, scores.unit, most)
         below, above = measure.compared.z * errors
     reason = NOT_ALL_SUBSETS if weights is None else scores.reason

@@ -27,6 +27,8 @@ class RegressionSums(NamedTuple):
       chosen: (r, s, k, t, b) under `strict`, the penalty λ of each fit, or of each of its b
         embeddings (NaN for those it leaves out), else None.
       inner_loss: (r, s, k, t) under `strict`, its squared error in the inner folds, else None.
+      row_slope: (t, n, s) derivatives of `row_error` with respect to log λ, of ridge regression
+        under `strict`, else None.
     """
 
     squared_error: Array
@@ -38,6 +40,7 @@ class RegressionSums(NamedTuple):
     predictions: Array | None
     chosen: Array | None = None
     inner_loss: Array | None = None
+    row_slope: Array | None = None
 
 
 class ClassSums(NamedTuple):
@@ -83,6 +86,7 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
         pooled_spread=sums.pooled_spread[chosen],
         scale=sums.scale[chosen],
         row_error=sums.row_error[chosen],
+        row_slope=None if sums.row_slope is None else sums.row_slope[chosen],
         predictions=None if sums.predictions is None else sums.predictions[..., chosen],
         chosen=None if sums.chosen is None else sums.chosen[..., chosen, :],
         inner_loss=None if sums.inner_loss is None else sums.inner_loss[..., chosen],
