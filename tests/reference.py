@@ -275,3 +275,34 @@ def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
         return -np.log(own[own > 0]).sum()
 
     return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss)
+
+
+def kept_losses(blocks, y, counts, outer, penalties, strict=True):
+    """(k, t) squared errors of rows drawn with repetition, by fits with given penalties.
+
+    A row's copies stay in its fold.
+
+    Args:
+      blocks: (n, p_m) columns of each embedding of one subset.
+      y: (n, t) standardised over the table.
+      counts: (n,) how often each row was drawn.
+      outer: (training, tested) rows of each fold.
+      penalties: of each fold, one for each embedding.
+    """
+    found = np.zeros((len(outer), y.shape[1]))
+
+    def copies(rows):
+        return np.repeat(rows, counts[rows])
+
+    for i, ((training, tested), of_blocks) in enumerate(zip(outer, penalties, strict=True)):
+        training, tested = copies(training), copies(tested)
+        if not len(tested):
+            continue
+        scaled_to = training if strict else copies(np.arange(len(y)))
+        x = np.hstack([
+            scaled_by(block, scaled_to) / np.sqrt(penalty)
+            for block, penalty in zip(blocks, of_blocks, strict=True)
+        ])  # fmt: skip
+        errors = y[tested] - ridge_predictions(x, y, training, tested, 1.0)
+        found[i] = (errors**2).sum(0)
+    return found
