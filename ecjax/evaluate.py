@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import blas, engine, report, store
+from ecjax import blas, engine, refits, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.control import with_control
@@ -159,6 +159,8 @@ class Run:
             if chosen.control:
                 run = functools.partial(compute, device=device, progress=self.progress)
                 fresh = with_control(fresh, chosen, run)
+            if chosen.repeats_fits:
+                fresh = refits.with_refits(fresh, chosen, device, self.progress.run)
             for result in fresh:
                 known[_cell(result.task, chosen)] = result
             timings["compute"] += time.perf_counter() - begun
@@ -199,6 +201,8 @@ class Run:
         for task in self.tasks:
             units_of(task, self.settings)  # refuses, before anything is fitted, what lacks them
         for setting, chosen in sweep(self.settings, self.swept):
+            for task in self.tasks:
+                refits.check(task, chosen)
             wanted = {_cell(task, chosen): task for task in self.tasks}
             missing = [task for cell, task in wanted.items() if cell not in known]
             known |= set(wanted)
@@ -354,7 +358,7 @@ def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
             tolerance=None if settings.probe else settings.logistic_tolerance,
             confidence=settings.confidence,
             unit=units_of(task, settings),
-            bootstraps=settings.bootstraps,
+            bootstraps=0 if settings.repeats_fits else settings.bootstraps,
             setting={},
             grid=grids.get(task.kind),
             banded=settings.penalty == "banded",

@@ -1,4 +1,4 @@
-"""`host.fit` and `host_nested.fit` as operations of a compiled program on a CPU.
+"""`host.fit`, `host_nested.fit` and `host_kept.fit` as operations of a compiled program on a CPU.
 
 They do what `jax.pure_callback(host.fit, …)` would do, but give `host.fit` its arrays as they are.
 `pure_callback` makes arrays of JAX of them first. JAX's threads then copy the large ones, and there
@@ -14,8 +14,9 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from ecjax import host, host_nested
+from ecjax import host, host_kept, host_nested
 from ecjax.host import HeldOut
+from ecjax.host_kept import KeptFits
 from ecjax.host_nested import NestedFits
 from ecjax.subsets import Lattice
 
@@ -82,6 +83,35 @@ def _nested_shapes(*arguments, lattice: Lattice, residuals: bool, tasks, bands) 
     return NestedFits(whole, (t, n, s), (t, n, s), kept, chosen, whole)
 
 
+def fit_kept(
+    blocks: Sequence[Array],
+    y: Array,
+    weights: Array,
+    tested: Array,
+    left_out: Array,
+    grid: Array,
+    places: Array,
+    lattice: Lattice,
+    divided: bool,
+    own_scale: bool,
+    row_error: bool,
+) -> KeptFits:
+    """As `host_kept.fit`, traced."""
+    arguments = (*blocks, y, weights, tested, left_out, grid, places)
+    flags = {"divided": divided, "own_scale": own_scale, "row_error": row_error}
+    return KeptFits(*map(_numbers, _kept.bind(*arguments, lattice=lattice, **flags)))
+
+
+def _kept_host(*arrays: np.ndarray, **static) -> KeptFits:
+    return host_kept.fit(arrays[:-6], *arrays[-6:], **static)
+
+
+def _kept_shapes(*arguments, lattice: Lattice, row_error: bool, **static) -> KeptFits:
+    y, weights, tested, _, _, _ = arguments[-6:]
+    (c, n), t, (r, k, _), s = weights.shape, y.shape[1], tested.shape, len(lattice.subsets) + 1
+    return KeptFits((c, r, k, s, t), (c, r, t, n if row_error else 0, s))
+
+
 def _numbers(words: Array) -> Array:
     """float64 from pairs of 32 bits.
 
@@ -121,3 +151,4 @@ def _operation(name: str, function: Callable, shapes_of: Callable) -> Primitive:
 
 _fit = _operation("ecjax_host_fit", _fit_host, _fit_shapes)
 _nested = _operation("ecjax_host_nested_fit", _nested_host, _nested_shapes)
+_kept = _operation("ecjax_host_fit_kept", _kept_host, _kept_shapes)

@@ -30,6 +30,9 @@ away from r by √(n / max(n − p, n/4)) and √(g/(g − 1)): drawing rows aga
 share rows nor that means were taken from few. Its simultaneous form is so many times as wide that
 all intervals hold at once in the share of replicates asked for. p-values are those of `ratio`.
 
+Those of kinds `refit` and `nested` are r ± z·s too, with the s of `standard_errors`, which rests on
+further fits; p-values are those of `ratio`.
+
 What they are intervals of: the expected relative reduction of the loss for this recipe, trained on
 n(1 − 1/k) rows drawn like these and tested on new rows drawn like these. They say nothing about
 other regions, and rows are taken to be independent.
@@ -111,6 +114,9 @@ def combination_errors(
     """(2, j): `standard_error`, towards the lower and the upper end of an interval."""
     error = standard_error(moments, weights, unit, columns)
     found, mean = moments.replicates, moments.mean
+    if moments.errors is not None and np.isfinite(error).any():
+        own = moments.errors.of_combinations(weights, unit)
+        error = np.where(np.isnan(error), np.nan, own)
     if found is None or not np.isfinite(error).any():
         return np.stack([error, error])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -142,7 +148,8 @@ class Comparisons(NamedTuple):
     Attributes:
       fused, over: (j,) positions of the sets compared.
       log_ratio, standard_error: (j,) r and s; NaN where a loss is zero or undefined.
-      below, above: (j,) what stands for s towards smaller and larger r; s itself in kind `ratio`.
+      below, above: (j,) what stands for s towards smaller and larger r; s itself in kind `ratio`,
+        which `standard_error` always is of.
     """
 
     fused: np.ndarray
@@ -192,7 +199,10 @@ def compare(
     p = np.maximum(columns[fused], columns[over])
     error = _error(moments, variance, p)
     error = np.where(np.isnan(log_ratio), np.nan, error)
-    pairs = Comparisons(fused, over, log_ratio, error, error, error)
+    side = error
+    if moments.errors is not None:
+        side = np.where(np.isnan(error), np.nan, moments.errors.of_ratios(fused, over))
+    pairs = Comparisons(fused, over, log_ratio, error, side, side)
     if moments.replicates is None or moments.units < 2:
         return pairs
     sided = [_with_sides(moments, part, columns) for part in parts(moments, pairs)]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ecjax.bootstrap import Replicates
+from ecjax.standard_errors import NestedErrors, RefitErrors
 
 
 class RowMoments(NamedTuple):
@@ -26,7 +27,9 @@ class RowMoments(NamedTuple):
       single: (i,) under `strict`, of each fused set, the column of its composite single; None under
         `paper`.
       losses: (g, m) of the units, kept for a bootstrap, or None.
-      replicates: what intervals are made from; None: of the moments alone, kind `ratio`.
+      replicates: what intervals of kind `bootstrap` are made from, else None.
+      errors: the standard errors of kinds `refit` and `nested`, else None. With neither, intervals
+        are made from the moments alone, kind `ratio`.
 
     The columns are the s subsets in their order, the empty set, composites, the spread of the
     targets (zero for classes) and a constant. Losses are divided by one of the last two.
@@ -40,6 +43,7 @@ class RowMoments(NamedTuple):
     single: np.ndarray | None = None
     losses: np.ndarray | None = None
     replicates: Replicates | None = None
+    errors: RefitErrors | NestedErrors | None = None
 
 
 def row_moments(
@@ -101,14 +105,19 @@ def composites(
       (n, c) losses of those that are not one single everywhere, and the column of each set's
       (i,): one of the s, or s + 1, s + 2 … in their order.
     """
-    flat = by_fold.reshape(-1, math.prod(by_fold.shape[1:]))
-    kinds, place = np.unique(flat, axis=0, return_inverse=True)
-    row, column, found = np.arange(len(losses)), np.empty(len(kinds), int), []
-    for j, kind in enumerate(kinds.reshape(-1, *by_fold.shape[1:])):
-        if (kind == kind[0, 0]).all():
-            column[j] = kind[0, 0]
-            continue
-        column[j] = losses.shape[1] + 1 + len(found)
+    kinds, column = composite_kinds(by_fold, losses.shape[1])
+    row, found = np.arange(len(losses)), []
+    for kind in kinds:
         of_seeds = zip(kind, fold_of_row, strict=True)
         found.append(np.mean([losses[row, own[fold]] for own, fold in of_seeds], axis=0))
-    return np.array(found).reshape(-1, len(losses)).T, column[place.reshape(-1)]
+    return np.array(found).reshape(-1, len(losses)).T, column
+
+
+def composite_kinds(by_fold: np.ndarray, subsets: int) -> tuple[np.ndarray, np.ndarray]:
+    """(c, r, k) the single of each fold in each composite, and (i,) columns as `composites`."""
+    flat = by_fold.reshape(-1, math.prod(by_fold.shape[1:]))
+    kinds, place = np.unique(flat, axis=0, return_inverse=True)
+    kinds = kinds.reshape(-1, *by_fold.shape[1:])
+    one = (kinds == kinds[:, :1, :1]).all((1, 2))
+    column = np.where(one, kinds[:, 0, 0], subsets + np.cumsum(~one))
+    return kinds[~one], column[place.reshape(-1)]

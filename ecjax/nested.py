@@ -72,11 +72,22 @@ def union(parts: Scatter, taken: Array) -> Scatter:
 
 def standardised(training: Scatter, p: int) -> tuple[Array, Array, Array]:
     """G (p, p), right-hand sides (p, t), and 1/deviation (p,), 0 for a constant column."""
+    inverse = inverse_deviations(training, p)
+    return *scaled(training, inverse), inverse
+
+
+def inverse_deviations(training: Scatter, p: int) -> Array:
+    """(p,) 1/deviation of columns, 0 for a constant one."""
     variance = _diagonal(training.products)[:p] / training.count
     constant = gram.is_constant(training.mean[:p], variance, training.count)
-    inverse = jnp.where(constant, 0, 1 / jnp.sqrt(jnp.where(constant, 1, variance)))
+    return jnp.where(constant, 0, 1 / jnp.sqrt(jnp.where(constant, 1, variance)))
+
+
+def scaled(training: Scatter, inverse: Array) -> tuple[Array, Array]:
+    """G (p, p) and right-hand sides (p, t) of columns times 1/deviation (p,)."""
+    p = len(inverse)
     products = training.products[:, :p] * inverse
-    return products[:p] * inverse[:, None], products[p:].T, inverse
+    return products[:p] * inverse[:, None], products[p:].T
 
 
 def _diagonal(matrix: Array) -> Array:

@@ -6,16 +6,18 @@ every one was chosen there. Axes as in `nested`.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from ecjax import cost, host, lbfgs
 from ecjax.cost import Held, Step
-from ecjax.subsets import Lattice
+from ecjax.subsets import Lattice, part_of
 
 # Seconds as in `cost.Rates`, fitted on the same machine.
 HOST = cost.Rates(7e-12, 5e-12, 0.0, 2.1e-9, 1.2e-5)
+DRAWN = 1 - math.exp(-1)  # share of the rows that n draws of n reach
 
 
 class Search(NamedTuple):
@@ -115,6 +117,41 @@ def nested_cost(on_host: bool, *shape) -> cost.Cost:
     if search.banded:
         steps += banded_steps(lattice, t, folds * seeds * search.groups, search.banded)
     sums = cost.features(steps)
+    return cost.Cost(float(sums[:2].sum()), float(sums @ np.array(rates)))
+
+
+def kept_cost(
+    on_host: bool,
+    lattice: Lattice,
+    n: int,
+    t: int,
+    folds: int,
+    fits: int,
+    strict: bool,
+    held: Held,
+) -> cost.Cost:
+    """Of `kept.fit`, with weights that two thirds of the rows have.
+
+    Args:
+      fits: of every fold: replicates times seeds.
+      strict: whether subsets have penalties of their own; then each is eliminated by itself.
+    """
+    p, s = lattice.starts[-1], len(lattice.subsets)
+    q, halvings = p + t, math.ceil(math.log2(folds)) if held.divided else folds
+    rows, tested = math.ceil(DRAWN * n), math.ceil(DRAWN * held.scored)
+    steps = [cost.standardised(n, q), cost.symmetric(fits * halvings, q, rows)]
+    steps += [Step("pass", 3 * fits * halvings, rows, q, 0)]
+    steps += [Step("pass", 2 * fits * folds, q, q, 0)]
+    lattices = [lattice]
+    if strict:
+        lattices = [part_of(lattice, (i,)).lattice for i in range(s)]
+    for own in lattices:
+        if on_host:
+            steps += cost.host_lattice(own, t, fits * folds)
+        else:
+            steps += [s._replace(count=s.count * fits * folds) for s in cost.lattice_steps(own, t)]
+    steps.append(cost.product(fits * folds, tested, s * t, p))
+    sums, rates = cost.features(steps), HOST if on_host else cost.GRAM
     return cost.Cost(float(sums[:2].sum()), float(sums @ np.array(rates)))
 
 

@@ -73,8 +73,10 @@ TEXTS = {
     "one for each of them (of ridge regression; classes share C)",
     "control": "permuted: every set again with the rows of all members but the best single "
     "permuted (eci_permuted): what mere width does",
-    "interval": "kind of interval: ratio, in closed form; bootstrap, from the losses of drawn rows",
-    "bootstraps": "replicates of --interval=bootstrap, which is taken where their number is given",
+    "interval": "kind: ratio, in closed form; bootstrap, from the losses of drawn rows; "
+    "refit, from ridge fits to drawn rows; nested, from nested cross-validation of ridge",
+    "bootstraps": "replicates of --interval=bootstrap, which is taken where their number is given, "
+    "and of --interval=refit",
     "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
     "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",

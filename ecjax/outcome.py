@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecjax import baseline, bootstrap, intervals, loss_moments, simultaneous
+from ecjax import baseline, bootstrap, further, intervals, loss_moments, simultaneous
 from ecjax.align import AlignedTask
 from ecjax.chosen import Choices
 from ecjax.complementarity import Index, index_of
 from ecjax.folds import NOWHERE, Folds
+from ecjax.further import NestedSums, RefitSums
 from ecjax.intervals import Comparisons, IndexIntervals
 from ecjax.loss_moments import RowMoments
 from ecjax.scores import Scores, class_scores, regression_scores, varying_targets
@@ -44,7 +45,8 @@ class TaskResult:
         of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
       unit: what counts as independent in them, of all rows.
-      bootstraps: replicates that they are made from; 0: kind `ratio`.
+      bootstraps: replicates of their losses that they are made from; 0: of none.
+      further: what fits with other weights of rows gave for them, of this task's targets, or None.
       setting: values of the swept keys.
       grid: (r, k, l) what penalties were chosen from under `strict`; None under `paper`.
       banded: whether each embedding of a set has a penalty of its own.
@@ -65,6 +67,7 @@ class TaskResult:
     grid: np.ndarray | None = None
     banded: bool = False
     permuted: tuple[np.ndarray, ...] = ()
+    further: RefitSums | NestedSums | None = None
 
     @functools.cached_property
     def fold_of_row(self) -> np.ndarray:
@@ -319,7 +322,17 @@ def _regression_moments(
     if result.own.row_slope is not None:
         losses = loss_moments.with_training(losses, summed(result.own.row_slope))
     spread = result.spread[varying].sum(0)
-    return _moments(result, losses, empty, spread, len(varying), by_fold)
+    moments = _moments(result, losses, empty, spread, len(varying), by_fold)
+    if result.further is None:
+        return moments
+    kinds = np.zeros((0, *result.folds.sizes.shape), int)
+    if by_fold is not None:
+        kinds, _ = loss_moments.composite_kinds(by_fold, len(result.subsets))
+    sums = result.further.of_targets(varying)
+    if isinstance(sums, RefitSums):
+        return moments._replace(errors=further.refit_errors(sums, kinds, moments))
+    rows = spread, result.fold_of_row, result.unit.of_row
+    return moments._replace(errors=further.nested_errors(sums, kinds, moments, *rows))
 
 
 def _class_moments(

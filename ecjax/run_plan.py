@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from ecjax import refits
 from ecjax.align import AlignedTask
 from ecjax.cost import logistic_evaluations
 from ecjax.digest import plain_name
@@ -42,7 +43,8 @@ class SamplePlan:
       tested: (2,) fewest and most rows that a fold scores.
       dropped: most rows that a fold neither scores nor trains on.
       by_gram, by_hat: subsets whose ridge fits take the one route and the other.
-      operations: floating-point operations, logistic fits at the assumed evaluations.
+      operations: floating-point operations, logistic fits at the assumed evaluations; with those
+        that intervals of kinds `refit` and `nested` repeat.
       seconds: estimated, without compiling; None on a device whose rates were never measured.
       bytes: of the largest call's arrays of this sample; an upper estimate.
     """
@@ -73,7 +75,8 @@ class RunPlan:
       samples: in order of first use.
       split: how rows are dealt to folds.
       swept: key → values; empty without a sweep.
-      calls: of the compiled function, one for each memory chunk of each setting.
+      calls: of compiled functions, one for each memory chunk of each setting, and those for
+        intervals that repeat fits.
       compilations: how often it is compiled anew in a fresh process: distinct programs × shapes.
       operations: of all samples.
       seconds: of all samples and the making of tables.
@@ -119,7 +122,10 @@ def plan_run(
             continue
         plan = make_plan(tasks, settings, device)
         for number in range(len(plan.samples)):
-            _add(samples, _sample_plan(plan, number))
+            further = refits.planned(plan, number)
+            _add(samples, _sample_plan(plan, number, further))
+            programs |= set(further.programs)
+            calls += len(further.programs)
         for chunk in plan.chunks:
             programs.add(_compiled_for(plan, chunk))
             peak = max(peak, plan.work(chunk).bytes)
@@ -143,7 +149,7 @@ def plan_run(
     )
 
 
-def _sample_plan(plan: Plan, number: int) -> SamplePlan:
+def _sample_plan(plan: Plan, number: int, further: refits.Planned) -> SamplePlan:
     sample = plan.samples[number]
     pieces = [piece for chunk in plan.chunks for piece in chunk if piece.sample == number]
     work = plan.work(pieces)
@@ -163,8 +169,8 @@ def _sample_plan(plan: Plan, number: int) -> SamplePlan:
         dropped=int(folds.dropped.max()),
         by_gram=subsets - by_hat if sample.regression else 0,
         by_hat=by_hat,
-        operations=work.operations,
-        seconds=work.seconds,
+        operations=work.operations + further.operations,
+        seconds=None if work.seconds is None else work.seconds + further.seconds,
         bytes=max(plan.bytes(piece) for piece in pieces),
     )
 

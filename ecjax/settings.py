@@ -10,19 +10,16 @@ from typing import Any
 
 from ecjax.errors import UsageError
 
-# Values that later issues add; asking for one is refused, never ignored.
+# Asking for another value is refused, never ignored.
 AVAILABLE = {
     "protocol": ("paper", "strict"),
     "split": ("random", "stratified", "group", "spatial", "hash", "column"),
     "penalty": ("shared", "banded"),
     "control": ("", "permuted"),
-    "interval": ("ratio", "bootstrap"),
+    "interval": ("ratio", "bootstrap", "nested", "refit"),
     "bootstrap_unit": ("auto", "row", "block", "group"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
-}
-TO_COME = {
-    "interval": ("nested", "refit"),
 }
 FLAGS_TO_COME = (
     "bootstrap_choices",
@@ -30,7 +27,8 @@ FLAGS_TO_COME = (
     "num_processes", "process_id", "profile",
 )  # fmt: skip
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
-REPLICATED = ("bootstrap",)  # kinds of intervals that are made from replicates
+REPLICATED = {"bootstrap": 10_000, "refit": 200}  # kinds of intervals: replicates that do well
+REPEATING = ("refit", "nested")  # kinds of intervals that repeat fits
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {  # of the whole numbers
     "folds": 2, "seeds": 1, "seed": 0, "max_subset_size": 0, "inner_folds": 0, "bootstraps": 0,
@@ -125,17 +123,29 @@ class Settings:
         if self.interval in REPLICATED and not self.bootstraps:
             raise UsageError(
                 f"interval={self.interval} is made from replicates; give their number, as in "
-                "bootstraps=10000"
+                f"bootstraps={REPLICATED[self.interval]}"
             )
         if self.bootstraps and self.interval not in REPLICATED:
             raise UsageError(
                 f"bootstraps={self.bootstraps}: interval={self.interval} has no replicates; give "
-                "--interval=bootstrap, or leave bootstraps out"
+                "--interval=bootstrap or refit, or leave bootstraps out"
+            )
+        if self.interval == "refit" and self.bootstraps < 2:
+            raise UsageError("bootstraps=1: interval=refit is made from how replicates differ")
+        if self.repeats_fits and self.probe is not None:
+            raise UsageError(
+                f"interval={self.interval} repeats ridge fits, and there is a probe of your own; "
+                "use interval=ratio or bootstrap"
             )
         if not isinstance(self.confidence, float) or not 0 < self.confidence < 1:
             raise UsageError(f"confidence={self.confidence!r}: give a share such as 0.95")
         if self.max_memory_gib:
             _check_positive("max_memory_gib", self.max_memory_gib)
+
+    @property
+    def repeats_fits(self) -> bool:
+        """Whether intervals are made from fits that are repeated."""
+        return self.interval in REPEATING
 
     @property
     def one_dealing(self) -> bool:
@@ -266,11 +276,8 @@ def _listed(value: Any) -> list:
 def _check_choice(name: str, value: Any, values: tuple[str, ...]) -> None:
     if value in values:
         return
-    later = value in TO_COME.get(name, ())
     accepted = ", ".join(v for v in values if v)
-    raise UsageError(
-        f"{name}={value} is {'not there yet' if later else 'unknown'}; accepted: {accepted}"
-    )
+    raise UsageError(f"{name}={value} is unknown; accepted: {accepted}")
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

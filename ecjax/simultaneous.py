@@ -18,6 +18,7 @@ from scipy import special
 
 from ecjax.intervals import CELLS, Comparisons, parts, widening, z_of
 from ecjax.loss_moments import RowMoments
+from ecjax.standard_errors import RefitErrors
 
 DRAWS = 2_000  # of the largest of correlated errors
 LEAST_SHARE = 1e-12  # of the largest variance, below which one is rounding
@@ -36,6 +37,9 @@ def largest_errors(
     t, they are divided by drawn standard errors, and told as the normal quantiles of the same
     level, so that tables of different numbers of units can be set side by side.
     """
+    if isinstance(moments.errors, RefitErrors):
+        pairs = pairs.take(pairs.standard_error > 0)
+        return moments.errors.largest(pairs.fused, pairs.over)
     if moments.replicates is not None:
         return _largest_of_replicates(moments, pairs, columns)
     known = np.flatnonzero(pairs.standard_error > 0)

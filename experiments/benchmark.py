@@ -65,6 +65,7 @@ STEPS: dict[str, Callable[[Setup], Rows]] = {
     "memory/ten": functools.partial(promises.memory, name="ten"),
     "memory/million": functools.partial(promises.memory, name="million"),
     "bootstrap/scores": promises.bootstrap_scores,
+    "bootstrap/refits": promises.bootstrap_refits,
     "cold/start": promises.cold_start,
     "cold/recompiles": promises.cold_recompiles,
 }

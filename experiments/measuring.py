@@ -36,6 +36,7 @@ from ecjax.evaluate import Run, compute, find_device
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent
+from ecjax.refits import with_refits
 from ecjax.results import build_frames
 from ecjax.settings import from_arguments
 from ecjax.subsets import build_lattice
@@ -280,6 +281,19 @@ def framing(tasks: Mapping[str, Any], **arguments: Any) -> Callable[[int], Any]:
         return build_frames([dataclasses.replace(r, bootstraps=bootstraps) for r in found], False)
 
     return frames
+
+
+def refitting(tasks: Mapping[str, Any], **arguments: Any) -> Callable[[int], Any]:
+    """Replicates → the results of a study with refits, everything fitted once already."""
+    settings = from_arguments(arguments)
+    device = find_device(settings.require_platform)
+    found = compute(align_arrays({}, tasks), settings, device, Silent())
+
+    def refitted(bootstraps: int) -> Any:
+        asked = dataclasses.replace(settings, interval="refit", bootstraps=bootstraps)
+        return with_refits(found, asked, device, Silent().run)
+
+    return refitted
 
 
 def float32_moments(blocks: Sequence[np.ndarray], y: np.ndarray, k: int) -> Callable[[], Any]:

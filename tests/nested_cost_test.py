@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cost_test import counted, tasks_of
 
-from ecjax import blas, cost, engine, host_nested, inner, nested_cost
+from ecjax import blas, bootstrap, cost, engine, host_kept, host_nested, inner, nested_cost
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.settings import Settings
@@ -49,10 +49,9 @@ def test_the_model_counts_what_the_program_does(widths, wanted, n, t, folds, see
     assert plan.work([piece]).seconds == pytest.approx(planned.seconds, rel=1e-12)
 
 
-@pytest.mark.parametrize("widths, wanted, n, t, folds, seeds, grid, asked", CASES)
-def test_the_model_counts_what_the_host_does(
-    monkeypatch, widths, wanted, n, t, folds, seeds, grid, asked
-):
+@pytest.fixture
+def done(monkeypatch):
+    """Operations of each call of the host's BLAS."""
     done = []
     call = blas._call
 
@@ -72,6 +71,11 @@ def test_the_model_counts_what_the_host_does(
         return call(name, options, *values)
 
     monkeypatch.setattr(blas, "_call", counting)
+    return done
+
+
+@pytest.mark.parametrize("widths, wanted, n, t, folds, seeds, grid, asked", CASES)
+def test_the_model_counts_what_the_host_does(done, widths, wanted, n, t, folds, seeds, grid, asked):
     lattice = build_lattice(widths, requested("abcdef"[: len(widths)], wanted))
     rng = np.random.default_rng(0)
     blocks, y = [rng.normal(size=(n, width)) for width in widths], rng.normal(size=(n, t))
@@ -88,6 +92,25 @@ def test_the_model_counts_what_the_host_does(
     # Counted as if every penalty was chosen for some set in every outer fold.
     share = 1.0 if penalties == 1 else 1 / (1 + groups)
     assert (1 - share - 0.03) * expected <= sum(done) <= 1.03 * expected
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_model_counts_kept_fits(done, strict):
+    widths, n, t, folds, replicates = (90, 40, 20), 900, 2, 8, 6
+    lattice = build_lattice(widths, requested("abc"))
+    rng = np.random.default_rng(0)
+    blocks, y = [rng.normal(size=(n, width)) for width in widths], rng.normal(size=(n, t))
+    assigned = random_folds(n, folds, (0,))
+    grid = np.broadcast_to(np.arange(1.0, 8), (1, 1, folds, 7))
+    places = np.zeros((1, 1, folds, 7, t, 1), int)
+    if strict:  # every set has a penalty of its own
+        places[:] = np.arange(7)[:, None, None]
+    weights = bootstrap.counts(n, 0, 0)[:replicates].astype(float)
+    dealt = assigned.tested, assigned.held_out, grid, places, lattice
+    host_kept.fit(blocks, y, weights, *dealt, True, strict, False)
+    shape = n, t, folds, replicates, strict, cost.shares(n, folds)
+    expected = nested_cost.kept_cost(True, lattice, *shape).operations
+    assert sum(done) == pytest.approx(expected, rel=0.03)
 
 
 def test_the_plan_counts_the_search_for_a_penalty_of_each_embedding():

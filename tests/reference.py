@@ -275,3 +275,88 @@ def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
         return -np.log(own[own > 0]).sum()
 
     return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss)
+
+
+def kept_losses(blocks, y, counts, outer, penalties, strict=True):
+    """(k, t) squared errors of rows drawn with repetition, by fits with given penalties.
+
+    A row's copies stay in its fold.
+
+    Args:
+      blocks: (n, p_m) columns of each embedding of one subset.
+      y: (n, t) standardised over the table.
+      counts: (n,) how often each row was drawn.
+      outer: (training, tested) rows of each fold.
+      penalties: of each fold, one for each embedding.
+    """
+    found = np.zeros((len(outer), y.shape[1]))
+
+    def copies(rows):
+        return np.repeat(rows, counts[rows])
+
+    for i, ((training, tested), of_blocks) in enumerate(zip(outer, penalties, strict=True)):
+        training, tested = copies(training), copies(tested)
+        if not len(tested):
+            continue
+        scaled_to = training if strict else copies(np.arange(len(y)))
+        x = np.hstack([
+            scaled_by(block, scaled_to) / np.sqrt(penalty)
+            for block, penalty in zip(blocks, of_blocks, strict=True)
+        ])  # fmt: skip
+        errors = y[tested] - ridge_predictions(x, y, training, tested, 1.0)
+        found[i] = (errors**2).sum(0)
+    return found
+
+
+def fits_without(blocks, y, outer, penalties, strict=True):
+    """Squared errors (n,), summed over targets, of nested cross-validation of one subset.
+
+    Args:
+      blocks, y: as for `kept_losses`.
+      outer: (training, tested) rows of each fold.
+      penalties: of each fold, one for each embedding.
+
+    Returns:
+      (n,) of each row by the usual fits, and (k, n) of fits that know neither a fold nor the row's
+      own, with the penalties of the first; NaN where both are one.
+    """
+    n, tested = len(y), [rows for _, rows in outer]
+    usual, inner = np.full(n, np.nan), np.full((len(outer), n), np.nan)
+
+    def errors(known, training, rows, of_blocks):
+        x = np.hstack([
+            scaled_by(block, training if strict else known) / np.sqrt(penalty)
+            for block, penalty in zip(blocks, of_blocks, strict=True)
+        ])  # fmt: skip
+        return ((y[rows] - ridge_predictions(x, y, training, rows, 1.0)) ** 2).sum(1)
+
+    for j, (training, rows) in enumerate(outer):
+        usual[rows] = errors(np.arange(n), training, rows, penalties[j])
+        for i, others in enumerate(tested):
+            if i != j:
+                left = np.setdiff1d(training, others)
+                inner[j, others] = errors(training, left, others, penalties[j])
+    return usual, inner
+
+
+def nested_error(usual, inner, mean, fold_of_row, unit_of_row):
+    """Nested cross-validation's standard error (Bates et al. 2021), and the naive one.
+
+    Args:
+      usual, inner: (r, n) and (r, k, n) what each row adds to a mean, as `fits_without`, by seed.
+      mean: (n,) what it adds on average over seeds.
+      fold_of_row: (r, n).
+    """
+    a, b = [], []
+    for e, e_in, fold in zip(usual, inner, fold_of_row, strict=True):
+        for j in range(len(e_in)):
+            out = e[fold == j]
+            sums = [(out - out.mean())[unit_of_row[fold == j] == u].sum()
+                    for u in np.unique(unit_of_row[fold == j])]  # fmt: skip
+            a.append((np.mean(e_in[j, fold != j]) - out.mean()) ** 2)
+            b.append(len(sums) / (len(sums) - 1) * np.sum(np.square(sums)) / len(out) ** 2)
+    k = inner.shape[1]
+    sums = [(mean - mean.mean())[unit_of_row == u].sum() for u in np.unique(unit_of_row)]
+    naive = np.sqrt(len(sums) / (len(sums) - 1) * np.sum(np.square(sums))) / len(mean)
+    mse = (k - 1) / k * (np.mean(a) - np.mean(b))
+    return min(max(np.sqrt(max(mse, 0)), naive), np.sqrt(k) * naive), naive

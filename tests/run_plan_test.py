@@ -70,6 +70,22 @@ def test_calls_and_compilations_are_those_of_the_run(monkeypatch, swept, argumen
         assert plan.calls > plan.compilations
 
 
+@pytest.mark.parametrize(
+    "interval", [{"interval": "refit", "bootstraps": 75}, {"interval": "nested", "seeds": 2}]
+)
+def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval):
+    plain, run = (run_of(only=("soils",), **given) for given in ({}, interval))
+    plan = run.plan()
+    jax.clear_caches()
+    with watched(monkeypatch) as seen:
+        run.evaluate(None)
+    assert len(seen.executed) == plan.calls > 2
+    assert seen.executed.count("jit(fit)") == plan.calls - 1
+    assert len(seen.compiled) == plan.compilations == 3
+    assert plan.operations > 10 * plain.plan().operations
+    assert plan.seconds > plain.plan().seconds
+
+
 def test_a_setting_that_changes_nothing_is_not_computed_again():
     plan = run_of({"ridge_lambda": (0.1, 1.0, 10.0)}).plan()
     assert [(s.tasks, s.settings) for s in plan.samples] == [
