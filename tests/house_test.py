@@ -15,21 +15,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
-    "align arrays settings folds splits units inner subsets sums blas gram banded host host_nested "
-    "host_call softmax lbfgs ridge nested refine hat logistic nested_logistic probe engine cost "
-    "nested_cost precision pieces memory plan bootstrap loss_moments intervals simultaneous scores "
-    "baseline shapley uncertainty complementarity strict_index chosen outcome results control "
-    "encode store digest report picture page_style page run_plan progress evaluate world truth "
-    "demo __init__ options cli __main__"
+    "errors keys coordinates transforms study columns files values tables leaks sphere "
+    "correlation notes guard align arrays settings folds splits units inner subsets sums blas "
+    "gram banded host host_nested host_call softmax lbfgs ridge nested refine hat logistic "
+    "nested_logistic probe engine cost nested_cost precision pieces memory plan bootstrap "
+    "loss_moments intervals simultaneous scores baseline shapley uncertainty complementarity "
+    "strict_index chosen outcome question results control encode store digest report picture "
+    "page_style page run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_call softmax lbfgs ridge nested refine hat "
     "logistic nested_logistic probe"
 ).split()
 STATISTICS = (
-    "loss_moments intervals simultaneous scores baseline shapley uncertainty complementarity "
-    "strict_index chosen"
+    "correlation loss_moments intervals simultaneous scores baseline shapley uncertainty "
+    "complementarity  strict_index chosen"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
