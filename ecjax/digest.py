@@ -300,13 +300,42 @@ def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     return f"Intervals of {level} by {kind}; taken to be independent: {units} of each task."
 
 
+def question_text(manifest: Mapping[str, Any], mark: Mark) -> str:
+    """Which question intervals answer, and how far errors are alike; "" without coordinates."""
+    tasks = {k: v for k, v in (manifest.get("tasks") or {}).items() if v.get("question")}
+    if not tasks:
+        return ""
+    # The same split and unit for all tasks, so one question.
+    question = _words(next(iter(tasks.values()))["question"], mark)
+    ranges: dict[str, list[str]] = {}
+    for name, task in tasks.items():
+        ranges.setdefault(_range_text(task, mark), []).append(mark(name))
+    texts = [f"{km} ({', '.join(names)})" for km, names in ranges.items()]
+    alike = next(iter(ranges)) if len(ranges) == 1 else ", ".join(texts)
+    return f"They speak about {question}. Range of the residuals' correlation: {alike}."
+
+
+def _words(text: Any, mark: Mark) -> str:
+    """A sentence of the manifest; names are cut, a sentence is not."""
+    return " ".join(mark(word) for word in str(text).split())
+
+
+def _range_text(task: Mapping[str, Any], mark: Mark) -> str:
+    km = task.get("correlation_km")
+    if km is None or math.isnan(km):
+        return f"undefined, {_words(task.get('correlation_reason'), mark)}"
+    if not km:
+        return "none found"
+    return f"about {km:.2g} km" if km < 100 else f"about {km:,.0f} km"
+
+
 def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
     """What a reader must know: (where, what) of notes, missing numbers and unconverged fits."""
     found = []
     for note in manifest.get("notes") or []:
         first = f", first {mark(str(note['first']))}" if note.get("first") else ""
         where = ", ".join(mark(str(note[key])) for key in ("task", "source") if note.get(key))
-        found.append((where, f"{mark(str(note['reason']))}: {note['count']:,}{first}"))
+        found.append((where, f"{_words(note['reason'], mark)}: {note['count']:,}{first}"))
     found += _missing(tables["scores"], "score", "subset", "set", mark)
     if "targets" in tables:
         found += _missing(tables["targets"], "score", "target", "target", mark)

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import blas, engine, refits, report, store
+from ecjax import blas, engine, question, refits, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.control import with_control
@@ -168,11 +168,14 @@ class Run:
             results += [dataclasses.replace(result, setting=setting) for result in found]
         frames = build_frames(results, self.settings.predictions)
         timings["total"] = time.perf_counter() - started
-        notes = self.notes(results)
+        answered = question.answers(results, self.settings)
+        notes = self.notes(results) + question.question_notes(answered, self.settings)
         manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings, notes)
         for result in results:
             of_task = manifest["tasks"][result.task.name]
             of_task |= {"unit": result.units.kind, "units": result.units.count}
+        for task, answer in answered.items():
+            manifest["tasks"][task] |= answer.in_manifest()
         result = Result(**frames, manifest=manifest)
         if out is not None:
             write(out, result, self.progress)

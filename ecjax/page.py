@@ -22,6 +22,7 @@ from ecjax.digest import (
     interval_text,
     legend,
     number,
+    question_text,
     remarks,
     set_name,
     setting_name,
@@ -211,8 +212,8 @@ def _more(count: int, file: str) -> list[str]:
 def _remarks(tables: Tables, manifest: Mapping[str, Any]) -> list[str]:
     found = remarks(tables, manifest, _mark)
     items = [f"<li>{where}: {what}</li>" for where, what in found[:ROWS]]
-    about = interval_text(manifest, _mark)
-    items = [f"<li>{about}</li>"] * bool(about) + items
+    about = [interval_text(manifest, _mark), question_text(manifest, _mark)]
+    items = [f"<li>{text}</li>" for text in about if text] + items
     if not items:
         return []
     return ["<section>", "<h2>To know</h2>", "<ul>", *items, "</ul>",

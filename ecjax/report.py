@@ -18,6 +18,7 @@ from ecjax.digest import (
     legend,
     number,
     plain_name,
+    question_text,
     remarks,
     set_name,
     setting_name,
@@ -52,7 +53,8 @@ def summary(
             lines += [f"{setting_name(setting, plain_name)}:", ""]
         lines += _setting_lines(setting, list(manifest.get("embeddings") or {}), color, width)
     lines += ["", *_wrapped(legend(views[0].has_truth), width)]
-    lines += _wrapped(interval_text(manifest, plain_name), width)
+    about = f"{interval_text(manifest, plain_name)} {question_text(manifest, plain_name)}"
+    lines += _wrapped(about, width)
     found = remarks(tables, manifest, plain_name)
     if found:
         lines += ["", "To know:"]

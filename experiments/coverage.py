@@ -55,9 +55,7 @@ def evaluations(world: World, draws: int, seed: int, fresh: bool) -> Iterator[ec
     for draw in range(-(-draws // world.tasks)):
         rng = np.random.default_rng([seed, draw])
         embeddings, targets = world.draw(rng, rows)
-        tasks = {
-            f"{i:02}": ecjax.Task(y, kind=kind, split=split) for i, y in enumerate(targets)
-        }
+        tasks = {f"{i:02}": ecjax.Task(y, kind=kind, split=split) for i, y in enumerate(targets)}
         yield ecjax.evaluate(embeddings, tasks, protocol="strict", seed=draw, **how)
 
 

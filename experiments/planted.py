@@ -112,9 +112,7 @@ def _copies(rng: np.random.Generator, of: np.ndarray, columns: int, noise: float
     return again + noise * rng.standard_normal(again.shape)
 
 
-KINDS = {
-    made.__name__: made for made in (complementary, redundant, useless, tied, none, four)
-}
+KINDS = {made.__name__: made for made in (complementary, redundant, useless, tied, none, four)}
 
 
 def named_worlds() -> dict[str, World]:

@@ -15,12 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
-    "align arrays settings folds splits units inner subsets sums blas gram banded host host_nested "
-    "host_kept host_call softmax lbfgs ridge nested kept refine hat logistic nested_logistic probe "
-    "engine cost nested_cost precision pieces memory plan bootstrap standard_errors loss_moments "
-    "further intervals simultaneous scores baseline shapley uncertainty complementarity "
-    "strict_index chosen outcome results control refits encode store digest report picture "
+    "errors keys coordinates transforms study columns files values tables leaks sphere correlation "
+    "notes guard align arrays settings folds splits units inner subsets sums blas gram banded host "
+    "host_nested host_kept host_call softmax lbfgs ridge nested kept refine hat logistic "
+    "nested_logistic probe engine cost nested_cost precision pieces memory plan bootstrap "
+    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
+    "uncertainty complementarity strict_index chosen outcome question results control refits "
+    "encode store digest report picture "
     "page_style page run_plan progress evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
@@ -28,8 +29,8 @@ SOLVERS = (
     "refine hat logistic nested_logistic probe"
 ).split()
 STATISTICS = (
-    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
-    "uncertainty complementarity strict_index chosen"
+    "correlation standard_errors loss_moments further intervals simultaneous scores baseline "
+    "shapley uncertainty complementarity strict_index chosen"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
