@@ -12,6 +12,7 @@ import ecjax
 from ecjax import banded, engine
 from ecjax.arrays import align_arrays
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 
 # widths, rows, {task: (targets, strength)}, arguments of evaluate
@@ -76,7 +77,7 @@ def test_the_compiled_route_has_the_same_numbers(folds):
     program = plan.program(piece, True)
     found = []
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
         for on_host in (True, False):
             own = dataclasses.replace(program, on_host=on_host)
             found.append(jax.device_get(engine.study((own,), (plan.data(piece),), penalties))[0])

@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
     "align arrays settings folds splits units inner subsets sums blas gram banded host host_nested "
-    "host_call softmax lbfgs ridge nested refine hat logistic nested_logistic probe engine cost "
-    "nested_cost precision pieces memory plan bootstrap intervals scores baseline shapley "
-    "uncertainty complementarity strict_index chosen outcome results control encode store digest "
-    "report picture page_style page run_plan progress evaluate world truth demo __init__ options "
-    "cli __main__"
+    "host_call softmax lbfgs ridge nested refine hat logistic_start logistic nested_logistic "
+    "probe program routes engine cost nested_cost precision pieces memory plan bootstrap intervals "
+    "scores baseline shapley uncertainty complementarity strict_index chosen outcome results "
+    "control encode store digest report picture page_style page run_plan progress manifest "
+    "evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_call softmax lbfgs ridge nested refine hat "
-    "logistic nested_logistic probe"
+    "logistic_start logistic nested_logistic probe"
 ).split()
 STATISTICS = (
     "intervals scores baseline shapley uncertainty complementarity strict_index chosen"
@@ -174,7 +174,7 @@ def solver_faults(house: dict[str, str]) -> list[str]:
             strangers = packages(house[module]) & {"pandas", "pyarrow"}
             faults += [f"{solver}: comes with {package}" for package in sorted(strangers)]
     for statistic in STATISTICS:
-        known = sorted(closure(statistic, house) & {*SOLVERS, "engine"})
+        known = sorted(closure(statistic, house) & {*SOLVERS, "program", "routes", "engine"})
         faults += [f"{statistic}: comes with {module}" for module in known]
     return faults
 
@@ -267,7 +267,8 @@ def test_an_import_from_below_is_found(module, line, fault):
         ("ridge", "import pandas as pd", "ridge: comes with pandas"),
         ("softmax", "from ecjax.tables import read_task", "logistic: comes with tables"),
         ("uncertainty", "from ecjax import ridge", "uncertainty: comes with ridge"),
-        ("scores", "from ecjax.engine import Program", "scores: comes with engine"),
+        ("scores", "from ecjax.engine import study", "scores: comes with engine"),
+        ("scores", "from ecjax.program import Penalties", "scores: comes with program"),
     ],
 )
 def test_a_solver_that_knows_too_much_is_found(module, line, fault):

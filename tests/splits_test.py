@@ -16,6 +16,7 @@ from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
 from ecjax.pieces import group_samples
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import folds_of
@@ -239,7 +240,7 @@ def sums_of(world, asked, route):
     if route != "host":
         program = dataclasses.replace(program, on_host=False)
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         (sums,) = jax.device_get(engine.study((program,), (plan.data(piece),), penalties))
     return sums.regression, plan.folds[0]
 
