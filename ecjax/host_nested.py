@@ -255,7 +255,7 @@ class _BandedFold(_Fold):
                     return np.inf if np.isnan(total) else total
 
                 first = (shared[i, start],) * len(own)
-                found = banded.descend(of_task, first, len(self.grid))
+                found = banded.descend(of_task, first, self.grid)
                 position[i, start:stop, own] = np.array(found)[:, None]
                 loss[i, start:stop] = losses(found)[start:stop]
         self.inner = []
