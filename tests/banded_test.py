@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 from make_studies import default_grid, study
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import banded, engine
@@ -225,9 +226,11 @@ def test_classes_share_their_penalty():
     labels = np.where(tasks["u"][:, 0] > np.median(tasks["u"]), "high", "low")
     both = {"u": tasks["u"], "c": labels}
     how = {"protocol": "strict", "folds": 4, "logistic_c": [0.1, 1]}
-    shared, by_band = (
-        ecjax.evaluate(embeddings, both, penalty=penalty, **how) for penalty in ("shared", "banded")
-    )
+    with quickly_compiled():
+        shared, by_band = (
+            ecjax.evaluate(embeddings, both, penalty=penalty, **how)
+            for penalty in ("shared", "banded")
+        )
     of_classes = by_band.scores.query("task == 'c'")
     assert of_classes[["chosen_lambda_a", "chosen_lambda_b"]].isna().all(axis=None)
     for column in ("score", "chosen_logistic_c"):

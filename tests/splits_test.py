@@ -8,6 +8,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import engine
@@ -296,14 +297,15 @@ def test_inner_fits_never_see_the_dropped_rows(world, split, route):
 @pytest.mark.parametrize("split", ASKED)
 def test_logistic_equals_fits_without_the_dropped_rows(world, split):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
-    result = ecjax.evaluate(
-        world["embeddings"],
-        {"t": ecjax.Task(world["labels"], **columns)},
-        logistic_tolerance=1e-9,
-        predictions=True,
-        protocol="paper",
-        **ASKED[split],
-    )
+    with quickly_compiled():
+        result = ecjax.evaluate(
+            world["embeddings"],
+            {"t": ecjax.Task(world["labels"], **columns)},
+            logistic_tolerance=1e-9,
+            predictions=True,
+            protocol="paper",
+            **ASKED[split],
+        )
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["labels"], **columns)})
     folds = folds_of(tasks[0], from_arguments({"protocol": "paper"} | ASKED[split]))
     classes = np.unique(world["labels"])
