@@ -46,9 +46,7 @@ Axes: n rows, g units, s subsets, m columns of `RowMoments`, j comparisons.
 
 from __future__ import annotations
 
-import bisect
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -56,101 +54,9 @@ import numpy as np
 from scipy import special
 
 from ecjax import bootstrap
-from ecjax.bootstrap import Replicates
+from ecjax.loss_moments import RowMoments
 
-DRAWS = 2_000  # of the largest of correlated errors
-LEAST_SHARE = 1e-12  # of the largest variance, below which one is rounding
-FEW_DEGREES = 30  # up to which standard errors are drawn too, comparison by comparison
 CELLS = 2**22  # of an array at most, in draws of standard errors
-Z_STEP = 1e-3  # quantiles are rounded up to a grid, so that rounding does not show in them
-
-
-class RowMoments(NamedTuple):
-    """Second moments of what each row, or unit of rows, lost, averaged over seeds.
-
-    Attributes:
-      rows: n.
-      mean: (m,) over units.
-      cross: (m, m) mean over units of the products.
-      units: g; n where each row is its own.
-      degrees: of freedom, of the t quantiles: g − 1, or inf where rows are the units.
-      single: (i,) under `strict`, of each fused set, the column of its composite single; None under
-        `paper`.
-      losses: (g, m) of the units, kept for a bootstrap, or None.
-      replicates: what intervals are made from; None: of the moments alone, kind `ratio`.
-
-    The columns are the s subsets in their order, the empty set, composites, the spread of the
-    targets (zero for classes) and a constant. Losses are divided by one of the last two.
-    """
-
-    rows: int
-    mean: np.ndarray
-    cross: np.ndarray
-    units: int
-    degrees: float
-    single: np.ndarray | None = None
-    losses: np.ndarray | None = None
-    replicates: Replicates | None = None
-
-
-def row_moments(
-    losses: np.ndarray,
-    spread: np.ndarray,
-    constant: float,
-    single: np.ndarray | None = None,
-    unit_of_row: np.ndarray | None = None,
-    keep: bool = False,
-) -> RowMoments:
-    """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`.
-
-    Args:
-      unit_of_row: (n,) codes 0 … g − 1, each with a row; None: each row is its own unit.
-      keep: the losses too.
-    """
-    n = len(losses)
-    columns = np.column_stack([losses, spread, np.full(n, constant)])
-    with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
-        if unit_of_row is None:
-            cross, kept = columns.T @ columns / n, columns if keep else None
-            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single, kept)
-        columns = unit_sums(columns, unit_of_row)
-        g, kept = len(columns), columns if keep else None
-        cross = columns.T @ columns / g
-        return RowMoments(n, columns.mean(0), cross, g, g - 1, single, kept)
-
-
-def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
-    """(g, m) sums of columns (n, m) over the rows of each unit."""
-    order = np.argsort(unit_of_row, kind="stable")
-    starts = np.flatnonzero(np.diff(unit_of_row[order], prepend=-1))
-    return np.add.reduceat(columns[order], starts, axis=0)
-
-
-def composites(
-    losses: np.ndarray, by_fold: np.ndarray, fold_of_row: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Losses of singles that are others for other folds.
-
-    Args:
-      losses: (n, s), averaged over seeds.
-      by_fold: (i, r, k) as `complementarity.Index`.
-      fold_of_row: (r, n).
-
-    Returns:
-      (n, c) losses of those that are not one single everywhere, and the column of each set's
-      (i,): one of the s, or s + 1, s + 2 … in their order.
-    """
-    flat = by_fold.reshape(-1, math.prod(by_fold.shape[1:]))
-    kinds, place = np.unique(flat, axis=0, return_inverse=True)
-    row, column, found = np.arange(len(losses)), np.empty(len(kinds), int), []
-    for j, kind in enumerate(kinds.reshape(-1, *by_fold.shape[1:])):
-        if (kind == kind[0, 0]).all():
-            column[j] = kind[0, 0]
-            continue
-        column[j] = losses.shape[1] + 1 + len(found)
-        of_seeds = zip(kind, fold_of_row, strict=True)
-        found.append(np.mean([losses[row, own[fold]] for own, fold in of_seeds], axis=0))
-    return np.array(found).reshape(-1, len(losses)).T, column[place.reshape(-1)]
 
 
 def z_of(confidence: float) -> float:
@@ -208,10 +114,10 @@ def combination_errors(
         influence = (moments.losses @ weights.T - moments.losses[:, [unit]] * value) / mean[unit]
         ends = bootstrap.bca_ends(drawn, value, influence, found.z)
     sides = np.maximum([value - ends[0], ends[1] - value], 0) / found.z
-    return np.where(np.isnan(error), np.nan, sides * _widening(moments, columns))
+    return np.where(np.isnan(error), np.nan, sides * widening(moments, columns))
 
 
-def _widening(moments: RowMoments, columns: np.ndarray) -> np.ndarray:
+def widening(moments: RowMoments, columns: np.ndarray) -> np.ndarray:
     """What intervals from drawn units are too narrow by; two units at least."""
     g = moments.units
     return np.sqrt(_inflation(moments.rows, columns) * g / (g - 1))
@@ -284,11 +190,11 @@ def compare(
     pairs = Comparisons(fused, over, log_ratio, error, error, error)
     if moments.replicates is None or moments.units < 2:
         return pairs
-    parts = [_with_sides(moments, part, columns) for part in _parts(moments, pairs)]
-    return functools.reduce(Comparisons.and_those, parts, pairs.take(slice(0)))
+    sided = [_with_sides(moments, part, columns) for part in parts(moments, pairs)]
+    return functools.reduce(Comparisons.and_those, sided, pairs.take(slice(0)))
 
 
-def _parts(moments: RowMoments, pairs: Comparisons) -> Iterator[Comparisons]:
+def parts(moments: RowMoments, pairs: Comparisons) -> Iterator[Comparisons]:
     """The comparisons, few enough at a time to hold their replicates."""
     step = max(1, CELLS // (moments.replicates.means.shape[1] + moments.units))
     for start in range(0, len(pairs.fused), step):
@@ -303,7 +209,7 @@ def _with_sides(moments: RowMoments, pairs: Comparisons, columns: np.ndarray) ->
         influence = losses[:, f] / moments.mean[f] - losses[:, m] / moments.mean[m]
         ends = np.log(bootstrap.bca_ends(ratio, np.exp(pairs.log_ratio), influence, found.z))
     sides = np.maximum([pairs.log_ratio - ends[0], ends[1] - pairs.log_ratio], 0) / found.z
-    sides *= _widening(moments, np.maximum(columns[f], columns[m]))
+    sides *= widening(moments, np.maximum(columns[f], columns[m]))
     below, above = np.where(np.isnan(pairs.standard_error), np.nan, sides)
     return pairs._replace(below=below, above=above)
 
@@ -319,14 +225,6 @@ class IndexIntervals(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     p_better: np.ndarray
-
-
-def against_members(
-    moments: RowMoments, members: Sequence[Sequence[int]], fused: Sequence[int], columns: np.ndarray
-) -> Comparisons:
-    """Every set against each of its singles, one set after the other."""
-    sizes = [len(own) for own in members]
-    return compare(moments, np.repeat(fused, sizes), np.concatenate(members), columns)
 
 
 def against_singles(
@@ -357,7 +255,7 @@ def index_intervals(
     """Intervals of the index.
 
     Args:
-      pairs: of `against_members`.
+      pairs: of every set against each of its singles, one set after the other.
       singles: under `strict`, of `against_singles`; None under `paper`.
       index: (i,) on pooled losses.
       z: of the interval; a larger one makes it simultaneous.
@@ -400,100 +298,3 @@ def _over_the_best(
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
     upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
     return np.maximum.reduceat(upper, starts)
-
-
-def largest_errors(
-    moments: RowMoments, pairs: Comparisons, columns: np.ndarray | None = None
-) -> np.ndarray:
-    """(DRAWS,) draws of the largest |error| ÷ standard error of the comparisons, sorted.
-
-    Where there are replicates, (b,) of them; this takes the columns of each set, as `compare` does.
-
-    Errors are drawn normal with the correlations that the units show. Where quantiles are those of
-    t, they are divided by drawn standard errors, and told as the normal quantiles of the same
-    level, so that tables of different numbers of units can be set side by side.
-    """
-    if moments.replicates is not None:
-        return _largest_of_replicates(moments, pairs, columns)
-    known = np.flatnonzero(pairs.standard_error > 0)
-    if not len(known):
-        return np.zeros(DRAWS)
-    pairs = pairs.take(known)
-    used, place = np.unique(np.concatenate([pairs.fused, pairs.over]), return_inverse=True)
-    shares = moments.cross[np.ix_(used, used)] / np.outer(moments.mean[used], moments.mean[used])
-    values, vectors = np.linalg.eigh(shares)
-    # The symmetric root moves little when the shares do, by rounding: no vector's sign is in it.
-    values = np.where(values > LEAST_SHARE * values[-1], values, 0)
-    root = (vectors * np.sqrt(values)) @ vectors.T  # (m, m)
-    first, second = np.split(place, 2)
-    factor = root[first] - root[second]
-    length = np.linalg.norm(factor, axis=1, keepdims=True)
-    errors = np.divide(factor, length, out=np.zeros(factor.shape), where=length > 0)
-    drawn = np.abs(errors @ _normal(len(used)))  # (j, DRAWS)
-    if np.isinf(moments.degrees):
-        return np.sort(drawn.max(0))
-    by = _drawn_errors(errors, moments.degrees)
-    t = np.divide(drawn, by, out=np.zeros(drawn.shape), where=by > 0).max(0)
-    return np.sort(-special.ndtri(special.stdtr(moments.degrees, -t)))
-
-
-def _largest_of_replicates(
-    moments: RowMoments, pairs: Comparisons, columns: np.ndarray
-) -> np.ndarray:
-    """(b,) sorted; 1 is where an interval ends that is as wide as one normal standard error."""
-    means = moments.replicates.means
-    largest = np.zeros(means.shape[1])
-    for part in _parts(moments, pairs.take(pairs.standard_error > 0)):
-        f, m = part[:2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            now = moments.mean[f] / moments.mean[m]
-            error = np.log(means[f] / means[m] / now[:, None])
-            error *= _widening(moments, np.maximum(columns[f], columns[m]))[:, None]
-            error /= np.where(error < 0, -part.below[:, None], part.above[:, None])
-        error = np.where(np.isfinite(error), error, 0)  # nothing lies beyond an infinite end
-        largest = np.maximum(largest, error.max(0, initial=0))
-    return np.sort(largest)
-
-
-def _drawn_errors(factor: np.ndarray, degrees: int) -> np.ndarray:
-    """(j, DRAWS) standard errors found from `degrees` + 1 units, where 1 is right.
-
-    Of factor (j, m) times normal draws. Those of several comparisons rest on the same units, and so
-    are drawn together; where degrees are many, one draw serves all.
-    """
-    rng = np.random.default_rng(1)
-    if degrees > FEW_DEGREES:
-        return np.sqrt(rng.chisquare(degrees, DRAWS) / degrees)[None]
-    j, m = factor.shape
-    found = np.empty((j, DRAWS))
-    step = max(1, CELLS // (int(degrees) * max(j, m)))
-    for start in range(0, DRAWS, step):
-        some = min(step, DRAWS - start)
-        units = rng.standard_normal((some * int(degrees), m)) @ factor.T
-        found[:, start : start + some] = (units**2).reshape(some, -1, j).mean(1).T
-    return np.sqrt(found)
-
-
-@functools.cache
-def _normal(m: int) -> np.ndarray:
-    """(m, DRAWS) standard normal, the same every time."""
-    return np.random.default_rng(0).standard_normal((m, DRAWS))
-
-
-def simultaneous_z(largest: Sequence[np.ndarray], confidence: float) -> float:
-    """z at which all intervals of several tables hold at once (max-t).
-
-    Tables are taken to be independent: where they are not, all of them hold more often still (the
-    Gaussian correlation inequality).
-
-    Args:
-      largest: of each table, by `largest_errors`.
-    """
-    high = max(float(draws[-1]) for draws in largest)
-    grid = z_of(confidence) + Z_STEP * np.arange(max(2, math.ceil(high / Z_STEP)))
-
-    def holds(step: int) -> bool:
-        held = [np.searchsorted(draws, grid[step], side="right") / len(draws) for draws in largest]
-        return np.prod(held) >= confidence
-
-    return float(grid[bisect.bisect_left(range(len(grid) - 1), True, key=holds)])

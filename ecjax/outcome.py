@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecjax import baseline, bootstrap, intervals
+from ecjax import baseline, bootstrap, intervals, loss_moments, simultaneous
 from ecjax.align import AlignedTask
 from ecjax.chosen import Choices
 from ecjax.complementarity import Index, index_of
 from ecjax.folds import NOWHERE, Folds
-from ecjax.intervals import Comparisons, IndexIntervals, RowMoments
+from ecjax.intervals import Comparisons, IndexIntervals
+from ecjax.loss_moments import RowMoments
 from ecjax.scores import Scores, class_scores, regression_scores, varying_targets
 from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
@@ -240,7 +241,7 @@ class Compared:
     def largest_errors(self) -> np.ndarray:
         pairs, singles = self.with_members, self.with_singles
         pairs = pairs if singles is None else pairs.and_those(singles)
-        return intervals.largest_errors(self.moments, pairs, self.columns)
+        return simultaneous.largest_errors(self.moments, pairs, self.columns)
 
     def settle(self) -> None:
         """Makes the intervals, and lets go of what takes room."""
@@ -354,10 +355,10 @@ def _moments(
     parts, single = [losses, empty], None
     if by_fold is not None:
         folds = result.fold_of_row[:, result.scored]
-        composite, single = intervals.composites(losses, by_fold, folds)
+        composite, single = loss_moments.composites(losses, by_fold, folds)
         parts.append(composite)
     columns, unit = change(np.column_stack(parts)), result.units.of_row
-    return intervals.row_moments(columns, spread, constant, single, unit, result.bootstraps > 0)
+    return loss_moments.row_moments(columns, spread, constant, single, unit, result.bootstraps > 0)
 
 
 def resample(results: Sequence[TaskResult]) -> list[Compared]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import intervals, shapley, uncertainty
+from ecjax import intervals, shapley, simultaneous, uncertainty
 from ecjax.folds import NOWHERE
 from ecjax.outcome import Measure, TaskResult, resample
 from ecjax.scores import PERFECT, PRIMARY, Scores
@@ -231,7 +231,7 @@ def _widen(
             families.setdefault(key, []).append(i)
     for family in families.values():
         largest = [measures[i].compared.largest_errors for i in family]
-        z = intervals.simultaneous_z(largest, confidence)
+        z = simultaneous.simultaneous_z(largest, confidence)
         for i in family:
             low, high = measures[i].ends(measures[i].compared.index(z))
             parts[i] |= {"eci_low_simultaneous": low, "eci_high_simultaneous": high}

@@ -46,7 +46,7 @@ class Scores:
 
     @property
     def unit(self) -> int:
-        """The column of `intervals.RowMoments` that divides losses."""
+        """The column of `loss_moments.RowMoments` that divides losses."""
         return -2 if self.metric == "r2" else -1
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from make_studies import with_members
 from scipy import stats
 
 import ecjax
-from ecjax import bootstrap, intervals
+from ecjax import bootstrap, intervals, loss_moments, simultaneous
 
 N, B = 150, 700
 
@@ -149,13 +150,13 @@ def test_simultaneous_intervals_hold_in_so_many_replicates():
     rng = np.random.default_rng(6)
     losses = rng.chisquare(1, size=(N, 1)) * rng.uniform(0.5, 1.5, size=(N, 7))
     columns = np.zeros(7, int)
-    moments = intervals.row_moments(losses, np.ones(N), 1.0, keep=True)
+    moments = loss_moments.row_moments(losses, np.ones(N), 1.0, keep=True)
     means = bootstrap.mean_losses([moments.losses], 4000, 0)[0]
     moments = moments._replace(replicates=bootstrap.Replicates(means, intervals.z_of(0.95)))
     members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
-    pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
-    largest = intervals.largest_errors(moments, pairs, columns)
-    z = intervals.simultaneous_z([largest], 0.95)
+    pairs = with_members(moments, members, [3, 4, 5, 6], columns)
+    largest = simultaneous.largest_errors(moments, pairs, columns)
+    z = simultaneous.simultaneous_z([largest], 0.95)
     assert z > intervals.z_of(0.95)
     drawn = 1 - means[pairs.fused] / means[pairs.over]
     # The ends are moved away by g/(g − 1) too, which replicates lack.

@@ -18,17 +18,18 @@ ORDER = (
     "errors keys coordinates transforms study columns files values tables leaks sphere notes guard "
     "align arrays settings folds splits units inner subsets sums blas gram banded host host_nested "
     "host_call softmax lbfgs ridge nested refine hat logistic_start logistic nested_logistic "
-    "probe program routes engine cost nested_cost precision pieces memory plan bootstrap intervals "
-    "scores baseline shapley uncertainty complementarity strict_index chosen outcome results "
-    "control encode store digest report picture page_style page run_plan progress manifest "
-    "evaluate world truth demo __init__ options cli __main__"
+    "probe program routes engine cost nested_cost precision pieces memory plan bootstrap "
+    "loss_moments intervals simultaneous scores baseline shapley uncertainty complementarity "
+    "strict_index chosen outcome results control encode store digest report picture page_style "
+    "page run_plan progress manifest evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_call softmax lbfgs ridge nested refine hat "
     "logistic_start logistic nested_logistic probe"
 ).split()
 STATISTICS = (
-    "intervals scores baseline shapley uncertainty complementarity strict_index chosen"
+    "loss_moments intervals simultaneous scores baseline shapley uncertainty complementarity "
+    "strict_index chosen"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")

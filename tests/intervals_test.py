@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_studies import with_members
 from scipy import stats
 
-from ecjax import intervals
+from ecjax import intervals, loss_moments, simultaneous
 
 
 def losses_of(rng, n, s):
@@ -19,7 +20,7 @@ def losses_of(rng, n, s):
 def moments_of(losses, constant=1.0, unit=None):
     n = len(losses)
     with_empty = np.column_stack([losses, np.full(n, 2.0)])
-    return intervals.row_moments(with_empty, np.arange(n) + 1.0, constant, unit_of_row=unit)
+    return loss_moments.row_moments(with_empty, np.arange(n) + 1.0, constant, unit_of_row=unit)
 
 
 def plain_standard_error(fused, member, columns):
@@ -147,7 +148,7 @@ def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
     columns = rng.integers(1, 40, size=7)
     members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
     moments = moments_of(losses)
-    pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
+    pairs = with_members(moments, members, [3, 4, 5, 6], columns)
     z, z_tie = 2.5, 1.96
     best = [min(own, key=lambda m: losses[:, m].sum()) for own in members]
     index = 1 - losses[:, 3:].sum(0) / losses[:, best].sum(0)
@@ -186,10 +187,10 @@ def test_intervals_against_the_single_of_each_fold(seed, seeds, lucky):
             for r, k in np.ndindex(seeds, 3):
                 inside = losses[fold_of_row[r] == k]
                 by_fold[i, r, k] = min(own, key=lambda m: inside[:, m].sum())  # noqa: B023
-    found, single = intervals.composites(losses, by_fold, fold_of_row)
+    found, single = loss_moments.composites(losses, by_fold, fold_of_row)
     assert lucky or single[0] == 1
     empty = np.full(n, 2.0)
-    moments = intervals.row_moments(
+    moments = loss_moments.row_moments(
         np.column_stack([losses, empty, found]), np.arange(n) + 1.0, 1.0, single
     )
     plain = np.array([
@@ -200,7 +201,7 @@ def test_intervals_against_the_single_of_each_fold(seed, seeds, lucky):
     columns = np.pad(columns, (0, len(moments.mean) - 8))
     np.testing.assert_allclose(moments.mean[single], plain.mean(1), rtol=1e-12)
     index = 1 - losses[:, 3:].sum(0) / plain.sum(1)
-    pairs = intervals.against_members(moments, members, [3, 4, 5, 6], columns)
+    pairs = with_members(moments, members, [3, 4, 5, 6], columns)
     singles = intervals.against_singles(moments, [3, 4, 5, 6], index, columns)
     found = intervals.index_intervals(moments, pairs, singles, index, columns, 2.5, 1.96)
     for i, own in enumerate(members):
@@ -222,13 +223,13 @@ def test_the_index_is_an_end_where_the_chosen_singles_together_beat_every_member
     fold = np.arange(40) % 2
     noise = np.random.default_rng(9).uniform(0.9, 1.1, size=(40, 3))
     losses = noise * np.column_stack([np.where(fold, 10, 0.1), np.where(fold, 0.1, 10), fold + 1])
-    composite, single = intervals.composites(losses, np.array([[[0, 1]]]), fold[None])
+    composite, single = loss_moments.composites(losses, np.array([[[0, 1]]]), fold[None])
     columns = np.column_stack([losses, np.ones(40), composite])
-    moments = intervals.row_moments(columns, np.ones(40), 1.0, single)
+    moments = loss_moments.row_moments(columns, np.ones(40), 1.0, single)
     index = 1 - losses[:, 2].sum() / composite.sum(0)
     assert index < -10 and single.tolist() == [4]
     none = np.zeros(7)
-    pairs = intervals.against_members(moments, [[0, 1]], [2], none)
+    pairs = with_members(moments, [[0, 1]], [2], none)
     singles = intervals.against_singles(moments, [2], index, none)
     found = intervals.index_intervals(moments, pairs, singles, index, none, 2.0, 2.0)
     assert found.low[0] == index[0] < found.high[0] and found.p_better[0] < 0.01
@@ -238,7 +239,7 @@ def test_one_comparison_needs_no_wider_interval():
     losses = losses_of(np.random.default_rng(5), 300, 2)
     moments = moments_of(losses)
     pairs = intervals.compare(moments, [1], [0], np.array([3, 6]))
-    z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+    z = simultaneous.simultaneous_z([simultaneous.largest_errors(moments, pairs)], 0.95)
     assert z == pytest.approx(intervals.z_of(0.95), rel=0.03)
 
 
@@ -250,17 +251,17 @@ def test_independent_comparisons_widen_as_sidak_says():
     moments = moments_of(losses)
     pairs = intervals.compare(moments, [i + 1 for i in singles], singles, np.ones(12))
     expected = stats.norm.ppf(0.5 + 0.95 ** (1 / 6) / 2)
-    together = intervals.largest_errors(moments, pairs)
-    assert intervals.simultaneous_z([together], 0.95) == pytest.approx(expected, rel=0.03)
-    apart = [intervals.largest_errors(moments, pairs.take(np.array([i]))) for i in range(6)]
-    assert intervals.simultaneous_z(apart, 0.95) == pytest.approx(expected, rel=0.03)
+    together = simultaneous.largest_errors(moments, pairs)
+    assert simultaneous.simultaneous_z([together], 0.95) == pytest.approx(expected, rel=0.03)
+    apart = [simultaneous.largest_errors(moments, pairs.take(np.array([i]))) for i in range(6)]
+    assert simultaneous.simultaneous_z(apart, 0.95) == pytest.approx(expected, rel=0.03)
 
 
 def test_equal_comparisons_widen_nothing():
     losses = losses_of(np.random.default_rng(7), 300, 2)
     moments = moments_of(losses)
     pairs = intervals.compare(moments, [1] * 9, [0] * 9, np.array([3, 6]))
-    z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+    z = simultaneous.simultaneous_z([simultaneous.largest_errors(moments, pairs)], 0.95)
     assert z == pytest.approx(intervals.z_of(0.95), rel=0.03)
 
 
@@ -275,8 +276,8 @@ def test_all_intervals_hold_at_once_as_often_as_they_say(units):
             losses = losses[: len(unit)] + rng.gamma(5, size=(units, 7))[unit]
         moments = moments_of(losses, unit=unit)
         members = [[0, 1], [0, 2], [1, 2], [0, 1, 2]]
-        pairs = intervals.against_members(moments, members, [3, 4, 5, 6], np.zeros(7))
-        z = intervals.simultaneous_z([intervals.largest_errors(moments, pairs)], 0.95)
+        pairs = with_members(moments, members, [3, 4, 5, 6], np.zeros(7))
+        z = simultaneous.simultaneous_z([simultaneous.largest_errors(moments, pairs)], 0.95)
         t = intervals.as_t(z, moments.degrees)
         held += bool((np.abs(pairs.log_ratio) <= t * pairs.standard_error).all())
     assert 0.925 <= held / 400 <= 0.98

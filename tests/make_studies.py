@@ -1,7 +1,9 @@
-"""Studies for protocol `strict`, as arrays, and its grid of λ."""
+"""Studies for protocol `strict`, as arrays, its grid of λ, and comparisons of sets."""
 
 import numpy as np
 import reference
+
+from ecjax import intervals
 
 
 def default_grid(n_train):
@@ -20,3 +22,9 @@ def study(widths, n, targets, seed=0):
         name: (signal * strength + rng.normal(size=(n, t))) * 10.0 ** rng.uniform(-2, 2, t)
         for name, (t, strength) in targets.items()
     }
+
+
+def with_members(moments, members, fused, columns):
+    """Every fused set compared with each of its members, one set after the other."""
+    fused = np.repeat(fused, [len(own) for own in members])
+    return intervals.compare(moments, fused, np.concatenate(members), columns)

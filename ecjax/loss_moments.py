@@ -1,0 +1,102 @@
+"""Second moments of the rows' losses, which intervals are made from.
+
+Axes: n rows, g units, s subsets, m columns of `RowMoments`, i fused sets, r seeds, k folds, c
+composites.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ecjax.bootstrap import Replicates
+
+
+class RowMoments(NamedTuple):
+    """Second moments of what each row, or unit of rows, lost, averaged over seeds.
+
+    Attributes:
+      rows: n.
+      mean: (m,) over units.
+      cross: (m, m) mean over units of the products.
+      units: g; n where each row is its own.
+      degrees: of freedom, of the t quantiles: g − 1, or inf where rows are the units.
+      single: (i,) under `strict`, of each fused set, the column of its composite single; None under
+        `paper`.
+      losses: (g, m) of the units, kept for a bootstrap, or None.
+      replicates: what intervals are made from; None: of the moments alone, kind `ratio`.
+
+    The columns are the s subsets in their order, the empty set, composites, the spread of the
+    targets (zero for classes) and a constant. Losses are divided by one of the last two.
+    """
+
+    rows: int
+    mean: np.ndarray
+    cross: np.ndarray
+    units: int
+    degrees: float
+    single: np.ndarray | None = None
+    losses: np.ndarray | None = None
+    replicates: Replicates | None = None
+
+
+def row_moments(
+    losses: np.ndarray,
+    spread: np.ndarray,
+    constant: float,
+    single: np.ndarray | None = None,
+    unit_of_row: np.ndarray | None = None,
+    keep: bool = False,
+) -> RowMoments:
+    """Moments of losses (n, m) and of what divides them, columns as in `RowMoments`.
+
+    Args:
+      unit_of_row: (n,) codes 0 … g − 1, each with a row; None: each row is its own unit.
+      keep: the losses too.
+    """
+    n = len(losses)
+    columns = np.column_stack([losses, spread, np.full(n, constant)])
+    with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
+        if unit_of_row is None:
+            cross, kept = columns.T @ columns / n, columns if keep else None
+            return RowMoments(n, cross[-1] / constant, cross, n, np.inf, single, kept)
+        columns = unit_sums(columns, unit_of_row)
+        g, kept = len(columns), columns if keep else None
+        cross = columns.T @ columns / g
+        return RowMoments(n, columns.mean(0), cross, g, g - 1, single, kept)
+
+
+def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:
+    """(g, m) sums of columns (n, m) over the rows of each unit."""
+    order = np.argsort(unit_of_row, kind="stable")
+    starts = np.flatnonzero(np.diff(unit_of_row[order], prepend=-1))
+    return np.add.reduceat(columns[order], starts, axis=0)
+
+
+def composites(
+    losses: np.ndarray, by_fold: np.ndarray, fold_of_row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of singles that are others for other folds.
+
+    Args:
+      losses: (n, s), averaged over seeds.
+      by_fold: (i, r, k) as `complementarity.Index`.
+      fold_of_row: (r, n).
+
+    Returns:
+      (n, c) losses of those that are not one single everywhere, and the column of each set's
+      (i,): one of the s, or s + 1, s + 2 … in their order.
+    """
+    flat = by_fold.reshape(-1, math.prod(by_fold.shape[1:]))
+    kinds, place = np.unique(flat, axis=0, return_inverse=True)
+    row, column, found = np.arange(len(losses)), np.empty(len(kinds), int), []
+    for j, kind in enumerate(kinds.reshape(-1, *by_fold.shape[1:])):
+        if (kind == kind[0, 0]).all():
+            column[j] = kind[0, 0]
+            continue
+        column[j] = losses.shape[1] + 1 + len(found)
+        of_seeds = zip(kind, fold_of_row, strict=True)
+        found.append(np.mean([losses[row, own[fold]] for own, fold in of_seeds], axis=0))
+    return np.array(found).reshape(-1, len(losses)).T, column[place.reshape(-1)]
