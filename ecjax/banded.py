@@ -7,7 +7,8 @@ buries a small one. With a λ for each embedding (a banded penalty; Nunez-Elizal
 The search goes downhill from the best shared λ of the grid. A step moves one embedding's λ by 4
 places along the grid; of all such steps the one with the least loss is taken, until none lowers it;
 then the same with 2 places, and with 1. So the loss never exceeds the best shared one, and at the
-end no single step on the grid lowers it. Of equal losses the stronger penalty's is taken.
+end no single step on the grid lowers it. Of equal losses that of the larger sum of log λ is taken,
+then that of the earlier embedding's larger λ.
 
 Axes: p columns, t targets, m groups of inner folds, l penalties, s subsets, b bands (blocks of the
 lattice), T tasks.
@@ -27,31 +28,46 @@ from ecjax import gram
 from ecjax.subsets import Lattice
 
 STRIDES = (4, 2, 1)
+LEAST = np.finfo(float).tiny  # λ of 0 counts as this in a sum of log λ
+
+
+def _strength(logs: Array | np.ndarray) -> Array | np.ndarray:
+    """Sums over the last axis, in whole billionths: those of equal products of λ are equal."""
+    return (1e9 * logs.sum(-1)).round()
+
+
+def _best(losses: Array | np.ndarray, strength: Array | np.ndarray) -> Array | np.ndarray:
+    """Which trial on axis 0 has the least loss; of equals the strongest, of those the first."""
+    return ((losses == losses.min(0)) * (strength - strength.min(0) + 1)).argmax(0)
 
 
 def descend(
-    loss: Callable[[tuple[int, ...]], float], start: tuple[int, ...], penalties: int
+    loss: Callable[[tuple[int, ...]], float], start: tuple[int, ...], grid: np.ndarray
 ) -> tuple[int, ...]:
     """The places on the grid where the search ends.
 
     Args:
       loss: of the places of all bands; its order of bands settles ties.
       start: places of the best shared penalty.
-      penalties: of the grid, the strongest first.
+      grid: (l,) penalties, the strongest first.
     """
+    logs = np.log10(np.maximum(grid, LEAST))
+    order = range(len(start))  # steps are tried such that the first leave the earlier the larger λ
     best, least = start, loss(start)
     for stride in STRIDES:
         while True:
             trials = [
                 (*best[:band], best[band] + step, *best[band + 1 :])
-                for step in (-stride, stride)
-                for band in range(len(best))
-                if 0 <= best[band] + step < penalties
+                for step, bands in ((-stride, order), (stride, order[::-1]))
+                for band in bands
+                if 0 <= best[band] + step < len(grid)
             ]
-            found = [loss(trial) for trial in trials]
-            i = int(np.argmin(found)) if found else 0  # of equals the stronger, the first
-            stronger = found and sum(trials[i]) < sum(best)
-            if not found or not (found[i] < least or (stronger and found[i] == least)):
+            if not trials:
+                break
+            found = np.array([loss(trial) for trial in trials])
+            i = int(_best(found, _strength(logs[np.array(trials)])))
+            stronger = sum(trials[i]) < sum(best)
+            if not (found[i] < least or (stronger and found[i] == least < np.inf)):
                 break
             best, least = trials[i], found[i]
     return best
@@ -143,8 +159,9 @@ def choose(
         return jnp.where(jnp.isnan(total), jnp.inf, total)
 
     directions = np.eye(b, dtype=int)[of.order]
-    moves = np.concatenate([-directions, directions])  # (2b, b), the stronger first
+    moves = np.concatenate([-directions, directions[::-1]])  # (2b, b), in the order of `descend`
     strides = jnp.array(STRIDES)
+    logs = jnp.log10(jnp.maximum(grid, LEAST))
 
     def step(state):
         places, least, stage = state
@@ -152,12 +169,12 @@ def choose(
         def trial(move: Array) -> Array:
             there = places + strides[stage] * move
             valid = ((there >= 0) & (there < len(grid))).all(2) & (of.member & (move != 0)).any(1)
-            found = of_tasks(losses(jnp.clip(there, 0, len(grid) - 1)))
-            return jnp.where(valid, found, jnp.inf)
+            there = jnp.clip(there, 0, len(grid) - 1)
+            strong = _strength(jnp.where(of.member, logs[there], 0))
+            return jnp.where(valid, of_tasks(losses(there)), jnp.inf), strong
 
-        found = lax.map(trial, jnp.asarray(moves))  # (2b, T, s)
-        best = found.argmin(0)
-        value = found.min(0)
+        found, strong = lax.map(trial, jnp.asarray(moves))  # (2b, T, s)
+        best, value = _best(found, strong), found.min(0)
         stronger = (best < b) & (value == least) & jnp.isfinite(value)
         better = (value < least) | stronger
         places = places + jnp.where(better[..., None], strides[stage] * jnp.asarray(moves)[best], 0)

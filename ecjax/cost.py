@@ -258,7 +258,7 @@ def ridge_cost(
     on_host: bool,
     held: Held | None = None,
 ) -> Cost:
-    """Of subsets that are shared out between the routes; `on_host` as `engine.Program.host`.
+    """Of subsets that are shared out between the routes; `on_host` as `program.Program`.
 
     held: by default equal shares of the rows.
     """

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
 import functools
-import hashlib
-import importlib.metadata
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +18,7 @@ from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
+from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.pieces import Piece
@@ -33,13 +28,12 @@ from ecjax.progress import Progress, Silent
 from ecjax.results import build_frames
 from ecjax.run_plan import RunPlan, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
-from ecjax.splits import fold_notes, made_from
+from ecjax.splits import fold_notes
 from ecjax.study import Study
 from ecjax.sums import SampleSums, join
 from ecjax.units import unit_notes, units_of
 
 WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
-PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,14 +163,17 @@ class Run:
         frames = build_frames(results, self.settings.predictions)
         timings["total"] = time.perf_counter() - started
         answered = question.answers(results, self.settings)
-        notes = self.notes(results) + question.question_notes(answered, self.settings)
-        manifest = self._manifest(device, fingerprint, list(steps[0][0]), timings, notes)
-        for result in results:
-            of_task = manifest["tasks"][result.task.name]
-            of_task |= {"unit": result.units.kind, "units": result.units.count}
-        for task, answer in answered.items():
-            manifest["tasks"][task] |= answer.in_manifest()
-        result = Result(**frames, manifest=manifest)
+        facts = Facts(
+            name=self.name,
+            device=device,
+            precision=self.precision(),
+            fingerprint=fingerprint,
+            swept=list(steps[0][0]),
+            notes=self.notes(results) + question.question_notes(answered, self.settings),
+            timings=timings,
+            answered=answered,
+        )
+        result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, results, facts))
         if out is not None:
             write(out, result, self.progress)
         return result
@@ -213,50 +210,8 @@ class Run:
         return steps
 
     def fingerprint(self) -> dict[str, Any]:
-        """What makes this study this one; results of another may not share its directory."""
-        return {
-            "tasks": [task.name for task in self.tasks],
-            "embeddings": {t.name: list(t.embeddings) for t in self.tasks},
-            "rows": {task.name: _hash_rows(task) for task in self.tasks},
-            "protocol": self.settings.protocol,
-            "split": self.settings.split,
-            "folds": list(self.swept.get("folds", [self.settings.folds])),
-            "penalty": self.settings.penalty,
-            "precision": self.precision(),
-            **({"probe": self._arguments()["probe"]} if self.settings.probe else {}),
-            **self._split_fingerprint(),
-            **self._built_in(),
-            **self._transforms(),
-        }
-
-    def _arguments(self) -> dict[str, Any]:
-        """Of `evaluate`; a probe by its name."""
-        probe = self.settings.probe
-        named = dataclasses.asdict(dataclasses.replace(self.settings, probe=None))
-        return named | {"probe": probe and getattr(probe, "__qualname__", repr(probe))}
-
-    def _transforms(self) -> dict[str, Any]:
-        changed = {t.name: t.transform for t in self.tasks if t.transform != "none"}
-        return {"transforms": changed} if changed else {}
-
-    def _built_in(self) -> dict[str, Any]:
-        """What is made from the coordinates, and how; nothing where nothing is."""
-        made = {
-            task.name: {name: dataclasses.asdict(of) for name, of in task.built_in.items()}
-            for task in self.tasks
-        }
-        return {"coordinates": made} if any(made.values()) else {}
-
-    def _split_fingerprint(self) -> dict[str, Any]:
-        """What the folds are made from beside rows and seeds."""
-        split = self.settings.split
-        if split == "random":
-            return {}
-        made = {t.name: repr(made_from(t, split)).encode() for t in self.tasks}
-        found = {"split_of": {k: hashlib.sha256(v).hexdigest() for k, v in made.items()}}
-        if split == "spatial":
-            found |= {"block_km": self.settings.block_km, "buffer_km": self.settings.buffer_km}
-        return found
+        """What makes this study this one, see `manifest.fingerprint_of`."""
+        return fingerprint_of(self.tasks, self.settings, self.swept, self.precision())
 
     def notes(self, results: Sequence[TaskResult]) -> list[Note]:
         """What was noticed about the rows of all tasks, and their folds where there are most."""
@@ -267,35 +222,6 @@ class Run:
             notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
             notes += unit_notes(task, own[0].units)
         return notes
-
-    def _manifest(self, device, fingerprint, swept: list[str], timings, notes) -> dict[str, Any]:
-        widths = {k: x.shape[1] for t in self.tasks for k, x in t.embeddings.items()}
-        return {
-            "name": self.name,
-            "protocol": self.settings.protocol,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {**_versions(), "python": platform.python_version()},
-            "git_commit": _git_commit(),
-            "device": device_text(device),
-            "precision": self.precision(),
-            "study": fingerprint or {},
-            "arguments": self._arguments(),
-            "swept": swept,
-            "notes": [dataclasses.asdict(note) for note in notes],
-            "tasks": {
-                t.name: {
-                    "kind": t.kind,
-                    "rows": len(t.ids),
-                    "targets": list(t.targets),
-                    "classes": list(t.classes),
-                    "transform": t.transform,
-                }
-                for t in self.tasks
-            },
-            "embeddings": widths,
-            **self._built_in(),
-            "timings": {key: round(value, 3) for key, value in timings.items()},
-        }
 
 
 def write(out: str | Path, result: Result, progress: Silent) -> None:
@@ -397,51 +323,8 @@ def find_device(required: str) -> jax.Device:
         ) from error
 
 
-def device_text(device: jax.Device) -> str:
-    """ "cpu" or "gpu (NVIDIA …)"."""
-    kind = device.device_kind
-    return device.platform if kind == device.platform else f"{device.platform} ({kind})"
-
-
 def _cell(task: AlignedTask, settings: Settings) -> tuple:
     """What a task's numbers depend on among swept keys; equal cells are computed once."""
     regression = task.kind == "regression"
     penalty = settings.ridge_lambda if regression else settings.logistic_c
     return task.name, settings.folds, settings.seed, settings.inner_folds, penalty
-
-
-def _hash_rows(task: AlignedTask) -> str:
-    """Fingerprint of everything that a task's numbers are made from."""
-    digest = hashlib.sha256()
-    for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids.tolist())):
-        digest.update(part.encode() + b"\0")
-    digest.update(np.ascontiguousarray(task.y))
-    for name, x in task.embeddings.items():
-        digest.update(f"{name} {x.dtype} {x.shape}".encode())
-        digest.update(x)
-    return digest.hexdigest()
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    """Of the packages that numbers depend on, where installed."""
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
-
-
-@functools.cache
-def _git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, if it is one."""
-    folder = Path(__file__).parent
-    if not (folder.parent / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -16,8 +16,7 @@ from ecjax import banded, blas, host
 from ecjax.gram import is_constant
 from ecjax.subsets import Lattice
 
-
-STEP = 2.0**-7  # in log λ, over which its derivatives are taken
+STEP = 2.0**-7  # in log λ, over which derivatives are taken
 
 
 class NestedFits(NamedTuple):
@@ -270,7 +269,7 @@ class _BandedFold(_Fold):
                     return np.inf if np.isnan(total) else total
 
                 first = (shared[i, start],) * len(own)
-                found = banded.descend(of_task, first, len(self.grid))
+                found = banded.descend(of_task, first, self.grid)
                 position[i, start:stop, own] = np.array(found)[:, None]
                 loss[i, start:stop] = losses(found)[start:stop]
         self.inner = []

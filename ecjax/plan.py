@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, engine, inner, logistic, memory, nested_cost, splits, subsets
+from ecjax import cost, inner, logistic, memory, nested_cost, splits, subsets
 from ecjax.align import AlignedTask
 from ecjax.errors import InputError, UsageError, quote
 from ecjax.folds import Folds
@@ -22,6 +22,7 @@ from ecjax.memory import GIB, size_text
 from ecjax.nested_cost import Search
 from ecjax.pieces import Piece, Sample, group_samples, held_by, lattice_of, parts_of
 from ecjax.precision import DeviceFacts, resolve
+from ecjax.program import Program, SampleData
 from ecjax.settings import ALIKE, Settings
 
 DEFAULT_SHARE = 0.7
@@ -57,7 +58,7 @@ class Plan:
       platform: of the device.
       precision: "float64" or "float32".
       budget: bytes that a call may use.
-      at_once, fits_at_once: what is solved side by side, see `engine.Program`.
+      at_once, fits_at_once: what is solved side by side, see `program.Program`.
       choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
     """
 
@@ -151,19 +152,19 @@ class Plan:
 
     def arguments(
         self, pieces: Iterable[Piece]
-    ) -> tuple[tuple[engine.Program, ...], tuple[engine.SampleData, ...]]:
+    ) -> tuple[tuple[Program, ...], tuple[SampleData, ...]]:
         """The programs and arrays that `engine.study` takes for a chunk."""
         pieces = tuple(pieces)
         programs = tuple(self.program(piece, self.settings.predictions) for piece in pieces)
         return programs, tuple(self.data(piece) for piece in pieces)
 
-    def program(self, piece: Piece, predictions: bool) -> engine.Program:
+    def program(self, piece: Piece, predictions: bool) -> Program:
         """The static part of a piece."""
         sample = self.samples[piece.sample]
         lattice = lattice_of(sample, piece.subsets)
         gram, hat = parts_of(lattice, piece, self.hat[piece.sample])
         search = self.search(piece, "regression")
-        return engine.Program(
+        return Program(
             lattice=lattice,
             gram=gram,
             hat=hat,
@@ -179,7 +180,7 @@ class Plan:
             probe=self.settings.probe,
         )
 
-    def data(self, piece: Piece) -> engine.SampleData:
+    def data(self, piece: Piece) -> SampleData:
         """The arrays of a piece."""
         sample = self.samples[piece.sample]
         none = np.zeros((sample.rows, 0))
@@ -188,7 +189,7 @@ class Plan:
             kind: jax.tree.map(lambda a: a[seeds], c)
             for kind, c in self.choices[piece.sample].items()
         }
-        return engine.SampleData(
+        return SampleData(
             blocks=tuple(sample.blocks[i] for i in sample.order),
             y=np.concatenate([none, *(task.y for task in sample.regression)], axis=1),
             labels=tuple(task.y for task in sample.classification),

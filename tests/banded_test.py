@@ -3,16 +3,20 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 from make_studies import default_grid, study
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import banded, engine
 from ecjax.arrays import align_arrays
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
+from ecjax.subsets import build_lattice
 
 # widths, rows, {task: (targets, strength)}, arguments of evaluate
 CASES = {
@@ -67,20 +71,25 @@ def test_equals_loops_over_scikit_learn(case):
             assert of_set["chosen_low"].item() == pytest.approx(lowest, rel=1e-12)
 
 
-@pytest.mark.parametrize("folds", [2, 4])
-def test_the_compiled_route_has_the_same_numbers(folds):
-    embeddings, tasks = study([4, 3, 2], 45, {"u": (2, 1), "v": (1, 0.2)})
-    settings = Settings(protocol="strict", penalty="banded", folds=folds, predictions=True)
+def both_routes(embeddings, tasks, **arguments):
+    """Sums of the host's BLAS and of the compiled search."""
+    settings = Settings(protocol="strict", penalty="banded", **arguments)
     plan = make_plan(align_arrays(embeddings, tasks), settings, jax.devices("cpu")[0])
     (piece,) = plan.chunks[0]
     program = plan.program(piece, True)
     found = []
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
         for on_host in (True, False):
             own = dataclasses.replace(program, on_host=on_host)
             found.append(jax.device_get(engine.study((own,), (plan.data(piece),), penalties))[0])
-    host, compiled = (one.regression for one in found)
+    return [one.regression for one in found]
+
+
+@pytest.mark.parametrize("folds", [2, 4])
+def test_the_compiled_route_has_the_same_numbers(folds):
+    embeddings, tasks = study([4, 3, 2], 45, {"u": (2, 1), "v": (1, 0.2)})
+    host, compiled = both_routes(embeddings, tasks, folds=folds, predictions=True)
     for name in host._fields:
         a, b = getattr(host, name), getattr(compiled, name)
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10, err_msg=name)
@@ -88,13 +97,14 @@ def test_the_compiled_route_has_the_same_numbers(folds):
 
 def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals():
     rng = np.random.default_rng(0)
+    grid = 10.0 ** -np.arange(9)
     for _ in range(50):
         worth = rng.integers(0, 30, size=(9, 9)).astype(float)
 
         def loss(places, worth=worth):
             return worth[places]
 
-        end = banded.descend(loss, (4, 4), 9)
+        end = banded.descend(loss, (4, 4), grid)
         assert worth[end] <= worth[4, 4]
         for band in range(2):
             for step in (-1, 1):
@@ -104,7 +114,91 @@ def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals(
                     assert worth[tuple(place)] > worth[end] or (
                         step == 1 and worth[tuple(place)] == worth[end]
                     )
-    assert banded.descend(lambda places: 1.0, (4, 4), 9) == (0, 0)
+    assert banded.descend(lambda places: 1.0, (4, 4), grid) == (0, 0)
+
+
+# a grid; the places (a, b) from the shared start on, each with a smaller loss than the one before;
+# the two of the least loss, the one to take first. All others' loss is larger.
+TIES = {
+    "stronger than the start": ([4, 2, 1], [(1, 1)], [(0, 1), (1, 0)]),
+    "weaker than the start": ([4, 2, 1], [(0, 0)], [(0, 1), (1, 0)]),
+    "steps of several places": ([64, 32, 16, 8, 4], [(0, 0)], [(0, 4), (4, 0)]),
+    "equal products": ([81, 27, 9, 3, 1], [(4, 4), (2, 4)], [(1, 4), (2, 3)]),
+    "the later gains more": ([99, 11, 10, 9, 1], [(4, 4), (2, 4)], [(2, 3), (1, 4)]),
+    "the earlier loses less": ([99, 12, 10, 9, 8, 1], [(4, 4), (2, 4)], [(3, 4), (2, 5)]),
+    "λ of 0": ([5, 0], [(1, 1)], [(0, 1), (1, 0)]),
+}
+
+
+@pytest.mark.parametrize("case", TIES)
+def test_of_equal_losses_the_larger_product_then_the_earlier_larger_penalty(case, monkeypatch):
+    grid, path, tied = TIES[case]
+    table = np.full((len(grid), len(grid)), 9.0)
+    for loss, places in enumerate([*path, tied], start=-len(path)):
+        table[tuple(np.transpose(places))] = -loss
+    expected = tied[0]
+    assert banded.descend(lambda places: table[places], path[0], np.array(grid, float)) == expected
+
+    def weights(system, rhs, penalty, member):
+        place = abs(penalty[:, None] - np.array(grid, float)).argmin(1)
+        return jnp.asarray(table)[tuple(place)] * rhs
+
+    monkeypatch.setattr(banded, "solve", weights)
+    nothing = np.zeros((1, 2, 1))
+    rhs = nothing + [[1.0], [0.0]]
+    with jax.enable_x64(True):  # the loss is that of the table
+        inner = banded.Inner(
+            np.zeros((1, 2, 2)), rhs, np.zeros((1, 2, 2)), -0.5 * rhs, nothing[:, 0]
+        )
+        shared = jnp.full((1, 1), path[0][0])
+        lattice = build_lattice([1, 1], [(0, 1)])
+        found, loss = banded.choose(
+            inner, jnp.array(grid, float), shared, [(0, 1)], lattice, (0, 1)
+        )
+        assert tuple(found[0, 0].tolist()) == expected and loss.item() == 0
+
+
+def twins(order):
+    """Embeddings that hold the same column, one beside constant ones; a task that it tells little.
+
+    Their penalties act as one, of 1/(1/λ₁ + 1/λ₂), and to swap them is to change nothing: what the
+    column tells is so little of the loss that rounding cannot tell the two apart. In each fold it
+    has a slope of its own, and the rest of the target is orthogonal to it.
+    """
+    rng = np.random.default_rng(0)
+    x, y = np.empty((40, 1)), np.empty((40, 1))
+    for slope, (_, rows) in zip([1, 0, 1, 1, 0], reference.splits(40, 5, 42), strict=True):
+        both = np.linalg.qr(np.column_stack([np.ones(8), rng.normal(size=(8, 2))])).Q
+        x[rows] = both[:, 1:2]
+        y[rows] = 1e-4 * slope * x[rows] + both[:, 2:]
+    embeddings = {"wide": np.hstack([np.zeros((40, 2)), x]), "narrow": x}
+    return {name: embeddings[name] for name in order}, {"u": y}
+
+
+@pytest.mark.parametrize("order", [("wide", "narrow"), ("narrow", "wide")])
+@pytest.mark.parametrize(("low", "high", "shared"), [(16.0, 64.0, 16.0), (14.0, 48.0, 48.0)])
+def test_the_earlier_of_twins_has_the_larger_penalty(order, low, high, shared):
+    """Where the slopes agree less (folds 0, 2 and 3), the best are one high and one low λ."""
+    embeddings, tasks = twins(order)
+    how = {"folds": 5, "ridge_lambda": (low, high)}
+    start = ecjax.evaluate(embeddings, tasks, protocol="strict", subsets="wide+narrow", **how)
+    chosen = start.folds.set_index(["subset", "metric"]).loc[("+".join(order), "r2")]
+    assert chosen["chosen_ridge_lambda"].tolist() == [shared, low, shared, shared, low]
+    for sums in both_routes(embeddings, tasks, **how):
+        found = sums.chosen[0, 2, :, 0].tolist()
+        assert found == [[high, low], [low, low], [high, low], [high, low], [low, low]]
+
+
+def test_a_penalty_that_changes_no_loss_is_the_largest():
+    """That of an embedding which is constant in all inner fits of a fold."""
+    embeddings, tasks = study([2], 30, {"u": (1, 1)})
+    embeddings["b"] = np.full((30, 2), 0.1)
+    embeddings["b"][7] = 5.0
+    with_row = next(i for i, (_, f) in enumerate(reference.splits(30, 5, 42)) if 7 in f)
+    for sums in both_routes(embeddings, tasks, folds=5):
+        alone, both = sums.chosen[0, 0, with_row, 0], sums.chosen[0, 2, with_row, 0]
+        np.testing.assert_allclose(both, [alone[0], 24 * 100], rtol=1e-12)
+        assert alone[0] < 24 * 100
 
 
 def test_a_wide_block_of_noise_drowns_no_other():
@@ -132,9 +226,11 @@ def test_classes_share_their_penalty():
     labels = np.where(tasks["u"][:, 0] > np.median(tasks["u"]), "high", "low")
     both = {"u": tasks["u"], "c": labels}
     how = {"protocol": "strict", "folds": 4, "logistic_c": [0.1, 1]}
-    shared, by_band = (
-        ecjax.evaluate(embeddings, both, penalty=penalty, **how) for penalty in ("shared", "banded")
-    )
+    with quickly_compiled():
+        shared, by_band = (
+            ecjax.evaluate(embeddings, both, penalty=penalty, **how)
+            for penalty in ("shared", "banded")
+        )
     of_classes = by_band.scores.query("task == 'c'")
     assert of_classes[["chosen_lambda_a", "chosen_lambda_b"]].isna().all(axis=None)
     for column in ("score", "chosen_logistic_c"):

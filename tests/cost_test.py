@@ -12,6 +12,7 @@ from ecjax.arrays import Task, align_arrays
 from ecjax.evaluate import compute
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.results import build_frames
 from ecjax.settings import Settings
@@ -48,7 +49,7 @@ def counted(jaxpr) -> float:
 def counted_study(program, plan, piece) -> float:
     """Operations of the traced study."""
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         traced = jax.make_jaxpr(engine.study, static_argnums=0)(
             (program,), (plan.data(piece),), penalties
         )

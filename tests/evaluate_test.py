@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from quick import quickly_compiled
 from watch import watched
 
 import ecjax
@@ -233,18 +234,25 @@ def test_a_budget_into_which_nothing_fits_is_refused():
         ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6, protocol="paper")
 
 
+@pytest.fixture
+def quick():
+    with quickly_compiled():
+        yield
+
+
 @pytest.fixture(scope="module")
 def crops():
     """Two embeddings of one width, and a classification, at both tolerances."""
     rng = np.random.default_rng(5)
     embeddings = embeddings_of(rng, {"a": 4, "b": 4}, n=70)
     tasks = {"crop": tasks_of(rng, embeddings)["crop"]}
-    runs = {
-        tolerance: ecjax.evaluate(
-            embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
-        )
-        for tolerance in (1e-5, 1e-9)
-    }
+    with quickly_compiled():
+        runs = {
+            tolerance: ecjax.evaluate(
+                embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+            )
+            for tolerance in (1e-5, 1e-9)
+        }
     return embeddings, tasks, runs
 
 
@@ -263,7 +271,7 @@ def assert_same_log_loss(found, expected, tolerance):
     )
 
 
-def test_chunks_change_no_log_loss(crops, monkeypatch):
+def test_chunks_change_no_log_loss(crops, monkeypatch, quick):
     embeddings, tasks, runs = crops
     plan = plan_module.make_plan(
         align_arrays(embeddings, tasks), Settings(folds=4, protocol="paper"), jax.devices("cpu")[0]
@@ -278,7 +286,7 @@ def test_chunks_change_no_log_loss(crops, monkeypatch):
         assert_same_log_loss(cut, runs[tolerance], tolerance)
 
 
-def test_the_order_of_embeddings_changes_no_log_loss(crops):
+def test_the_order_of_embeddings_changes_no_log_loss(crops, quick):
     embeddings, tasks, runs = crops
     turned = dict(reversed(embeddings.items()))
     for tolerance in BOUNDS:

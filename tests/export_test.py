@@ -16,6 +16,7 @@ from ecjax import engine
 from ecjax.arrays import Task, align_arrays
 from ecjax.plan import make_plan
 from ecjax.precision import DeviceFacts
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 
 DEVICES = {
@@ -74,7 +75,7 @@ def study(platform: str, route: str):
     (chunk,) = plan.chunks
     programs = tuple(plan.program(piece, settings.predictions) for piece in chunk)
     data = tuple(plan.data(piece) for piece in chunk)
-    return programs, data, engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+    return programs, data, Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
 
 
 @pytest.mark.parametrize(

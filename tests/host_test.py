@@ -15,6 +15,7 @@ from ecjax import engine, host
 from ecjax.arrays import align_arrays
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, requested
 
@@ -75,7 +76,7 @@ def test_the_study_has_the_same_numbers_compiled():
     )
     (piece,) = plan.chunks[0]
     program = plan.program(piece, True)
-    penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+    penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
     assert program.on_host
     found = []
     for on_host in (True, False):

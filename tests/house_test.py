@@ -17,16 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys coordinates transforms study columns files values tables leaks sphere correlation "
     "notes guard align arrays settings folds splits units inner subsets sums blas gram banded host "
-    "host_nested host_kept host_call softmax lbfgs ridge nested kept refine hat logistic "
-    "nested_logistic probe engine cost nested_cost precision pieces memory plan bootstrap "
-    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
-    "uncertainty complementarity strict_index chosen outcome question results control refits "
-    "encode store digest report picture "
-    "page_style page run_plan progress evaluate world truth demo __init__ options cli __main__"
+    "host_nested host_kept host_call softmax lbfgs ridge nested kept refine hat logistic_start "
+    "logistic nested_logistic probe program routes engine cost nested_cost precision pieces memory "
+    "plan bootstrap standard_errors loss_moments further intervals simultaneous scores baseline "
+    "shapley uncertainty complementarity strict_index chosen outcome question results control "
+    "refits encode store digest report picture page_style page run_plan progress manifest evaluate "
+    "world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_kept host_call softmax lbfgs ridge nested kept "
-    "refine hat logistic nested_logistic probe"
+    "refine hat logistic_start logistic nested_logistic probe"
 ).split()
 STATISTICS = (
     "correlation standard_errors loss_moments further intervals simultaneous scores baseline "
@@ -176,7 +176,7 @@ def solver_faults(house: dict[str, str]) -> list[str]:
             strangers = packages(house[module]) & {"pandas", "pyarrow"}
             faults += [f"{solver}: comes with {package}" for package in sorted(strangers)]
     for statistic in STATISTICS:
-        known = sorted(closure(statistic, house) & {*SOLVERS, "engine"})
+        known = sorted(closure(statistic, house) & {*SOLVERS, "program", "routes", "engine"})
         faults += [f"{statistic}: comes with {module}" for module in known]
     return faults
 
@@ -269,7 +269,8 @@ def test_an_import_from_below_is_found(module, line, fault):
         ("ridge", "import pandas as pd", "ridge: comes with pandas"),
         ("softmax", "from ecjax.tables import read_task", "logistic: comes with tables"),
         ("uncertainty", "from ecjax import ridge", "uncertainty: comes with ridge"),
-        ("scores", "from ecjax.engine import Program", "scores: comes with engine"),
+        ("scores", "from ecjax.engine import study", "scores: comes with engine"),
+        ("scores", "from ecjax.program import Penalties", "scores: comes with program"),
     ],
 )
 def test_a_solver_that_knows_too_much_is_found(module, line, fault):

@@ -13,7 +13,7 @@ import reference
 from ridge_test import wild
 
 import ecjax
-from ecjax import logistic
+from ecjax import logistic, logistic_start
 from ecjax.softmax import cast, make_problem
 
 TIGHT = 1e-9
@@ -190,7 +190,7 @@ def compiled_fit():
 
     def fit(x, folds, whole, parents, tolerance):
         single = cast((x, whole, parents[:, :1]), np.float32)
-        preconditioners, _ = logistic._preconditioners(*single, np.float32(1e-4))
+        preconditioners, _ = logistic_start.make_preconditioners(*single, np.float32(1e-4))
         rows = jnp.full((B, 1), N)
         batch = logistic._Batch(*folds[1:], parents.swapaxes(0, 1), rows)
         return logistic.fit_problems(x, folds.onehot, batch, preconditioners, tolerance, 2)
@@ -250,7 +250,7 @@ def test_combined_parents_are_never_worse_than_zero():
     rng = np.random.default_rng(10)
     with jax.enable_x64(True):
         x, _, _, folds, _ = problems()
-        combine = jax.jit(logistic._combine_parents)
+        combine = jax.jit(logistic_start.combine_parents)
         at_zero = objective(np.zeros((B, C, P + 1)), x, folds)
         better = 0
         for scale in (0.0, 1e-3, 1.0, 30.0, 1e4):

@@ -10,6 +10,7 @@ import ecjax
 from ecjax import engine, memory
 from ecjax.arrays import align_arrays
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 
 CPU = jax.devices("cpu")[0]
@@ -46,7 +47,7 @@ def test_estimates_are_above_what_the_compiled_route_takes_and_not_far(widths, a
     way = plan.way(piece)._replace(on_host=False)
     program = dataclasses.replace(plan.program(piece, way.predictions), on_host=False)
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         lowered = engine.study.lower((program,), (plan.data(piece),), penalties)
         found = lowered.compile().memory_analysis()
     taken = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes

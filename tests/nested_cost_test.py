@@ -10,6 +10,7 @@ from cost_test import counted, tasks_of
 from ecjax import blas, bootstrap, cost, engine, host_kept, host_nested, inner, nested_cost
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, requested
 
@@ -34,7 +35,7 @@ def test_the_model_counts_what_the_program_does(widths, wanted, n, t, folds, see
     (piece,) = plan.chunks[0]
     program = plan.program(piece, False)
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         traced = jax.make_jaxpr(engine.study, static_argnums=0)(
             (dataclasses.replace(program, on_host=False),), (plan.data(piece),), penalties
         )

@@ -15,6 +15,7 @@ from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.settings import Settings
 
@@ -122,7 +123,7 @@ def test_the_compiled_route_has_the_same_numbers(folds):
     (piece,) = plan.chunks[0]
     program = plan.program(piece, True)
     assert program.on_host and len(program.lattice.subsets) == 4
-    penalties = engine.Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
+    penalties = Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
     found = []
     for on_host in (True, False):
         programs = (dataclasses.replace(program, on_host=on_host),)

@@ -209,7 +209,7 @@ def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
     """As `nested`, with a ridge penalty for each embedding; chosen is (k, b).
 
     A penalty λ on a block is a penalty of 1 on the block divided by √λ. From the best shared one,
-    steps of 4, 2, then 1 places of one embedding, the best at a time, of equals the stronger.
+    steps of 4, 2, then 1 places of one embedding, the best at a time.
     """
     outer = splits(len(y), outer, seed) if isinstance(outer, int) else outer
     x = [np.asarray(embeddings[m], float) for m in subset.split("+")]

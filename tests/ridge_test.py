@@ -14,6 +14,7 @@ import ecjax
 from ecjax import engine, ridge
 from ecjax.align import AlignedTask
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, requested
 
@@ -171,7 +172,7 @@ def test_no_lapack_call_of_the_cpu_program_is_batched(protocol):
         programs = tuple(dataclasses.replace(program, on_host=False) for program in programs)
     data = tuple(plan.data(piece) for piece in chunk)
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         text = engine.study.lower(programs, data, penalties).as_text()
     calls = re.findall(
         r"@lapack_\w+.*?: \((.*?)\) ->|stablehlo\.(?:cholesky|triangular_solve).*?: \(?(.*?)\)? ->",

@@ -8,6 +8,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import engine
@@ -16,6 +17,7 @@ from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
 from ecjax.pieces import group_samples
 from ecjax.plan import make_plan
+from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import folds_of
@@ -239,7 +241,7 @@ def sums_of(world, asked, route):
     if route != "host":
         program = dataclasses.replace(program, on_host=False)
     with jax.enable_x64(True):
-        penalties = engine.Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
+        penalties = Penalties(*(np.float64(v) for v in (1, 1, 1e-5)))
         (sums,) = jax.device_get(engine.study((program,), (plan.data(piece),), penalties))
     return sums.regression, plan.folds[0]
 
@@ -295,14 +297,15 @@ def test_inner_fits_never_see_the_dropped_rows(world, split, route):
 @pytest.mark.parametrize("split", ASKED)
 def test_logistic_equals_fits_without_the_dropped_rows(world, split):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
-    result = ecjax.evaluate(
-        world["embeddings"],
-        {"t": ecjax.Task(world["labels"], **columns)},
-        logistic_tolerance=1e-9,
-        predictions=True,
-        protocol="paper",
-        **ASKED[split],
-    )
+    with quickly_compiled():
+        result = ecjax.evaluate(
+            world["embeddings"],
+            {"t": ecjax.Task(world["labels"], **columns)},
+            logistic_tolerance=1e-9,
+            predictions=True,
+            protocol="paper",
+            **ASKED[split],
+        )
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["labels"], **columns)})
     folds = folds_of(tasks[0], from_arguments({"protocol": "paper"} | ASKED[split]))
     classes = np.unique(world["labels"])

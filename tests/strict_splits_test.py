@@ -10,6 +10,7 @@ import pytest
 import reference
 from nested_logistic_test import default_grid as logistic_grid
 from nested_test import default_grid as ridge_grid
+from quick import quickly_compiled
 from scipy import stats
 
 import ecjax
@@ -222,7 +223,8 @@ def assert_gains_and_shares(found, y, folds):
 @pytest.mark.parametrize("case", WITH_CLASSES)
 def test_logistic(case):
     data, arguments = world(case), CASES[case] | {"seeds": 1}
-    found = evaluated(data, "classification", logistic_tolerance=1e-9, **arguments)
+    with quickly_compiled():
+        found = evaluated(data, "classification", logistic_tolerance=1e-9, **arguments)
     assert_split_as_asked(data, found, case)
     by_fold = found.folds[found.folds["metric"] == "log_loss"].set_index("subset")
     ((seed, fold_of_row, pairs),) = folds_of(data, found, case)
