@@ -318,9 +318,10 @@ def _regression_moments(
         total = chosen[0] if len(chosen) == 1 else chosen.sum(0)
         return total if len(total) == len(rows) else total[rows]
 
-    losses, empty = summed(result.own.row_error), summed(result.empty.row_error)
+    plain, empty = summed(result.own.row_error), summed(result.empty.row_error)
+    losses = plain
     if result.own.row_slope is not None:
-        losses = loss_moments.with_training(losses, summed(result.own.row_slope))
+        losses = loss_moments.with_training(plain, summed(result.own.row_slope))
     spread = result.spread[varying].sum(0)
     moments = _moments(result, losses, empty, spread, len(varying), by_fold)
     if result.further is None:
@@ -332,7 +333,8 @@ def _regression_moments(
     if isinstance(sums, RefitSums):
         return moments._replace(errors=further.refit_errors(sums, kinds, moments))
     rows = spread, result.fold_of_row, result.unit.of_row
-    return moments._replace(errors=further.nested_errors(sums, kinds, moments, *rows))
+    naive = _moments(result, plain, empty, spread, len(varying), by_fold)
+    return moments._replace(errors=further.nested_errors(sums, kinds, naive, *rows))
 
 
 def _class_moments(

@@ -8,10 +8,26 @@ true gains. Axes: n rows, p columns, q latent variables, c classes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-Drawn = tuple[dict[str, np.ndarray], list[np.ndarray]]  # embeddings (n, p); of each task, targets
+LOGISTIC_C = 0.1  # of the fits to classes
+
+
+class Drawn(NamedTuple):
+    """Rows of a world.
+
+    Attributes:
+      embeddings: name → (n, p).
+      targets: of each task, (n, t), or (n,) labels.
+      places: lat and lon (n,) in degrees, where there are any.
+    """
+
+    embeddings: dict[str, np.ndarray]
+    targets: list[np.ndarray]
+    places: Mapping[str, np.ndarray] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +57,21 @@ class World:
     classes: int = 0
     tasks: int = 20
     folds: int = 10
+    same = False
+
+    @property
+    def arguments(self) -> dict:
+        """Of `ecjax.evaluate`."""
+        return {"logistic_c": [LOGISTIC_C]} if self.classes else {}
 
     def draw(self, rng: np.random.Generator, rows: int) -> Drawn:
-        """Embeddings and each task's targets of so many rows: (n,) labels, or (n, t)."""
+        """So many rows, with all that is random drawn anew."""
         embeddings, sources = KINDS[self.kind](self, rng, rows)
         drawn = []
         for _ in range(self.tasks):
             y = self._outputs(rng, sources, rows)
             drawn.append(y.argmax(1) if self.classes else y)
-        return embeddings, drawn
+        return Drawn(embeddings, drawn)
 
     def _outputs(self, rng, sources, rows: int) -> np.ndarray:
         """(n, t) of unit variance: what the sources (variance, latent (n, q)) explain, and noise.

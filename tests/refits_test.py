@@ -122,7 +122,9 @@ def check_tables(study, error_of_ratio, error_of_score):
         if study.strict:
             wide = study.quantile * error_of_ratio(row.subset, None)
             high = 1 - (1 - row.eci_pooled) * np.exp(-wide)
-            assert row.eci_high == pytest.approx(high, abs=1e-8)
+            # Or that over a member that is tied with the best one, which intervals_test is about.
+            ends = [high, *members["eci_high"][members["eci_high"] > high]]
+            assert min(abs(row.eci_high - end) for end in ends) < 1e-8
         assert row.eci_low_simultaneous <= row.eci_low
         assert row.eci_high_simultaneous >= row.eci_high
     for row in found.scores.query("metric == 'r2'").itertuples():
