@@ -38,7 +38,7 @@ class Map:
     """
 
     rows: int = 800
-    range_km: float = 50.0
+    range_km: float = 100.0
     block_km: float = 0.0
     same: bool = False
     tasks: int = 20
@@ -84,7 +84,7 @@ def _root(range_km: float) -> np.ndarray:
 def named_maps() -> dict[str, Map]:
     return {
         "same map": Map(same=True),
-        "maps, blocks of 4 ranges": Map(block_km=200),
-        "maps, blocks of 1 range": Map(block_km=50),
+        "maps, blocks of 4 ranges": Map(block_km=400),
+        "maps, blocks of 1 range": Map(block_km=100),
         "maps, rows": Map(),
     }
