@@ -4,26 +4,39 @@ The interval of kind `ratio`: of a set f and of a set m that it is compared with
 pooled out-of-fold loss and the loss of each of the n rows. The log ratio r = log(L_f/L_m) has the
 standard error
 
-    s = sd_i(e_f,i/ē_f − e_m,i/ē_m) / √n · √(n / max(n − p, n/4)),
+    s = sd_i(d_f,i/ē_f − d_m,i/ē_m) / √n · √(n / max(n − p, n/4)),   d_i = e_i − ∂e_i/∂log λ,
 
-whose last factor is for fits that share their rows: it grows as the p columns of the fused set near
-the number of rows. The gain 1 − L_f/L_m then lies in 1 − exp(r ± z·s).
+and the gain 1 − L_f/L_m lies in 1 − exp(r ± z·s).
+
+In d a row's own loss is joined by what it does to the losses of others, by being trained on. A fit
+with a penalty does not minimise its risk R: there ∇R = −2λw/n, and a row that moves the weights w
+by its influence, A⁻¹(x_i r_i − λw/n) with A = (XᵀX + λI)/n, moves R by 1/n of −2λ/n · wᵀA⁻¹x_i r_i,
+up to a constant. As ∂w/∂log λ = −λ/n · A⁻¹w, that is −∂e_i/∂log λ. Where λ is chosen well these add
+up to nearly nothing, and yet they vary from row to row, and otherwise for one set than for another:
+without them s is too small by a tenth to a quarter where λ is not small beside n. With a λ for each
+embedding all of them move together. They are known of ridge regression under `strict`; elsewhere d
+is e (under `paper` λ = 1 is small; fits to classes, and probes of the user's own, do not tell).
+
+The last factor is for fits that share their rows. For OLS it is exact, as Σe² has n − p degrees of
+freedom. p counts the columns of the larger set, under `strict` each as h⁴, with h = 1/(1 + λ/n) the
+share of a coefficient that is left: to first order in 1/n the factor is 1 + Σ h²(4h − 2 − h²)/n,
+and h⁴ is no less than that.
 
 The index compares a set with its best member, which is not known but chosen.
 
 Its lower end is the smallest of those over all members, so that the choice cannot raise it: an
 index above zero is claimed only where the set beats every member.
 
-Its upper end, under `paper`, is the largest of those over the member with the smallest loss and all
-that are tied with it: to be the smallest, a loss must be lucky.
+Its upper end is the largest of those over the member with the smallest loss and all that are tied
+with it: to be the smallest, a loss must be lucky.
 
 Under `strict` the index is against the single of each fold, chosen without that fold and so not
-lucky there. Its upper end is that of the one comparison with this composite, whose loss of a row is
-that of the single chosen for the row's fold. With several seeds, r is the index's own; for s a
-row's losses are averaged over seeds, and the singles of the row's folds over those averages. That
-leaves out how a seed's choice goes with that seed's loss of the row, but the row had no part in the
-choice. The composite can by chance lose less than every member; then the index itself is the lower
-end. So under both protocols low ≤ index ≤ high.
+lucky there. The upper end of the comparison with this composite, whose loss of a row is that of the
+single chosen for the row's fold, is one more from which the largest is taken. With several seeds, r
+is the index's own; for s a row's losses are averaged over seeds, and the singles of the row's folds
+over those averages. That leaves out how a seed's choice goes with that seed's loss of the row, but
+the row had no part in the choice. The composite can by chance lose less than every member; then the
+index itself is the lower end. So under both protocols low ≤ index ≤ high.
 
 The interval of kind `bootstrap` has the BCa ends of r (see `bootstrap`) in place of r ± z·s, moved
 away from r by √(n / max(n − p, n/4)) and √(g/(g − 1)): drawing rows again shows neither that fits
@@ -40,7 +53,7 @@ other regions, and rows are taken to be independent.
 Where blocks of rows or groups are independent instead, the losses are first added up over the rows
 of each of these g units, and the same formula is that of a ratio estimator over clusters:
 
-    s = √(g/(g − 1) · Σ_u (Σ_i∈u (e_f,i/ē_f − e_m,i/ē_m))²) / n · √(n / max(n − p, n/4)),
+    s = √(g/(g − 1) · Σ_u (Σ_i∈u (d_f,i/ē_f − d_m,i/ē_m))²) / n · √(n / max(n − p, n/4)),
 
 with quantiles of Student's t with g − 1 degrees of freedom in place of the normal ones.
 
@@ -75,7 +88,7 @@ def as_t(z: float, degrees: float) -> float:
 
 
 def columns_kept(relative: np.ndarray) -> np.ndarray:
-    """For how much of a column one with the penalty λ counts; λ divided by the training rows."""
+    """For how much a column counts: h⁴, from λ divided by the number of training rows."""
     return (1 + relative) ** -4.0
 
 

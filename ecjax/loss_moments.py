@@ -73,13 +73,11 @@ def row_moments(
 
 
 def with_training(losses: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Losses (n, m), each with what its row brings to the losses of others by being trained on.
-
-    A fit with a penalty does not minimise its risk, so that a row moves the risk of the fits it is
-    part of; to first order by −de/dlog λ, as `intervals` says. The means of losses stay.
+    """Losses (n, m) with what each row does to others by being trained on, as `intervals` says.
 
     Args:
-      slope: (n, m) de/dlog λ.
+      slope: (n, m) derivatives with respect to log λ; their mean is left out, so that the mean
+        losses stay.
     """
     return losses - (slope - slope.mean(0))
 

@@ -92,7 +92,8 @@ def test_the_compiled_route_has_the_same_numbers(folds):
     host, compiled = both_routes(embeddings, tasks, folds=folds, predictions=True)
     for name in host._fields:
         a, b = getattr(host, name), getattr(compiled, name)
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10, err_msg=name)
+        atol = 1e-8 if name == "row_slope" else 1e-10  # a difference, divided by its step
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=atol, err_msg=name)
 
 
 def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals():

@@ -132,7 +132,8 @@ def test_the_compiled_route_has_the_same_numbers(folds):
         found.append(sums.regression)
     for name, ours, compiled in zip(found[0]._fields, *found, strict=True):
         assert ours.dtype == np.float64
-        np.testing.assert_allclose(ours, compiled, rtol=1e-11, atol=1e-12, err_msg=name)
+        atol = 1e-9 if name == "row_slope" else 1e-12  # a difference, divided by its step
+        np.testing.assert_allclose(ours, compiled, rtol=1e-11, atol=atol, err_msg=name)
 
 
 def test_equal_losses_go_to_the_stronger_penalty():
