@@ -85,7 +85,7 @@ def test_the_study_has_the_same_numbers_compiled():
             (sums,) = jax.device_get(engine.study(programs, (plan.data(piece),), penalties))
         found.append(sums.regression)
     for name, ours, compiled in zip(found[0]._fields, *found, strict=True):
-        if name in ("chosen", "inner_loss"):  # of another protocol
+        if name in ("chosen", "inner_loss", "row_slope"):  # of another protocol
             assert ours is compiled is None
             continue
         assert ours.dtype == np.float64
