@@ -5,8 +5,8 @@
 Biomass (4,581 rows) and crops (3,596 rows, 18 classes, 14 source data sets) with AlphaEarth and
 GeoCLIP, from ../shared/data/better_together or where ECJAX_PAPER_DATA points. Biomass with λ = 1,
 with a λ chosen inside and with one for each embedding, under random folds and under blocks of 100
-and of 600 km; crops under random and stratified folds, blocks of 100 km, and one source after the other.
-Writes two tables in Markdown.
+and of 600 km; crops under random and stratified folds, blocks of 100 km, and one source after the
+other. Writes two tables in Markdown.
 
 Expect: biomass's index of the pair −0.10, −0.06 and +0.015, much the same in blocks; crops'
 accuracy 0.59 under random folds, about 0.12 on sources that were left out. Takes about a minute for
