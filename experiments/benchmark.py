@@ -1,18 +1,19 @@
 """Sets ecjax beside its rivals, the machine's floor and its own promises, in one run.
 
     python experiments/benchmark.py [--parts=ridge,logistic,seeds,scaling,plan,memory,bootstrap,
-        cold] [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu] [--out=experiments/benchmark]
-        [--quick]
+        cold,strict] [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu]
+        [--out=experiments/benchmark] [--quick]
 
 Needs the extra: `pip install -e '.[benchmark]'`. Writes `benchmark.md` (tables), `benchmark.png`
 (picture) and `benchmark.json` (the raw figures); with --platform=gpu, `benchmark_gpu.*`. A part is
 made of steps (`--only`), which can be measured one by one: each replaces its own rows and measures
 ecjax anew beside its rival. Two steps run only where --only names them: `million` (10⁶ rows, 14
-GiB) and `thousand` (1,000 seeds). The logistic part needs the paper's data in
+GiB) and `thousand` (1,000 seeds). The logistic part and `strict`'s crops need the paper's data in
 ../shared/data/better_together, or where ECJAX_PAPER_DATA points. --quick is a trial: an eighth of
 the rows, one repetition; its figures mean nothing, so give it an --out of its own.
 
-Expect: about half an hour on 2 cores for all steps but those two. Nothing else may run meanwhile.
+Expect: about forty minutes on 2 cores for all steps but those two, eight of them for `strict`.
+Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import contests
 import jax
+import nesting
 import promises
 import record
 from absl import app, flags
@@ -68,6 +70,10 @@ STEPS: dict[str, Callable[[Setup], Rows]] = {
     "bootstrap/refits": promises.bootstrap_refits,
     "cold/start": promises.cold_start,
     "cold/recompiles": promises.cold_recompiles,
+    "strict/shared": functools.partial(nesting.ridge, penalty="shared", goal=180),
+    "strict/nested": nesting.nested_loop,
+    "strict/banded": functools.partial(nesting.ridge, penalty="banded", goal=600),
+    "strict/crops": nesting.crops,
 }
 
 

@@ -37,7 +37,7 @@ class World:
     Attributes:
       kind: which of the functions below makes it.
       rows: n.
-      widths: p of a and of b; of all four embeddings in the kind `four`.
+      widths: p of a and of b; of all four embeddings in the kind `four`, of up to four in `equal`.
       r2: share of the targets' variance that the latent variables explain.
       share: of the explained variance, in `complementary` and `four`, what only b explains.
       tail: of the residuals, "normal" or "t4", Student's t with four degrees of freedom.
@@ -128,13 +128,22 @@ def four(world: World, rng: np.random.Generator, rows: int):
     return embeddings, [(1 - world.share, a), (world.share, b)]
 
 
+def equal(world: World, rng: np.random.Generator, rows: int):
+    """Embeddings are independent, and all columns explain alike: one λ for all is right."""
+    blocks = [rng.standard_normal((rows, p)) for p in world.widths]
+    sources = [(x.shape[1] / sum(world.widths), x) for x in blocks]
+    return dict(zip("abcd", blocks, strict=False)), sources
+
+
 def _copies(rng: np.random.Generator, of: np.ndarray, columns: int, noise: float) -> np.ndarray:
     """(n, columns) the columns (n, q) as often as they fit in, each time in other noise."""
     again = of[:, np.arange(columns) % of.shape[1]]
     return again + noise * rng.standard_normal(again.shape)
 
 
-KINDS = {made.__name__: made for made in (complementary, redundant, useless, tied, none, four)}
+KINDS = {
+    made.__name__: made for made in (complementary, redundant, useless, tied, none, four, equal)
+}
 
 
 def named_worlds() -> dict[str, World]:
