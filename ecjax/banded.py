@@ -10,6 +10,11 @@ then the same with 2 places, and with 1. So the loss never exceeds the best shar
 end no single step on the grid lowers it. Of equal losses that of the larger sum of log λ is taken,
 then that of the earlier embedding's larger λ.
 
+Descent along the gradient of log λ, which the moments give in closed form (`optax.lbfgs`), was as
+good on real biomass and planted worlds, in half the evaluations for two wide embeddings, but twice
+as many where the loss is flat in one λ. It ends beside the grid, where equal losses no longer tell
+which choice is the same on every device; so the grid is searched.
+
 Axes: p columns, t targets, m groups of inner folds, l penalties, s subsets, b bands (blocks of the
 lattice), T tasks.
 """
