@@ -1,7 +1,8 @@
 """Score bootstraps: means of the rows' losses over units that are drawn with replacement.
 
 Units (rows, blocks or groups) are drawn; what was fitted stays as it is, and so does the best
-single. One matrix product gives the replicates of the mean losses of all sets of all tasks:
+single. Losses are those that intervals of kind `ratio` rest on, see `intervals`. One matrix product
+gives the replicates of the mean losses of all sets of all tasks:
 
     means* (b, m) = counts (b, g) · losses (g, m) / g,
 

@@ -109,9 +109,8 @@ def errors_of(result):
 @pytest.mark.parametrize("unit", ["row", "group"])
 def test_intervals_of_the_tables_one_replicate_at_a_time(made, unit):
     x, tasks, group = made
-    found = ecjax.evaluate(
-        x, tasks, folds=5, bootstraps=B, bootstrap_unit=unit, seed=3, predictions=True
-    )
+    how = {"protocol": "paper", "folds": 5, "seed": 3}  # whose losses are those of the predictions
+    found = ecjax.evaluate(x, tasks, bootstraps=B, bootstrap_unit=unit, predictions=True, **how)
     errors, spread = errors_of(found)
     of_row = np.arange(N) if unit == "row" else np.unique(group, return_inverse=True)[1]
     g = of_row.max() + 1
