@@ -1,7 +1,7 @@
 """What ridge regression costs under `strict`: operations, seconds and numbers held.
 
 Every penalty is solved for every group of every outer fold, and for the outer fold itself, as if
-every one was chosen there. Axes as in `nested`.
+every one was chosen there; and there once more, for the derivatives of losses. Axes as in `nested`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ def host_steps(
         steps += [cost.symmetric(fits, q, groups), Step("pass", fits * folds, q, q, 0)]
     steps += [cost.symmetric(inner, q, groups - 1), cost.symmetric(inner, q, 1)]
     steps += [Step("pass", inner * (groups + 8) + fits * (groups + 4), q, q, 0)]
-    steps += cost.host_lattice(lattice, t, (inner + fits) * penalties)
-    steps += [Step("pass", (inner + fits) * penalties, q, q, 0)]
+    solves = (inner + 2 * fits) * penalties
+    steps += cost.host_lattice(lattice, t, solves)
+    steps += [Step("pass", solves, q, q, 0)]
     _, branches = host.walk(lattice)
     for branch in branches:
         rows, columns = p - lattice.starts[branch.block], (branch.last - branch.first) * t
         steps.append(cost.product(inner * penalties, rows, columns, rows))
     steps.append(Step("pass", 4 * inner * penalties, p, s * t, 0))
-    steps.append(cost.product(fits, held.scored, s * t, p))
+    steps.append(cost.product(2 * fits, held.scored, s * t, p))
     return steps
 
 
@@ -87,7 +88,7 @@ def compiled_steps(
     p, s = sum(lattice.widths), len(lattice.subsets)
     q, fits, (groups, penalties, width, _) = p + t, folds * seeds, search
     inner = fits * groups
-    solves = (inner + fits) * penalties
+    solves = (inner + 2 * fits) * penalties
     steps = []
     if width:
         steps += _products(inner, width, q)
@@ -96,7 +97,7 @@ def compiled_steps(
     steps += [*_union(inner, groups, q), *_union(fits, groups, q)]
     steps += [step._replace(count=step.count * solves) for step in cost.lattice_steps(lattice, t)]
     steps.append(cost.product(inner * penalties, p, s * t, p))
-    steps.append(cost.product(fits, held.padded_scored, s * t, p))
+    steps.append(cost.product(2 * fits, held.padded_scored, s * t, p))
     return steps
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_studies import with_members
@@ -138,21 +139,6 @@ def test_the_standard_error_of_a_combination_is_the_delta_methods(unit):
     assert found[0] == pytest.approx(expected, rel=1e-10)
 
 
-def ends_over_the_best(losses, fused, own, columns, z, z_tie):
-    """Upper ends of a set's gains over its best member and those tied with it."""
-    best = min(own, key=lambda m: losses[:, m].sum())
-    highs = []
-    for m in own:
-        p = max(columns[m], columns[best])
-        apart = math.log(losses[:, m].sum() / losses[:, best].sum())
-        if m == best or apart <= z_tie * plain_standard_error(losses[:, m], losses[:, best], p):
-            p = max(columns[fused], columns[m])
-            error = plain_standard_error(losses[:, fused], losses[:, m], p)
-            ratio = losses[:, fused].sum() / losses[:, m].sum()
-            highs.append(1 - ratio * math.exp(-z * error))
-    return highs
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), tied=st.booleans())
 def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
@@ -170,7 +156,7 @@ def test_intervals_of_the_index_one_set_at_a_time(seed, tied):
     found = intervals.index_intervals(moments, pairs, None, index, columns, z, z_tie)
     for i, own in enumerate(members):
         lows, p_values = [], []
-        highs = ends_over_the_best(losses, 3 + i, own, columns, z, z_tie)
+        highs = reference.ends_over_the_best(losses.T, 3 + i, own, columns, z, z_tie)
         for m in own:
             r = math.log(losses[:, 3 + i].sum() / losses[:, m].sum())
             s = plain_standard_error(
@@ -224,7 +210,7 @@ def test_intervals_against_the_single_of_each_fold(seed, seeds, lucky):
         assert found.low[i] == pytest.approx(min(*lows, index[i]), rel=1e-8)
         error = plain_standard_error(fused, plain[i], p)
         high = 1 - fused.sum() / plain[i].sum() * math.exp(-2.5 * error)
-        over_members = ends_over_the_best(losses, 3 + i, own, columns, 2.5, 1.96)
+        over_members = reference.ends_over_the_best(losses.T, 3 + i, own, columns, 2.5, 1.96)
         assert found.high[i] == pytest.approx(max(high, *over_members), rel=1e-8)
     assert (found.low <= index).all() and (index <= found.high).all()
 

@@ -27,6 +27,8 @@ def certain(X, Y, weights, X_test, penalty):
     return jnp.eye(Y.shape[1])[jnp.zeros(len(X_test), int)]
 
 
+INTERVALS = ["score_low", "score_high", "eci_low", "eci_high", "eci_low_simultaneous",
+             "eci_high_simultaneous", "p_better", "p_better_adjusted", "low", "high"]  # fmt: skip
 HOW = {
     "paper": {"protocol": "paper", "folds": 5, "seeds": 2, "ridge_lambda": 3.0},
     "strict": {"protocol": "strict", "folds": 5, "seeds": 2},
@@ -46,6 +48,8 @@ def test_ridge_as_a_probe_has_the_numbers_of_ridge(how):
     built_in, own = (ecjax.evaluate(embeddings, tasks, probe=p, **arguments) for p in (None, ridge))
     for table, frame in built_in.tables.items():
         found = own.tables[table]
+        if how != "paper":  # of what rows do to others, only ridge's own intervals know
+            frame, found = (one.drop(columns=INTERVALS, errors="ignore") for one in (frame, found))
         pd.testing.assert_frame_equal(found, frame, rtol=1e-9, atol=1e-9, obj=table)
     assert own.manifest["arguments"]["probe"] == "ridge"
 

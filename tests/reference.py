@@ -158,14 +158,16 @@ class NestedReference:
       predictions: (n, t) in standard deviations of the table; (n, c) probabilities of classes; NaN
         where no fold tests a row.
       chosen, inner_loss: (k,) the penalty of each outer fold and its loss in the inner folds.
+      further: (n, t) predictions with a penalty that is a step larger in its logarithm, or None.
     """
 
     predictions: np.ndarray
     chosen: np.ndarray
     inner_loss: np.ndarray
+    further: np.ndarray | None = None
 
 
-def nested(x, y, outer, seed, inner_folds, grid, predict, loss):
+def nested(x, y, outer, seed, inner_folds, grid, predict, loss, step=0.0):
     """All outer folds of one subset.
 
     Args:
@@ -173,9 +175,10 @@ def nested(x, y, outer, seed, inner_folds, grid, predict, loss):
       grid: penalties, the strongest first; () of the number of an outer fold's training rows.
       predict: (x, y, training, held_out, penalty) → predictions of the held-out rows.
       loss: (predictions, y) of some rows → their summed loss.
+      step: of the further predictions; 0: none.
     """
     outer = splits(len(x), outer, seed) if isinstance(outer, int) else outer
-    predictions, chosen, least = {}, [], []
+    predictions, chosen, least, further = {}, [], [], {}
     inner_fits = inner_splits(outer, seed, inner_folds)
     for (training, held_out), inner in zip(outer, inner_fits, strict=True):
         penalties = grid(len(training))
@@ -188,21 +191,51 @@ def nested(x, y, outer, seed, inner_folds, grid, predict, loss):
         z = scaled_by(x, training)
         found = predict(z, y, training, held_out, penalties[best])
         predictions |= dict(zip(held_out, found, strict=True))
+        if step:
+            found = predict(z, y, training, held_out, penalties[best] * np.exp(step))
+            further |= dict(zip(held_out, found, strict=True))
         chosen.append(penalties[best])
         least.append(losses[best])
     nowhere = np.full_like(next(iter(predictions.values())), np.nan)
-    whole = np.array([predictions.get(i, nowhere) for i in range(len(x))])
-    return NestedReference(whole, np.array(chosen), np.array(least))
+    whole, more = (
+        np.array([one.get(i, nowhere) for i in range(len(x))]) for one in (predictions, further)
+    )
+    return NestedReference(whole, np.array(chosen), np.array(least), more if step else None)
 
 
-def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid):
+def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid, step=0.0):
     """As `nested`; y (n, t) standardised over the table."""
     x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
 
     def squared(found, truth):
         return ((truth - found) ** 2).sum()
 
-    return nested(x, y, folds, seed, inner_folds, grid, ridge_predictions, squared)
+    return nested(x, y, folds, seed, inner_folds, grid, ridge_predictions, squared, step)
+
+
+def ratio_error(fused, member, columns):
+    """Standard error of the log ratio of two lists of losses, by the formula of `intervals`."""
+    n = len(fused)
+    share = fused / fused.mean() - member / member.mean()
+    return share.std(ddof=1) / np.sqrt(n) * np.sqrt(n / max(n - columns, n / 4))
+
+
+def ends_over_the_best(losses, fused, members, columns, z, z_tie):
+    """Upper ends of a set's gains over its best member and those tied with it.
+
+    Args:
+      losses: of each set (n,).
+      columns: of each set.
+    """
+    best = min(members, key=lambda m: losses[m].mean())
+    highs = []
+    for m in members:
+        apart = np.log(losses[m].mean() / losses[best].mean())
+        p = max(columns[m], columns[best])
+        if m == best or apart <= z_tie * ratio_error(losses[m], losses[best], p):
+            error = ratio_error(losses[fused], losses[m], max(columns[fused], columns[m]))
+            highs.append(1 - losses[fused].mean() / losses[m].mean() * np.exp(-z * error))
+    return highs
 
 
 def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):

@@ -14,8 +14,10 @@ from quick import quickly_compiled
 from scipy import stats
 
 import ecjax
+from ecjax.host_nested import STEP
 
 N, WIDTHS = 72, {"a": 3, "b": 2}
+WIDTHS_OF_SETS = WIDTHS | {"a+b": 5}
 GROUPS = np.repeat(list("opqrstu"), [22, 15, 12, 9, 7, 4, 3])
 Z = stats.norm.ppf(0.975)
 
@@ -104,21 +106,25 @@ def assert_split_as_asked(data, result, case):
             assert max(N - len(training) - len(tested) for training, tested in pairs) > 5
 
 
-def plain_error(fused, member, columns):
-    """Standard error of the log ratio of two lists of losses."""
-    n = len(fused)
-    share = fused / fused.mean() - member / member.mean()
-    return share.std(ddof=1) / math.sqrt(n) * math.sqrt(n / max(n - columns, n / 4))
+def with_training(losses, slopes):
+    """{subset: (r, n)} losses with what rows do to others, whose mean is left out."""
+    return {
+        subset: of - slopes[subset] + slopes[subset].mean(1, keepdims=True)
+        for subset, of in losses.items()
+    }
 
 
-def assert_index_row(row, losses, inner_loss, folds):
+def assert_index_row(row, losses, inner_loss, folds, trained=None, columns=WIDTHS_OF_SETS):
     """The index, its intervals and `p_better` of one row.
 
     Args:
       losses: {subset: (r, n) of the scored rows}.
       inner_loss: {subset: (r, k)}.
       folds: (r, n) of these rows.
+      trained: losses that standard errors rest on; those themselves, where None.
+      columns: of each subset, that count.
     """
+    trained = losses if trained is None else trained
     members = row.subset.split("+")
     best, chosen, composite = [], [], []
     for r, fold_of_row in enumerate(folds):
@@ -133,20 +139,22 @@ def assert_index_row(row, losses, inner_loss, folds):
         chosen += names
         own = [names[fold] for fold in fold_of_row]
         best.append(sum(losses[m][r, i] for i, m in enumerate(own)))
-        composite.append([losses[m].mean(0)[i] for i, m in enumerate(own)])
+        composite.append([trained[m].mean(0)[i] for i, m in enumerate(own)])
     fused = losses[row.subset].mean(0)
     eci = 1 - fused.sum() / np.mean(best)
     assert row.eci == row.eci_pooled == pytest.approx(eci, abs=1e-8)
     assert row.best_single == max(members, key=chosen.count)
     assert row.best_single_share == pytest.approx(chosen.count(row.best_single) / len(chosen))
-    columns = sum(WIDTHS[m] for m in members)
+    rows = {subset: of.mean(0) for subset, of in trained.items()}
+    of_set, p = rows[row.subset], columns[row.subset]
     ratios = [math.log(fused.sum() / losses[m].mean(0).sum()) for m in members]
-    errors = [plain_error(fused, losses[m].mean(0), columns) for m in members]
+    errors = [reference.ratio_error(of_set, rows[m], max(p, columns[m])) for m in members]
     pairs = list(zip(ratios, errors, strict=True))
     assert row.p_better == pytest.approx(max(stats.norm.cdf(r / s) for r, s in pairs), abs=1e-7)
     low = min(eci, *(1 - math.exp(r + Z * s) for r, s in pairs))
-    error = plain_error(fused, np.mean(composite, axis=0), columns)
+    error = reference.ratio_error(of_set, np.mean(composite, axis=0), p)
     high = 1 - math.exp(math.log(1 - eci) - Z * error)
+    high = max(high, *reference.ends_over_the_best(rows, row.subset, members, columns, Z, Z))
     assert row.eci_low == pytest.approx(low, abs=1e-7)
     assert row.eci_high == pytest.approx(high, abs=1e-7)
     assert len(set(chosen)) in (1, 2)
@@ -168,32 +176,41 @@ def test_ridge(case):
     assert_split_as_asked(data, found, case)
     y = reference.StandardScaler().fit_transform(data["y"])
     by_fold = found.folds[found.folds["metric"] == "r2"].set_index(["subset", "seed"]).sort_index()
-    losses, inner_loss, folds = {}, {}, []
+    losses, slopes, columns, inner_loss, folds = {}, {}, {}, {}, []
     for seed, fold_of_row, pairs in folds_of(data, found, case):
         scored = fold_of_row >= 0
         folds.append(fold_of_row[scored])
         for subset in reference.all_subsets(WIDTHS):
             asked = arguments.get("inner_folds", 5)
             expected = reference.nested_ridge(
-                data["embeddings"], subset, y, pairs, seed, asked, ridge_grid
+                data["embeddings"], subset, y, pairs, seed, asked, ridge_grid, STEP
             )
             rows = by_fold.loc[[(subset, seed)]].sort_values("fold")
             np.testing.assert_allclose(rows["chosen_ridge_lambda"], expected.chosen, rtol=1e-12)
             assert rows["n_train"].tolist() == [len(training) for training, _ in pairs]
-            errors = ((y - expected.predictions) ** 2)[scored]
-            losses.setdefault(subset, []).append(errors)
+            left = y - expected.predictions
+            slope = 2 / STEP * left * (expected.predictions - expected.further)
+            losses.setdefault(subset, []).append(left[scored] ** 2)
+            slopes.setdefault(subset, []).append(slope[scored])
+            relative = expected.chosen / [len(training) for training, _ in pairs]
+            kept = WIDTHS_OF_SETS[subset] * ((1 + relative) ** -4.0).mean()
+            columns.setdefault(subset, []).append(kept)
             inner_loss.setdefault(subset, []).append(expected.inner_loss)
     losses = {subset: np.array(values) for subset, values in losses.items()}  # (r, n, t)
+    slopes = {subset: np.array(values) for subset, values in slopes.items()}
+    columns = {subset: np.mean(values) for subset, values in columns.items()}
     inner_loss = {subset: np.array(values) for subset, values in inner_loss.items()}
     index = found.index[found.index["metric"] == "r2"]
-    whole = {subset: values.sum(2) for subset, values in losses.items()}
+    whole, of_all = ({s: values.sum(2) for s, values in of.items()} for of in (losses, slopes))
     for row in index[index["target"].isna()].itertuples():
-        assert_index_row(row, whole, inner_loss, np.array(folds))
+        trained = with_training(whole, of_all)
+        assert_index_row(row, whole, inner_loss, np.array(folds), trained, columns)
     if max(map(max, folds)) > 1:  # else the inner loss of a target chooses
         for t, target in enumerate(index["target"].dropna().unique()):
-            own = {subset: values[:, :, t] for subset, values in losses.items()}
+            own, of_own = ({s: v[:, :, t] for s, v in of.items()} for of in (losses, slopes))
             (row,) = index[index["target"] == target].itertuples()
-            assert_index_row(row, own, None, np.array(folds))
+            trained = with_training(own, of_own)
+            assert_index_row(row, own, None, np.array(folds), trained, columns)
     assert_ends_around_the_index(found.index)
     assert_gains_and_shares(found, y, folds_of(data, found, case))
 
