@@ -172,7 +172,7 @@ def main(_) -> None:
     command = f"python experiments/coverage.py --worlds={WORLDS.value}"
     if INTERVAL.value != "ratio":
         command += f" --interval={INTERVAL.value} --bootstraps={BOOTSTRAPS.value}"
-    missed = coverage_page.write(rows, Path(OUT.value), command)
+    missed = coverage_page.write(rows, Path(OUT.value), command, INTERVAL.value)
     print("\n".join(missed) or "every demand is met")
     sys.exit(1 if missed else 0)
 

@@ -49,7 +49,8 @@ DEMANDS = (
         "gains over singles are covered in 90 % or more where n = 200",
         lambda row: _regression(row) and row["rows"] < MANY, "gains", lambda x: x >= 0.9,
     ),
-    Demand("the index is covered in 93 % or more", _regression, "index", lambda x: x >= 0.93),
+    Demand("the index is covered in 93 % or more where rows are independent",
+           _regression, "index", lambda x: x >= 0.93),
     Demand("false claims are 4 % or fewer", lambda _: True, "false_claims", lambda x: x <= 0.04),
     Demand(
         "power at an index of 0.06 is 80 % or more",
@@ -115,7 +116,7 @@ def missed(rows: Sequence[Mapping]) -> list[str]:
     return found
 
 
-def write(rows: Sequence[Mapping], out: Path, command: str) -> list[str]:
+def write(rows: Sequence[Mapping], out: Path, command: str, kind: str) -> list[str]:
     """The table, beside it the picture and all figures; returns what `missed` does."""
     out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     picture(rows, out.with_suffix(".png"))
@@ -124,11 +125,13 @@ def write(rows: Sequence[Mapping], out: Path, command: str) -> list[str]:
     text = [
         "# How often the intervals hold",
         "",
-        f"By `{command}`; 95 % is promised. {rows[0]['worlds']:,} draws a world (classes: 300).",
-        "Gains are those over each single, the index is that of every set; `worst` is that of the",
-        "worst pair or set, `width` the median of the gains' intervals. A false claim is a lower",
-        "end of the index above 0 where it is not, power the share of such ends where it is;",
-        "`all at once` the share of tables whose simultaneous intervals all hold.",
+        f"By `{command}`: `--protocol=strict`, `--interval={kind}`; 95 % is",
+        f"promised. {rows[0]['worlds']:,} draws a world (classes: 300). Worlds are those of `planted.py`",
+        "and `planted_maps.py`; where their names say nothing else they have 800 rows, 12 + 12 columns",
+        "and 10 folds. Gains are those over each single, the index is that of every set; `worst` is that",
+        "of the worst pair or set, `bias` the largest, without its sign, `width` the median of the gains'",
+        "intervals. A false claim is a lower end of the index above 0 where it is not, power the share of",
+        "such ends where it is; `all at once` the share of tables whose simultaneous intervals all hold.",
         "",
         f"| world | true index | {' | '.join(COLUMNS.values())} |",
         "|---|---|" + "---|" * len(COLUMNS),
