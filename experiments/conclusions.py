@@ -86,10 +86,11 @@ Under random folds the intervals take rows to be independent, under spatial ones
     "crops": """
 Random and stratified folds test between the training rows, and there fusing closes a tenth of what
 is left. In blocks of 100 km that were left out accuracy falls by a quarter and the gain is no
-longer to be seen, though the interval would allow for it. A source that was left out is another question still, and there
-nearly nothing can be told: the labels of one source are not those of another, and five classes come
-from one source alone, which no fit to the others can name (their log-loss is undefined, and null).
-A careful reader concludes that on crops fusing helps to fill in a map, and claims no more.
+longer to be seen, though the interval would allow for it. A source that was left out is another
+question still, and there nearly nothing can be told: the labels of one source are not those of
+another, and five classes come from one source alone, which no fit to the others can name (their
+log-loss is undefined, and null). A careful reader concludes that on crops fusing helps to fill in a
+map, and claims no more.
 """,
 }
 

@@ -87,6 +87,17 @@ COLUMNS = {
 SHARES = {"gains", "gains_worst", "index", "index_worst", "false_claims", "power", "family_wise"}
 
 
+INTRODUCTION = """
+By `{command}`: `--protocol=strict`, `--interval={kind}`; 95 % is promised.
+{worlds:,} draws a world (classes: 300). Worlds are those of `planted.py` and `planted_maps.py`;
+where their names say nothing else they have 800 rows, 12 + 12 columns and 10 folds. Gains are those
+over each single, the index is that of every set; `worst` is that of the worst pair or set, `bias`
+the largest, without its sign, `width` the median of the gains' intervals. A false claim is a lower
+end of the index above 0 where it is not, power the share of such ends where it is; `all at once`
+the share of tables whose simultaneous intervals all hold.
+"""
+
+
 def number(name: str, value: float | None) -> str:
     if value is None:
         return "–"
@@ -125,13 +136,7 @@ def write(rows: Sequence[Mapping], out: Path, command: str, kind: str) -> list[s
     text = [
         "# How often the intervals hold",
         "",
-        f"By `{command}`: `--protocol=strict`, `--interval={kind}`; 95 % is",
-        f"promised. {rows[0]['worlds']:,} draws a world (classes: 300). Worlds are those of `planted.py`",
-        "and `planted_maps.py`; where their names say nothing else they have 800 rows, 12 + 12 columns",
-        "and 10 folds. Gains are those over each single, the index is that of every set; `worst` is that",
-        "of the worst pair or set, `bias` the largest, without its sign, `width` the median of the gains'",
-        "intervals. A false claim is a lower end of the index above 0 where it is not, power the share of",
-        "such ends where it is; `all at once` the share of tables whose simultaneous intervals all hold.",
+        INTRODUCTION.format(command=command, kind=kind, worlds=rows[0]["worlds"]).strip(),
         "",
         f"| world | true index | {' | '.join(COLUMNS.values())} |",
         "|---|---|" + "---|" * len(COLUMNS),
