@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ecjax.align import AlignedTask
+from ecjax.compared import Measure
 from ecjax.complementarity import complementarity_index
-from ecjax.outcome import Measure, TaskResult
+from ecjax.outcome import TaskResult
 from ecjax.scores import mean_share
 from ecjax.settings import Settings
 from ecjax.subsets import name as subset_name

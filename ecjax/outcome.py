@@ -9,17 +9,17 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ecjax import baseline, bootstrap, further, intervals, loss_moments, simultaneous
+from ecjax import baseline, bootstrap, further, intervals, loss_moments
 from ecjax.align import AlignedTask
 from ecjax.chosen import Choices
+from ecjax.compared import Compared, Measure
 from ecjax.complementarity import Index, index_of
 from ecjax.folds import NOWHERE, Folds
 from ecjax.further import NestedSums, RefitSums
-from ecjax.intervals import Comparisons, IndexIntervals
 from ecjax.loss_moments import RowMoments
 from ecjax.scores import Scores, class_scores, regression_scores, varying_targets
 from ecjax.strict_index import strict_index
@@ -86,10 +86,10 @@ class TaskResult:
 
     @functools.cached_property
     def columns(self) -> np.ndarray:
-        """(s,) how many columns of each subset count in `intervals.inflation`."""
-        chosen = getattr(self.own, "row_slope", None) is not None and self.own.chosen[..., 0, :]
-        if chosen is False:
+        """(s,) how many columns of each subset count in the last factor of `intervals`."""
+        if self.task.kind == "classification" or self.own.row_slope is None:
             return self.dims
+        chosen = self.own.chosen[..., 0, :]
         widths = np.array([x.shape[1] for x in self.task.embeddings.values()])
         inside = np.array([[m in s for m in range(len(widths))] for s in self.subsets])
         relative = chosen / self.folds.training[:, None, :, None]  # (r, s, k, b)
@@ -153,7 +153,7 @@ class TaskResult:
         if self.own.count.shape[-1] > 1:
             moments = _class_moments(self, [index.by_fold for index in indices])
         return tuple(
-            Measure(None, one, index, Compared(self, of_rows, index.eci_pooled))
+            Measure(None, one, index, self._compared(of_rows, index))
             for one, index, of_rows in zip(scores, indices, moments, strict=True)
         )
 
@@ -175,9 +175,12 @@ class TaskResult:
         indices = [self._index(one, loss) for one in scores]
         # R² and squared error are of the same losses.
         moments = _regression_moments(self, targets, indices[-1].by_fold)
-        compared = Compared(self, moments, indices[-1].eci_pooled)
+        compared = self._compared(moments, indices[-1])
         pairs = zip(scores, indices, strict=True)
         return tuple(Measure(target, one, index, compared) for one, index in pairs)
+
+    def _compared(self, moments: RowMoments | None, index: Index) -> Compared:
+        return Compared(self.subsets, self.columns, self.confidence, moments, index.eci_pooled)
 
     def _index(self, scores: Scores, inner_loss: np.ndarray | None) -> Index:
         """Of all fused sets, by the protocol's best single."""
@@ -194,110 +197,6 @@ class TaskResult:
             targets = range(len(names)) if target is None else [names.index(target)]
             found = regression_scores(self.empty, targets)
         return {one.metric: float(one.fold.mean()) for one in found}
-
-
-@dataclasses.dataclass
-class Compared:
-    """The sets of a task compared by one loss.
-
-    Attributes:
-      moments: of the rows' losses; None where nothing is scored.
-      pooled: (i,) indices on pooled losses.
-    """
-
-    result: TaskResult
-    moments: RowMoments | None
-    pooled: np.ndarray
-
-    @property
-    def z(self) -> float:
-        """Standard errors from a value to either end of its interval."""
-        return intervals.as_t(intervals.z_of(self.result.confidence), self.moments.degrees)
-
-    @functools.cached_property
-    def columns(self) -> np.ndarray:
-        """Of each subset; the empty set, and what else `moments` are of, has none."""
-        own = self.result.columns
-        return np.pad(own, (0, len(self.moments.mean) - len(own)))
-
-    @functools.cached_property
-    def pairs(self) -> Comparisons:
-        """Those of `gained_over`."""
-        return intervals.compare(self.moments, *self.gained_over, self.columns)
-
-    @functools.cached_property
-    def with_members(self) -> Comparisons:
-        """Every fused set with each of its singles."""
-        single = np.array([len(subset) == 1 for subset in self.result.subsets])
-        return self.pairs.take(single[self.pairs.over])
-
-    @functools.cached_property
-    def with_singles(self) -> Comparisons | None:
-        """Under `strict`, every fused set with the single of each fold."""
-        if self.moments.single is None:
-            return None
-        fused = self.result.fused
-        return intervals.against_singles(self.moments, fused, self.pooled, self.columns)
-
-    @functools.cached_property
-    def interval(self) -> IndexIntervals:
-        """Of every fused set's index; NaN where nothing is scored."""
-        if self.moments is None or not len(self.pooled):
-            return IndexIntervals(*[np.full(len(self.pooled), np.nan)] * 3)
-        return self.index(intervals.z_of(self.result.confidence))
-
-    def index(self, z: float) -> IndexIntervals:
-        """Of every fused set, at the level at which a normal one would be ± z standard errors."""
-        pairs = self.with_members, self.with_singles, self.pooled
-        t = intervals.as_t(z, self.moments.degrees)
-        return intervals.index_intervals(self.moments, *pairs, self.columns, t, self.z)
-
-    @functools.cached_property
-    def largest_errors(self) -> np.ndarray:
-        pairs, singles = self.with_members, self.with_singles
-        pairs = pairs if singles is None else pairs.and_those(singles)
-        return simultaneous.largest_errors(self.moments, pairs, self.columns)
-
-    def settle(self) -> None:
-        """Makes the intervals, and lets go of what takes room."""
-        if self.moments is not None:
-            _ = self.interval, self.gains, self.largest_errors
-            self.moments = self.moments._replace(losses=None, replicates=None)
-
-    @functools.cached_property
-    def gained_over(self) -> tuple[np.ndarray, np.ndarray]:
-        """Fused sets, and what each is compared with: its singles, and itself less one model."""
-        where = {subset: i for i, subset in enumerate(self.result.subsets)}
-        fused, over = [], []
-        for i in self.result.fused.tolist():
-            subset = self.result.subsets[i]
-            less = [tuple(m for m in subset if m != left) for left in subset]
-            compared = dict.fromkeys([*((m,) for m in subset), *less])
-            known = [where[other] for other in compared if other in where]
-            fused += [i] * len(known)
-            over += known
-        return np.array(fused, int), np.array(over, int)
-
-    @functools.cached_property
-    def gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gains of `gained_over` and the ends of their intervals."""
-        if self.moments is None:
-            return (np.full(len(self.gained_over[0]), np.nan),) * 3
-        return self.pairs.gain(), self.pairs.gain(self.z), self.pairs.gain(-self.z)
-
-
-class Measure(NamedTuple):
-    """One metric of a task, or of one of its targets."""
-
-    target: str | None
-    scores: Scores
-    index: Index
-    compared: Compared
-
-    def ends(self, interval: IndexIntervals) -> tuple[np.ndarray, np.ndarray]:
-        """Those of an interval of `compared` where this metric's index is defined."""
-        undefined = np.isnan(self.index.eci_pooled)
-        return tuple(np.where(undefined, np.nan, end) for end in (interval.low, interval.high))
 
 
 def _regression_moments(

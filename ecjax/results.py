@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ecjax import intervals, shapley, simultaneous, uncertainty
+from ecjax.compared import Measure
 from ecjax.folds import NOWHERE
-from ecjax.outcome import Measure, TaskResult, resample
+from ecjax.outcome import TaskResult, resample
 from ecjax.scores import PERFECT, PRIMARY, Scores
 from ecjax.transforms import back
 

@@ -20,9 +20,9 @@ ORDER = (
     "host_nested host_kept host_call softmax lbfgs ridge nested kept refine hat logistic_start "
     "logistic nested_logistic probe program routes engine cost nested_cost precision pieces memory "
     "plan bootstrap standard_errors loss_moments further intervals simultaneous scores baseline "
-    "shapley uncertainty complementarity strict_index chosen outcome question results control "
-    "refits encode store digest report picture page_style page run_plan progress manifest evaluate "
-    "world truth demo __init__ options cli __main__"
+    "shapley uncertainty complementarity strict_index chosen compared outcome question results "
+    "control refits encode store digest report picture page_style page run_plan progress manifest "
+    "evaluate world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_kept host_call softmax lbfgs ridge nested kept "
@@ -30,7 +30,7 @@ SOLVERS = (
 ).split()
 STATISTICS = (
     "correlation standard_errors loss_moments further intervals simultaneous scores baseline "
-    "shapley uncertainty complementarity strict_index chosen"
+    "shapley uncertainty complementarity strict_index chosen compared"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 FOLDERS = ("ecjax", "tests", "experiments")
