@@ -28,6 +28,7 @@ FLAGS_TO_COME = (
 )  # fmt: skip
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 REPLICATED = {"bootstrap": 10_000, "refit": 200}  # kinds of intervals: replicates that do well
+FEWEST_REFITS = 20  # whose standard deviation is known to a sixth
 REPEATING = ("refit", "nested")  # kinds of intervals that repeat fits
 BLOCKS_KM = (0.01, 20_000.0)  # least and largest side of a block
 LEAST = {  # of the whole numbers
@@ -130,8 +131,11 @@ class Settings:
                 f"bootstraps={self.bootstraps}: interval={self.interval} has no replicates; give "
                 "--interval=bootstrap or refit, or leave bootstraps out"
             )
-        if self.interval == "refit" and self.bootstraps < 2:
-            raise UsageError("bootstraps=1: interval=refit is made from how replicates differ")
+        if self.interval == "refit" and self.bootstraps < FEWEST_REFITS:
+            raise UsageError(
+                f"bootstraps={self.bootstraps}: interval=refit is made from how replicates differ; "
+                f"give {FEWEST_REFITS} or more, as in bootstraps={REPLICATED['refit']}"
+            )
         if self.repeats_fits and self.probe is not None:
             raise UsageError(
                 f"interval={self.interval} repeats ridge fits, and there is a probe of your own; "

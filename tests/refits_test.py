@@ -10,7 +10,7 @@ from scipy import stats
 import ecjax
 from ecjax import bootstrap, engine
 
-N, K, B = 64, 4, 7
+N, K, B = 64, 4, 21
 SUBSETS = ("a+b", "a+b+c")
 NAMES = ("a", "b", "c", *SUBSETS)
 WIDTHS = {"a": 3, "b": 4, "c": 2}
@@ -251,6 +251,7 @@ def test_neither_their_number_nor_tasks_beside_change_replicates():
     [
         ({"interval": "refit"}, ecjax.UsageError, "bootstraps=200"),
         ({"interval": "refit", "bootstraps": 1}, ecjax.UsageError, "how replicates differ"),
+        ({"interval": "refit", "bootstraps": 19}, ecjax.UsageError, "give 20 or more"),
         ({"interval": "nested", "bootstraps": 9}, ecjax.UsageError, "has no replicates"),
         ({"interval": "nested", "folds": 2}, ecjax.InputError, "needs 3 folds, and there are 2"),
         ({"interval": "nested", "bootstrap_unit": "group"}, ecjax.InputError, "in several folds"),
@@ -265,7 +266,7 @@ def test_what_they_are_not_for(arguments, error, says):
 
 
 @pytest.mark.parametrize("interval", [{"interval": "nested"},
-                                      {"interval": "refit", "bootstraps": 5}])  # fmt: skip
+                                      {"interval": "refit", "bootstraps": 20}])  # fmt: skip
 def test_classes_are_refused_before_anything_is_fitted(interval, monkeypatch):
     x, _, y = made()
     tasks = {"y": y, "kind": np.where(y[:, 0] > 0, "high", "low")}
