@@ -255,6 +255,7 @@ class _BandedFold(_Fold):
     def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:
         self.inner: list[tuple[np.ndarray, np.ndarray]] = []
         shared, loss = super().choose(groups)
+        rows = sum(group.count for group in groups)
         position = np.full((self.s, self.t, len(self.bands)), -1)
         for i, subset in enumerate(self.lattice.subsets):
             if len(subset) == 1:
@@ -269,7 +270,7 @@ class _BandedFold(_Fold):
                     return np.inf if np.isnan(total) else total
 
                 first = (shared[i, start],) * len(own)
-                found = banded.descend(of_task, first, self.grid)
+                found = banded.descend(of_task, first, self.grid, rows)
                 position[i, start:stop, own] = np.array(found)[:, None]
                 loss[i, start:stop] = losses(found)[start:stop]
         self.inner = []

@@ -199,7 +199,7 @@ def fit(
             system, rhs, inverse = standardised(training, p)
 
             if bands:
-                search = inner_of, penalties[i], position, tasks, lattice, bands
+                search = inner_of, penalties[i], position, tasks, lattice, bands, training.count
                 position, loss = banded.choose(*search)
 
             def weights_of(penalties: Array) -> Array:

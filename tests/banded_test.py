@@ -27,6 +27,7 @@ CASES = {
     "two folds": ([3, 2], 33, {"u": (2, 0.5), "v": (1, 0)}, {"folds": 2}),
     "two seeds": ([2, 3], 37, {"u": (2, 0.5)}, {"folds": 4, "seeds": 2, "seed": 5}),
     "more columns than rows": ([30, 9], 36, {"u": (1, 1)}, {"folds": 4}),
+    "a wide one of little": ([1, 20], 40, {"u": (1, 3)}, {"folds": 5}),
     "own grid": ([3, 2], 40, {"u": (2, 0.3)}, {"folds": 5, "ridge_lambda": [1, 300, 10]}),
     "one penalty": ([3, 2], 40, {"u": (1, 1)}, {"folds": 5, "ridge_lambda": 7.0}),
     "one embedding": ([4], 40, {"u": (1, 1)}, {"folds": 5}),
@@ -71,6 +72,19 @@ def test_equals_loops_over_scikit_learn(case):
             assert of_set["chosen_low"].item() == pytest.approx(lowest, rel=1e-12)
 
 
+def test_the_loops_keep_and_leave_the_shared_penalty():
+    """Else the equality above would not tell whether what a further penalty is worth is right."""
+    left = []
+    for case in ("one task", "a wide one of little"):
+        widths, n, targets, arguments = CASES[case]
+        embeddings, tasks = study(widths, n, targets)
+        y = reference.StandardScaler().fit_transform(tasks["u"])
+        how = arguments["folds"], 42, 5, default_grid
+        found = reference.nested_banded(embeddings, "a+b", y, *how)
+        left += (found.chosen[:, 0] != found.chosen[:, 1]).tolist()
+    assert {True, False} == set(left)
+
+
 def both_routes(embeddings, tasks, **arguments):
     """Sums of the host's BLAS and of the compiled search."""
     settings = Settings(protocol="strict", penalty="banded", **arguments)
@@ -86,17 +100,26 @@ def both_routes(embeddings, tasks, **arguments):
     return [one.regression for one in found]
 
 
-@pytest.mark.parametrize("folds", [2, 4])
-def test_the_compiled_route_has_the_same_numbers(folds):
-    embeddings, tasks = study([4, 3, 2], 45, {"u": (2, 1), "v": (1, 0.2)})
+@pytest.mark.parametrize(("folds", "widths"), [(2, [4, 3, 20]), (4, [4, 1, 30])])
+def test_the_compiled_route_has_the_same_numbers(folds, widths):
+    embeddings, tasks = study(widths, 70, {"u": (2, 2), "v": (1, 0.2)})
     host, compiled = both_routes(embeddings, tasks, folds=folds, predictions=True)
+    whole = host.chosen[:, -1]  # (r, k, t, b)
+    apart = whole.min(-1) != whole.max(-1)
+    assert apart.any() and not apart.all()
     for name in host._fields:
         a, b = getattr(host, name), getattr(compiled, name)
         atol = 1e-8 if name == "row_slope" else 1e-10  # a difference, divided by its step
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=atol, err_msg=name)
 
 
-def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals():
+@pytest.fixture
+def any_step_pays(monkeypatch):
+    """The search alone, without what a further penalty must be worth."""
+    monkeypatch.setattr(banded, "WORTH", 0.0)
+
+
+def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals(any_step_pays):
     rng = np.random.default_rng(0)
     grid = 10.0 ** -np.arange(9)
     for _ in range(50):
@@ -105,7 +128,7 @@ def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals(
         def loss(places, worth=worth):
             return worth[places]
 
-        end = banded.descend(loss, (4, 4), grid)
+        end = banded.descend(loss, (4, 4), grid, 40)
         assert worth[end] <= worth[4, 4]
         for band in range(2):
             for step in (-1, 1):
@@ -115,7 +138,19 @@ def test_a_search_ends_where_no_step_is_better_and_takes_the_stronger_of_equals(
                     assert worth[tuple(place)] > worth[end] or (
                         step == 1 and worth[tuple(place)] == worth[end]
                     )
-    assert banded.descend(lambda places: 1.0, (4, 4), grid) == (0, 0)
+    assert banded.descend(lambda places: 1.0, (4, 4), grid, 40) == (0, 0)
+
+
+WORTH = [(2, 400, 0.01), (3, 400, 0.02), (2, 40, 0.1)]  # bands, rows, least share of the loss
+
+
+@pytest.mark.parametrize(("bands", "rows", "enough"), WORTH)
+def test_further_penalties_must_lower_the_loss_by_four_rows_each(bands, rows, enough):
+    start, better = (1,) * bands, (0,) + (1,) * (bands - 1)
+    for lower, end in ((1.01 * enough, better), (0.99 * enough, start), (0.0, better)):
+        losses = {start: 1.0, better: 1.0 - lower}
+        found = banded.descend(lambda p: losses.get(p, 9.0), start, np.array([9.0, 3, 1]), rows)  # noqa: B023
+        assert found == end
 
 
 # a grid; the places (a, b) from the shared start on, each with a smaller loss than the one before;
@@ -132,13 +167,16 @@ TIES = {
 
 
 @pytest.mark.parametrize("case", TIES)
-def test_of_equal_losses_the_larger_product_then_the_earlier_larger_penalty(case, monkeypatch):
+def test_of_equal_losses_the_larger_product_then_the_earlier_larger_penalty(
+    case, monkeypatch, any_step_pays
+):
     grid, path, tied = TIES[case]
     table = np.full((len(grid), len(grid)), 9.0)
     for loss, places in enumerate([*path, tied], start=-len(path)):
         table[tuple(np.transpose(places))] = -loss
     expected = tied[0]
-    assert banded.descend(lambda places: table[places], path[0], np.array(grid, float)) == expected
+    end = banded.descend(lambda places: table[places], path[0], np.array(grid, float), 40)
+    assert end == expected
 
     def weights(system, rhs, penalty, member):
         place = abs(penalty[:, None] - np.array(grid, float)).argmin(1)
@@ -154,7 +192,7 @@ def test_of_equal_losses_the_larger_product_then_the_earlier_larger_penalty(case
         shared = jnp.full((1, 1), path[0][0])
         lattice = build_lattice([1, 1], [(0, 1)])
         found, loss = banded.choose(
-            inner, jnp.array(grid, float), shared, [(0, 1)], lattice, (0, 1)
+            inner, jnp.array(grid, float), shared, [(0, 1)], lattice, (0, 1), 40
         )
         assert tuple(found[0, 0].tolist()) == expected and loss.item() == 0
 
@@ -178,7 +216,7 @@ def twins(order):
 
 @pytest.mark.parametrize("order", [("wide", "narrow"), ("narrow", "wide")])
 @pytest.mark.parametrize(("low", "high", "shared"), [(16.0, 64.0, 16.0), (14.0, 48.0, 48.0)])
-def test_the_earlier_of_twins_has_the_larger_penalty(order, low, high, shared):
+def test_the_earlier_of_twins_has_the_larger_penalty(order, low, high, shared, any_step_pays):
     """Where the slopes agree less (folds 0, 2 and 3), the best are one high and one low λ."""
     embeddings, tasks = twins(order)
     how = {"folds": 5, "ridge_lambda": (low, high)}

@@ -242,7 +242,8 @@ def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
     """As `nested`, with a ridge penalty for each embedding; chosen is (k, b).
 
     A penalty λ on a block is a penalty of 1 on the block divided by √λ. From the best shared one,
-    steps of 4, 2, then 1 places of one embedding, the best at a time.
+    steps of 4, 2, then 1 places of one embedding, the best at a time. The shared one stays unless
+    that lowers the loss by 4·(b − 1)/n of itself.
     """
     outer = splits(len(y), outer, seed) if isinstance(outer, int) else outer
     x = [np.asarray(embeddings[m], float) for m in subset.split("+")]
@@ -263,7 +264,7 @@ def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
         def loss(places, inner=inner, predict=predict):
             return sum(((y[t] - predict(places, rows, t)) ** 2).sum() for rows, t in inner)
 
-        best = min(((i,) * len(x) for i in range(len(penalties))), key=loss)
+        shared = best = min(((i,) * len(x) for i in range(len(penalties))), key=loss)
         for stride in (4, 2, 1):
             moved = True
             while moved:
@@ -274,6 +275,8 @@ def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
                 nearest = min(trials, key=loss, default=best)
                 moved = loss(nearest) < loss(best)
                 best = nearest if moved else best
+        if 1 - loss(best) / loss(shared) <= 4 * (len(x) - 1) / len(training):
+            best = shared
         whole[held_out] = predict(best, training, held_out)
         chosen.append(penalties[list(best)])
         least.append(loss(best))
