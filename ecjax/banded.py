@@ -14,7 +14,7 @@ To choose a λ for each of b embeddings is to fit b − 1 numbers more to the in
 their loss by about 1/n_train of itself by luck alone, and new rows then lose what was fitted to
 luck. So the best shared λ stays unless the search lowers the inner loss by more than
 4·(b − 1)/n_train of itself. Where embeddings are alike that turns a loss of up to 0.014 R² into
-0.001, and it takes nothing from the gains elsewhere (`experiments/penalties.md`).
+0.003, and it takes next to nothing from the gains elsewhere (`experiments/penalties.md`).
 
 Descent along the gradient of log λ, which the moments give in closed form (`optax.lbfgs`), was as
 good on real biomass and planted worlds, in half the evaluations for two wide embeddings, but twice

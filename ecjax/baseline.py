@@ -79,4 +79,5 @@ def classification(labels: np.ndarray, sums: ClassSums, folds: Folds) -> ClassSu
         probabilities=None,
         chosen=None,
         inner_loss=None,
+        row_slope=None,
     )

@@ -109,7 +109,9 @@ def _spread(y: Array, inside: Array) -> Array:
 
 def _classification(program, z, labels, classes, sample, penalties) -> ClassSums:
     n = z.shape[0]
-    fits, chosen, inner_loss = routes.fit_classes(program, sample, z, labels, classes, penalties)
+    fits, chosen, inner_loss, slope = routes.fit_classes(
+        program, sample, z, labels, classes, penalties
+    )
     onehot = labels[:, None] == jnp.arange(classes)
 
     def seed(losses: tuple[Array, Array], arguments):
@@ -145,6 +147,7 @@ def _classification(program, z, labels, classes, sample, penalties) -> ClassSums
         probabilities=jnp.exp(fits.log_probability) if program.predictions else None,
         chosen=chosen,
         inner_loss=inner_loss,
+        row_slope=None if slope is None else slope.sum(0).T,
     )
 
 

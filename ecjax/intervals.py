@@ -14,8 +14,10 @@ by its influence, A⁻¹(x_i r_i − λw/n) with A = (XᵀX + λI)/n, moves R by
 up to a constant. As ∂w/∂log λ = −λ/n · A⁻¹w, that is −∂e_i/∂log λ. Where λ is chosen well these add
 up to nearly nothing, and yet they vary from row to row, and otherwise for one set than for another:
 without them s is too small by a tenth to a quarter where λ is not small beside n. With a λ for each
-embedding all of them move together. They are known of ridge regression under `strict`; elsewhere d
-is e (under `paper` λ = 1 is small; fits to classes, and probes of the user's own, do not tell).
+embedding all of them move together. The same holds of log-loss, with the Hessian of its mean in A
+and 1/C for λ. They are known under `strict` of squared errors and of log-loss; elsewhere d is e
+(under `paper` λ = 1 and C = 1 are small penalties; a fit does not descend along errors of classes;
+probes of the user's own do not tell).
 
 The last factor is for fits that share their rows. For OLS it is exact, as Σe² has n − p degrees of
 freedom. p counts the columns of the larger set, under `strict` each as h⁴, with h = 1/(1 + λ/n) the

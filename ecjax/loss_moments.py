@@ -76,8 +76,8 @@ def with_training(losses: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Losses (n, m) with what each row does to others by being trained on, as `intervals` says.
 
     Args:
-      slope: (n, m) derivatives with respect to log λ; their mean is left out, so that the mean
-        losses stay.
+      slope: (n, m) derivatives with respect to log λ or −log C; their mean is left out, so that
+        the mean losses stay.
     """
     return losses - (slope - slope.mean(0))
 

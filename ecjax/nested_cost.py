@@ -181,7 +181,7 @@ def class_numbers(
     n: int, p: int, c: int, folds: int, subsets: int, search: Search, held: Held
 ) -> float:
     """Numbers that `nested_logistic.fit` holds beside those of `logistic.fit_lattice`."""
-    b, s = folds * (search.groups + 1), subsets
+    b, s = folds * (search.groups + 2), subsets
     fits = 2 * b * c * (s + 1) * (p + 2) + b * c * lbfgs.HISTORY * p
     tested = max(search.width, held.padded_scored)
     found = max(n, folds * held.padded_scored) * c

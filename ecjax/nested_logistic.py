@@ -1,9 +1,10 @@
 """Logistic regression with C chosen by inner cross-validation, for every subset and outer fold.
 
 The fits of a seed are the problems of one batch: of every outer fold its m inner fits, each to all
-groups but one, and the fit to all of them. They are solved for one C after the other, the strongest
-penalty first. A fit starts from the same rows' fit with the C before, and a larger subset from its
-parents' fits of the same rows.
+groups but one, the fit to all of them, and that fit once more with a penalty larger by `STEP`, from
+which derivatives are taken. They are solved for one C after the other, the strongest penalty first.
+A fit starts from the same rows' fit with the C before, and a larger subset from its parents' fits
+of the same rows.
 
 Columns are scaled by the rows of each problem, see `softmax.Scaling`. Of the tested rows those
 count whose class the inner training rows have: the others' loss is infinite whatever the C.
@@ -18,12 +19,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from ecjax import gram
 from ecjax.logistic import fit_subsets, no_fits
 from ecjax.softmax import Scaling, make_problem
 from ecjax.subsets import Lattice
+
+STEP = 0.25  # in −log C, over which derivatives are taken; far above what the tolerance leaves open
 
 
 class NestedFits(NamedTuple):
@@ -33,6 +37,8 @@ class NestedFits(NamedTuple):
       log_probability: (r, s, n, c), gradient_norm, iterations: (r, s, k) as `logistic.LatticeFits`.
       chosen: (r, s, k) the C.
       inner_loss: (r, s, k) log-loss of its inner fits, summed over the training rows.
+      row_slope: (r, s, n) derivatives of each row's log-loss with respect to −log C, up to `STEP`
+        of the next one; 0 where the loss is infinite. None of fits that do not tell.
     """
 
     log_probability: Array
@@ -40,10 +46,11 @@ class NestedFits(NamedTuple):
     iterations: Array
     chosen: Array
     inner_loss: Array
+    row_slope: Array | None
 
 
 class _Rows(NamedTuple):
-    """Of the m + 1 problems of an outer fold: training rows (m + 1, n), and their scaling."""
+    """Of the m + 2 problems of an outer fold: training rows (m + 2, n), and their scaling."""
 
     training: Array
     scaling: Scaling
@@ -69,7 +76,7 @@ def _rows_of(z: Array, tested: Array) -> _Rows:
     member = jnp.zeros((m, n), bool).at[group[:, None], tested].set(True, mode="drop")
 
     def problem(j: Array):
-        taken = group != j  # all of them for j = m
+        taken = group != j  # all of them for the last two
         weights = jnp.where(taken, counts, 0)[:, None]
         count = jnp.maximum(weights.sum(), 1)
         mean = (weights * means).sum(0) / count
@@ -84,7 +91,7 @@ def _rows_of(z: Array, tested: Array) -> _Rows:
         scaling = (jnp.append(a, end) for a, end in zip((mean, inverse, square), ends, strict=True))
         return _Rows((member & taken[:, None]).any(0), Scaling(*scaling))
 
-    return lax.map(problem, jnp.arange(m + 1))
+    return lax.map(problem, jnp.arange(m + 2))
 
 
 def fit(
@@ -116,9 +123,11 @@ def fit(
     def seed(arguments) -> NestedFits:
         outer, penalties, inner = arguments
         m, width = inner.shape[1], max(inner.shape[2], h)
-        problems = lax.map(lambda rows: _rows_of(z, rows), inner)  # (k, m + 1, …)
-        rows = jnp.concatenate([_widen(a, width, n) for a in (inner, outer[:, None])], axis=1)
-        b = k * (m + 1)
+        problems = lax.map(lambda rows: _rows_of(z, rows), inner)  # (k, m + 2, …)
+        scored = outer[:, None]
+        rows = jnp.concatenate([_widen(a, width, n) for a in (inner, scored, scored)], axis=1)
+        b = k * (m + 2)
+        weaker = jnp.ones(m + 2).at[m + 1].set(np.exp(-STEP))
         batches = -(-b // at_once)
         side_by_side = -(-b // batches)
         idle = batches * side_by_side - b  # problems without training rows
@@ -133,7 +142,7 @@ def fit(
 
         def solve(tables, logistic_c: Array):
             """All problems with one C of each fold (k,)."""
-            of_problems = flat(jnp.broadcast_to(logistic_c[:, None], (k, m + 1)), 1)
+            of_problems = flat(logistic_c[:, None] * weaker, 1)
             batch = make_problem(labels, classes, training, of_problems, z.dtype)
             whole = make_problem(labels, classes, everything, logistic_c[:1], z.dtype)
             whole = whole._replace(penalty=batch.penalty[:b].mean(keepdims=True))
@@ -142,15 +151,16 @@ def fit(
                 x, batch, whole, rows, tables, tolerance, lattice, side_by_side
             )
             own = jnp.take_along_axis(log_probability, own_label[None, :, None], axis=2)[:, :, 0]
-            loss = -jnp.where((rows < n) & jnp.isfinite(own), own, 0).sum(2)[:, :b]
 
             def of_folds(a: Array) -> Array:
-                """(s, b, …) → (s, k, m + 1, …)."""
-                return a[:, :b].reshape(len(a), k, m + 1, *a.shape[2:])
+                """(s, b, …) → (s, k, m + 2, …)."""
+                return a[:, :b].reshape(len(a), k, m + 2, *a.shape[2:])
 
-            inner_loss = loss.reshape(-1, k, m + 1)[:, :, :m].sum(2)
+            losses = of_folds(-jnp.where((rows < n) & jnp.isfinite(own), own, 0))
+            inner_loss = losses[:, :, :m].sum((2, 3))
+            slope = (losses[:, :, m + 1, :h] - losses[:, :, m, :h]) / STEP
             outer = (of_folds(a)[:, :, m] for a in (log_probability[..., :h], norm, iterations))
-            return tables, (inner_loss, *outer)
+            return tables, (inner_loss, slope, *outer)
 
         tables = no_fits(lattice, b + idle, classes, z.dtype)
         _, found = lax.scan(solve, tables, penalties.T)
@@ -160,11 +170,12 @@ def fit(
             jnp.take_along_axis(a, position.reshape(1, *position.shape, *[1] * (a.ndim - 3)), 0)[0]
             for a in found
         ]
-        loss, log_probability, norm, iterations = best
+        loss, slope, log_probability, norm, iterations = best
         by_row = jnp.zeros((n, len(position), classes), z.dtype)
         by_row = by_row.at[outer].set(log_probability.transpose(1, 3, 0, 2), mode="drop")
+        slopes = jnp.zeros((len(position), n), z.dtype).at[:, outer].set(slope, mode="drop")
         chosen = penalties[jnp.arange(k), position]
-        return NestedFits(by_row.swapaxes(0, 1), norm, iterations, chosen, loss)
+        return NestedFits(by_row.swapaxes(0, 1), norm, iterations, chosen, loss, slopes)
 
     return lax.map(seed, (tested, grid, inner_rows))
 

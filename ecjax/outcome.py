@@ -257,6 +257,8 @@ def _class_moments(
 
     def moments(of_rows: str, singles: np.ndarray | None, change: Callable) -> RowMoments:
         losses, empty = (getattr(one, of_rows)[result.scored] for one in (result.own, result.empty))
+        if of_rows == "row_log_loss" and result.own.row_slope is not None:
+            losses = loss_moments.with_training(losses, result.own.row_slope[result.scored])
         return _moments(result, losses, empty, np.zeros(len(labels)), 1.0, singles, change)
 
     losses = ("row_miss", "row_miss", "row_log_loss")

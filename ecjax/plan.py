@@ -142,8 +142,8 @@ class Plan:
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
         evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
         fits, times, search = (k, r), 1, self.search(piece, "classification")
-        if search is not None:  # one seed and one C after the other, and m + 1 fits a fold
-            fits, times = (k * (search.groups + 1), 1), r * search.penalties
+        if search is not None:  # one seed and one C after the other, and m + 2 fits a fold
+            fits, times = (k * (search.groups + 2), 1), r * search.penalties
         for task in sample.classification:
             shape = sample.rows, len(task.classes), *fits
             one = cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations)

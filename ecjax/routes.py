@@ -60,7 +60,8 @@ def fit_classes(
     classes: int,
     penalties: Penalties,
 ):
-    """Fits every subset to every fold: the fits, and (r, s, k) what was chosen and its inner loss.
+    """Fits every subset to every fold: the fits, and under `strict` what `nested_logistic` adds:
+    chosen, inner_loss and row_slope; else None in their places.
 
     Args:
       z: (n, p) standardised columns.
@@ -74,8 +75,8 @@ def fit_classes(
     else:
         folds = sample.held_out, penalties.logistic_c
         fits = logistic.fit_lattice(z, labels, classes, *folds, *how, sample.scored)
-        return fits, None, None
-    return fits, fits.chosen, fits.inner_loss
+        return fits, None, None, None
+    return fits, fits.chosen, fits.inner_loss, fits.row_slope
 
 
 def _host_route(program: Program, part: Part, sample: SampleData, z, scaled, ridge_lambda):
@@ -243,4 +244,5 @@ def _probed_classes(program: Program, z, labels, classes, sample: SampleData, lo
     if fits.chosen is not None:
         chosen = fits.chosen[..., 0].swapaxes(1, 2)
         inner_loss = fits.inner_loss.sum(3).swapaxes(1, 2)
-    return nested_logistic.NestedFits(by_row.swapaxes(1, 2), unknown, unknown, chosen, inner_loss)
+    found = by_row.swapaxes(1, 2), unknown, unknown, chosen, inner_loss
+    return nested_logistic.NestedFits(*found, row_slope=None)

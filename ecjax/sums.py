@@ -56,6 +56,8 @@ class ClassSums(NamedTuple):
       probabilities: (r, s, n, c), or None.
       chosen, inner_loss: (r, s, k) under `strict`, the C of each fit and its summed log-loss in the
         inner folds, else None.
+      row_slope: (n, s) derivatives of `row_log_loss` with respect to −log C, of logistic regression
+        under `strict`, else None.
     """
 
     hits: Array
@@ -68,6 +70,7 @@ class ClassSums(NamedTuple):
     probabilities: Array | None
     chosen: Array | None = None
     inner_loss: Array | None = None
+    row_slope: Array | None = None
 
 
 class SampleSums(NamedTuple):

@@ -8,9 +8,8 @@ inside for all embeddings of the full set and with one for each. Writes a Markdo
 differences in pooled R² and exits with 1 if a mean is below −0.005, or below 0.02 where 512 columns
 are noise. Standard errors take tasks as independent, though those of one draw share its embeddings.
 
-Expect: 0.1 to 0.3 won from noise of 512. Misses are two of four equal embeddings of 32 at n = 500,
-where one λ for all is right and choosing four costs 0.006, with R² = 0.2 0.013; so it exits with 1.
-Takes about five minutes on 2 cores.
+Expect: 0.1 to 0.3 won from noise of 512, and at worst 0.003 lost, of four equal embeddings at
+n = 500 and R² = 0.2, where one λ for all is right. Takes about five minutes on 2 cores.
 """
 
 from __future__ import annotations

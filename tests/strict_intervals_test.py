@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 from make_studies import study
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import engine, intervals
@@ -18,29 +19,97 @@ from ecjax.settings import Settings
 SETS = ("a", "b", "a+b")
 
 
-def sums_at(embeddings, tasks, ridge_lambda, **arguments):
-    """Sums of fits with one λ."""
-    settings = Settings(protocol="strict", ridge_lambda=(ridge_lambda,), **arguments)
+def sums_at(embeddings, tasks, **arguments):
+    """Sums of fits with one λ and C."""
+    settings = Settings(protocol="strict", **arguments)
     plan = make_plan(align_arrays(embeddings, tasks), settings, jax.devices("cpu")[0])
     (piece,) = plan.chunks[0]
-    penalties = Penalties(*(np.float64(v) for v in (np.nan, np.nan, 1e-5)))
+    tolerance = settings.logistic_tolerance
+    penalties = Penalties(*(np.float64(v) for v in (np.nan, np.nan, tolerance)))
     with jax.enable_x64(True):
-        program = (plan.program(piece, True),)
+        program = (plan.program(piece, settings.predictions),)
         (sums,) = jax.device_get(engine.study(program, (plan.data(piece),), penalties))
-    return sums.regression
+    return sums
 
 
 @pytest.mark.parametrize("penalty", ["shared", "banded"])
 def test_slopes_are_derivatives_of_the_rows_errors(penalty):
     embeddings, tasks = study([4, 6], 80, {"u": (2, 1), "v": (1, 0.3)})
     how = {"folds": 4, "seeds": 2, "penalty": penalty}
-    slope = sums_at(embeddings, tasks, 20.0, **how).row_slope
-    more, less = (
-        sums_at(embeddings, tasks, 20 * math.exp(step), **how).row_error for step in (1e-3, -1e-3)
+    slope, more, less = (
+        sums_at(embeddings, tasks, ridge_lambda=(20 * math.exp(step),), **how).regression
+        for step in (0, 1e-3, -1e-3)
     )
-    expected = (more - less) / 2e-3
+    expected = (more.row_error - less.row_error) / 2e-3
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(slope, expected, atol=0.01 * np.abs(expected).max())
+    np.testing.assert_allclose(slope.row_slope, expected, atol=0.01 * np.abs(expected).max())
+
+
+def classes_of(embeddings, c=3):
+    """A task of so many classes that the first columns know a bit of."""
+    rng = np.random.default_rng(1)
+    signal = sum(reference.StandardScaler().fit_transform(x)[:, 0] for x in embeddings.values())
+    noisy = signal + rng.normal(size=len(signal))
+    labels = np.searchsorted(np.quantile(noisy, np.arange(1, c) / c), noisy)
+    return ecjax.Task(labels, kind="classification")
+
+
+def test_slopes_of_classes_are_derivatives_of_the_rows_log_losses():
+    """At the usual tolerance as good as from fits that are finished."""
+    embeddings, _ = study([2, 6], 90, {})
+    tasks = {"w": classes_of(embeddings)}
+    how = {"folds": 4, "seeds": 2, "inner_folds": 2}
+    usual = sums_at(embeddings, tasks, logistic_c=(0.2,), **how).classification[0]
+    more, less = (
+        sums_at(
+            embeddings, tasks, logistic_c=(0.2 * math.exp(-step),), logistic_tolerance=1e-9, **how
+        ).classification[0]
+        for step in (0.05, -0.05)
+    )
+    expected = (more.row_log_loss - less.row_log_loss) / 0.1
+    assert np.abs(expected).max() > 0.1
+    # It is that of a step of 0.25, and less than a tenth of its spread beside the limit.
+    off = usual.row_slope - expected
+    assert (off.std(0) < 0.1 * expected.std(0)).all()
+
+
+def test_a_class_that_training_rows_lack_has_no_slope():
+    embeddings, _ = study([2, 6], 90, {})
+    labels = np.array(classes_of(embeddings).y)
+    labels[7] = 3
+    tasks = {"w": ecjax.Task(labels, kind="classification")}
+    with quickly_compiled():
+        sums = sums_at(embeddings, tasks, logistic_c=(0.2,), folds=4, inner_folds=2)
+    sums = sums.classification[0]
+    assert np.isinf(sums.row_log_loss[7]).all() and (sums.row_slope[7] == 0).all()
+    assert np.isfinite(sums.row_slope).all() and (np.abs(sums.row_slope).max(0) > 0.01).all()
+
+
+def test_intervals_of_log_loss_are_the_formula():
+    """And those of errors are from the errors alone."""
+    embeddings, _ = study([2, 6], 90, {})
+    tasks = {"w": classes_of(embeddings)}
+    how = {"folds": 4, "inner_folds": 2, "seeds": 2, "logistic_c": (0.2,)}
+    how |= {"logistic_tolerance": 1e-8}
+    with quickly_compiled():
+        sums = sums_at(embeddings, tasks, **how).classification[0]
+        found = ecjax.evaluate(embeddings, tasks, protocol="strict", **how)
+    n, p = 90, 8
+    log_loss, misses = sums.row_log_loss, sums.row_miss
+    losses = {
+        "log_loss": (log_loss, log_loss - sums.row_slope),
+        "accuracy": (misses, misses),
+    }
+    gains = found.gains[found.gains["metric"].isin(losses)]
+    assert len(gains) == 4
+    for row in gains.itertuples():
+        e, d = losses[row.metric]
+        m = SETS.index(row.over)
+        shares = d[:, 2] / e[:, 2].mean() - d[:, m] / e[:, m].mean()
+        s = shares.std(ddof=1) / math.sqrt(n) * math.sqrt(n / max(n - p, n / 4))
+        r = math.log(e[:, 2].sum() / e[:, m].sum())
+        ends = [1 - math.exp(r + sign * intervals.z_of(0.95) * s) for sign in (1, -1)]
+        np.testing.assert_allclose([row.eci_low, row.eci_high], ends, rtol=1e-4)
 
 
 def losses_and_slopes(blocks, y, outer, penalties):
