@@ -5,11 +5,12 @@
 
 Each world of `planted.py` and `planted_maps.py` is drawn `--worlds` times (classes: 300 at most),
 evaluated as a user would (`--protocol=strict`, 10 folds unless said otherwise; classes with one
-fixed C), and every interval is held against the truth. The truth is what the same recipe loses on
-new rows when it is trained on as many rows as each fold trains on, averaged over draws of its own:
-a gain is 1 − mean loss of the set ÷ mean loss of what it is compared with, and the index that over
-the single with the smallest mean loss. Writes a table, a picture and every figure as JSON, says
-which demand of `coverage_page.DEMANDS` is not met, and then exits with 1.
+fixed C, of 0.1 unless said otherwise), and every interval is held against the truth. The truth is
+what the same recipe loses on new rows when it is trained on as many rows as each fold trains on,
+averaged over draws of its own: a gain is 1 − mean loss of the set ÷ mean loss of what it is
+compared with, and the index that over the single with the smallest mean loss. Writes a table, a
+picture and every figure as JSON, says which demand of `coverage_page.DEMANDS` is not met, and then
+exits with 1.
 
 Expect: every demand is met. Takes about 50 minutes on 2 cores.
 """

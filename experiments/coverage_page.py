@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 FAMILY_WISE = ("four blocks", "many targets", "redundant 12 + 12 n = 800")  # looked at all at once
 MANY = 800  # rows, from which on more is demanded
+NOTHING = "no signal"  # the world where every gain is 0, in intervals of a hundredth
 
 
 class Demand(NamedTuple):
@@ -42,8 +43,13 @@ def _regression(row: Mapping) -> bool:
 
 DEMANDS = (
     Demand(
-        "gains over singles are covered in 91 % to 98.5 % where n ≥ 800",
-        lambda row: _regression(row) and row["rows"] >= MANY, "gains", lambda x: 0.91 <= x <= 0.985,
+        "gains over singles are covered in 91 % or more where n ≥ 800",
+        lambda row: _regression(row) and row["rows"] >= MANY, "gains", lambda x: x >= 0.91,
+    ),
+    Demand(
+        "and in 98.5 % or less, where there is something to know",
+        lambda row: _regression(row) and row["rows"] >= MANY and row["world"] != NOTHING, "gains",
+        lambda x: x <= 0.985,
     ),
     Demand(
         "gains over singles are covered in 90 % or more where n = 200",
@@ -144,9 +150,10 @@ def write(rows: Sequence[Mapping], out: Path, command: str, kind: str) -> list[s
         "",
     ]
     if of_gains:
-        text += [
-            f"Gains of independent rows on average: {100 * sum(of_gains) / len(of_gains):.1f} %."
-        ]
+        mean = sum(of_gains) / len(of_gains)
+        text += [f"Gains of independent rows on average: {100 * mean:.1f} % (94 % to 97 %)."]
+        if not 0.94 <= mean <= 0.97:
+            failed.append("the average is not")
     text += ["", *[f"- {demand.says}" for demand in DEMANDS], ""]
     text += ["Not met:", "", *[f"- {one}" for one in failed]] if failed else ["All of it is met."]
     text += ["", f"![Coverage by world]({out.with_suffix('.png').name})", ""]

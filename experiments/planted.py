@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-LOGISTIC_C = 0.1  # of the fits to classes
-
 
 class Drawn(NamedTuple):
     """Rows of a world.
@@ -43,6 +41,7 @@ class World:
       tail: of the residuals, "normal" or "t4", Student's t with four degrees of freedom.
       targets: of a task.
       classes: 0 for regression; else each row's label is the largest of so many targets.
+      logistic_c: of the fits to classes; None: chosen inside.
       tasks: of one draw.
       folds: of an evaluation.
     """
@@ -55,6 +54,7 @@ class World:
     tail: str = "normal"
     targets: int = 1
     classes: int = 0
+    logistic_c: float | None = 0.1
     tasks: int = 20
     folds: int = 10
     same = False
@@ -62,7 +62,8 @@ class World:
     @property
     def arguments(self) -> dict:
         """Of `ecjax.evaluate`."""
-        return {"logistic_c": [LOGISTIC_C]} if self.classes else {}
+        fixed = self.classes and self.logistic_c is not None
+        return {"logistic_c": [self.logistic_c]} if fixed else {}
 
     def draw(self, rng: np.random.Generator, rows: int) -> Drawn:
         """So many rows, with all that is random drawn anew."""
@@ -168,6 +169,11 @@ def named_worlds() -> dict[str, World]:
         "20 folds": World("complementary", 800, folds=20),
         "20 folds tied": World("tied", 800, folds=20),
     }
+    classes = {"r2": 0.7, "classes": 3, "tasks": 5}
     for kind in ("complementary", "redundant", "useless", "tied"):
-        more[f"classes {kind}"] = World(kind, 800, r2=0.7, classes=3, tasks=5)
+        more[f"classes {kind}"] = World(kind, 800, **classes)
+    for kind in ("complementary", "useless"):
+        more[f"classes {kind} C = 0.01"] = World(kind, 800, logistic_c=0.01, **classes)
+    chosen = World("complementary", 800, (64, 128), logistic_c=None, **classes)
+    more["classes 64 + 128 C chosen"] = chosen
     return found | more
