@@ -420,9 +420,26 @@ def test_row_40_another_study_in_the_directory(study_folder, capsys):
     edit(study_folder, "grass", "steppe")
     assert evaluate(study_folder) == cli.BAD_INPUT
     message = capsys.readouterr().err
-    assert str(study_folder / "out") in message and "differs in rows.land" in message
+    assert (
+        str(study_folder / "out") in message and "another study; it differs in the data" in message
+    )
+    assert 'of task "land"' in message and 'of task "height"' not in message
     assert "Name another directory with --out" in message
     assert (study_folder / "out" / "scores.parquet").read_bytes() == before
+
+
+def test_other_settings_in_the_directory_are_named(study_folder, capsys):
+    """And nothing beside them: hashes of rows and folds change with the settings."""
+    assert evaluate(study_folder) == cli.DONE
+    changed = {
+        "--split=hash": "split (there: random; now: hash)",
+        "--protocol=strict --folds=5 --penalty=banded": "protocol (there: paper; now: strict), "
+        "folds (there: 4; now: 5), penalty (there: shared; now: banded)",
+    }
+    for flags, says in changed.items():
+        assert evaluate(study_folder, *flags.split()) == cli.BAD_INPUT
+        message = capsys.readouterr().err
+        assert f"the results of this study with other settings: {says}. Name another" in message
 
 
 def test_more_seeds_extend_the_same_directory(study_folder):

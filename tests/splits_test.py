@@ -420,10 +420,12 @@ def test_a_directory_is_of_one_split(world, tmp_path):
     evaluated(world, "spatial", out=tmp_path)
     evaluated(world, "spatial", out=tmp_path, seeds=1)
     for changes in ({"buffer_km": 20}, {"block_km": 61}):
-        with pytest.raises(ecjax.InputError, match="another study; it differs in (buffer|block)"):
+        with pytest.raises(
+            ecjax.InputError, match="this study with other settings: (buffer|block)"
+        ):
             evaluated(world, "spatial", out=tmp_path, **changes)
     moved = world | {"lat": world["lat"] + 1e-3}
-    with pytest.raises(ecjax.InputError, match="another study; it differs in split_of"):
+    with pytest.raises(ecjax.InputError, match="another study; it differs in what the folds"):
         evaluated(moved, "spatial", out=tmp_path)
 
 
