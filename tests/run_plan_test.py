@@ -56,10 +56,10 @@ def test_what_is_done_on_each_sample():
     "swept, arguments",
     [
         ({}, {}),
-        # Penalties are data; only the regression is computed again, which is another program.
-        ({"ridge_lambda": (0.1, 1.0, 10.0)}, {"only": ("height", "land")}),
+        # Penalties are data; for another λ only the regression is computed again, which is another
+        # program.
+        ({"ridge_lambda": (0.1, 1.0, 10.0), "seed": (1, 2)}, {"only": ("height", "land")}),
         ({"folds": (4, 5)}, {"only": ("height", "soils")}),
-        ({"seed": (1, 2), "logistic_c": (1.0, 2.0)}, {"only": ("height", "crop")}),
         ({}, {"only": ("soils",), "seeds": 8, "predictions": True, "max_memory_gib": BUDGET}),
     ],
 )
