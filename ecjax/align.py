@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from ecjax.columns import in_short
+from ecjax.columns import in_short, place_columns
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
@@ -37,6 +37,7 @@ from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
 MAX_MISSING_SHARE = 0.2
+PLACES = "task table, places"  # beside TASK_TABLE in `AlignedTask.read`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,8 @@ class AlignedTask:
         group: (n,) object, or None.
         sample: Tasks with equal `sample` share their rows and the very same embedding arrays.
         notes: What was dropped or noticed.
-        read: Which columns were taken, in words: of each embedding, and "task table".
+        read: Which columns were taken, in words: of each embedding, and "task table"; what places
+            are for, or what they would be for if columns that look like them were named.
         split: (n,) object, what the task says about its rows' folds, or None.
         built_in: How those of the embeddings are made that come from the coordinates alone.
         transform: What the targets have been changed by, see `transforms`.
@@ -222,7 +224,30 @@ def _columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> 
         return made
     read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
     read |= made
+    places = _places_in_words(task, tables)
+    read |= {PLACES: places} if places else {}
     return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
+
+
+def _places_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> str:
+    """What a task's places are for; which columns look like some and are not used; or ""."""
+    uses = "the range of the residuals' correlation"
+    asked = '--split=spatial and source = "coordinates"'
+    if task.lat is not None:
+        return f"used for {uses}; there for {asked}"
+    owners = {"": task.coordinates} | {
+        f" of embedding {quote(name)}": table.coordinates for name, table in tables.items()
+    }
+    for owner, coordinates in owners.items():
+        found = place_columns(coordinates)
+        if found is not None:
+            lat, lon = map(quote, found)
+            copy = "copy them to the task's table, and " if owner else ""
+            return (
+                f"none; columns {lat} and {lon}{owner} only serve to find leaks: {copy}say lat = "
+                f"{lat} and lon = {lon} under task {quote(task.name)}, for {uses}, {asked}"
+            )
+    return ""
 
 
 def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
@@ -346,6 +371,8 @@ def _describe_one(task: AlignedTask) -> str:
     lines = [f"task {quote(task.name)}: {task.kind}, {counted(len(task.ids), 'row')} used"]
     if TASK_TABLE in task.read:
         lines.append(f"  columns   {task.read[TASK_TABLE]}")
+    if PLACES in task.read:
+        lines.append(f"  places    {task.read[PLACES]}")
     if task.kind == "classification":
         members = np.bincount(task.y, minlength=len(task.classes))
         small, large = int(members.argmin()), int(members.argmax())

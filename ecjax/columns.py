@@ -2,8 +2,9 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from ecjax.errors import InputError, counted, listing, neutral, quote
@@ -30,6 +31,15 @@ def is_number(kind: pa.DataType) -> bool:
 def is_coordinate(name: str) -> bool:
     """Whether a column is named as coordinates usually are."""
     return name.lower() in LATITUDES + LONGITUDES
+
+
+def place_columns(coordinates: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+    """The columns that look like latitude and longitude in degrees by name and values, if any."""
+    found = []
+    for names, limit in ((LATITUDES, 90), (LONGITUDES, 180)):
+        like = [name for name in coordinates if name.lower() in names]
+        found += [name for name in like if (np.abs(coordinates[name]) <= limit).all()][:1]
+    return tuple(found) if len(found) == 2 else None
 
 
 def check_unique(names: Iterable[str], where: str) -> None:

@@ -19,6 +19,13 @@ SIGNIFICANCE = 0.05
 NAME_LIMIT = 30
 PERFECT = 1.0  # of r2 and accuracy, the primary metrics
 
+# Which score stands where, by protocol.
+SCORES_ARE = {
+    "strict": "Scores in table and sentences are pooled over all rows; that in brackets is of the "
+    "singles that the folds chose, each by the others. Smallest sets go by means over folds.",
+    "paper": "Scores are means over folds.",
+}
+
 Mark = Callable[[str], str]
 Tables = Mapping[str, pd.DataFrame]
 
@@ -274,13 +281,15 @@ def smallest(task: TaskView, mark: Mark) -> str:
     return f"{name} ({number(task.smallest_score)}), {within}"
 
 
-def legend(has_truth: bool) -> str:
+def legend(has_truth: bool, manifest: Mapping[str, Any]) -> str:
+    """What cells, stars and scores mean."""
+    scores = SCORES_ARE["strict" if manifest.get("protocol") == "strict" else "paper"]
     what = "eci_pooled (in brackets the true index)" if has_truth else "eci"
     return (
         f"Cells and sentences: {what}, the share of what the set's best single leaves to a "
         "perfect score that fusing closes. 1: perfect; 0: no gain; negative: fusing hurts. "
         f"*: adjusted p < {SIGNIFICANCE}. -: undefined. The p is p_better_adjusted under strict, "
-        "p_adjusted under paper."
+        f"p_adjusted under paper. {scores}"
     )
 
 

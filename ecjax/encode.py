@@ -11,9 +11,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ecjax.errors import neutral
+from ecjax.errors import neutral, quote
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# Of a study's fingerprint: inputs, of which those with a hash have words in its place, and what
+# differs because a setting does: `paper` hashes rows as they stand, `strict` by their ids.
+HASHED = {
+    "rows": "the data of task {task} (ids, targets or vectors)",
+    "split_of": "what the folds of task {task} are made from (ids, places, groups or its column)",
+}
+INPUTS = ("tasks", "embeddings", "coordinates", "transforms", *HASHED)
+FOLLOW = {
+    "protocol": ("rows",),
+    "split": ("split_of", "block_km", "buffer_km"),
+    **dict.fromkeys(("embeddings", "coordinates", "transforms"), ("rows",)),
+}
 
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
@@ -88,17 +100,34 @@ def plain(value: Any) -> Any:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One text "key (there: …; now: …)" for each setting that is not the same in both.
+    """One text for each setting that is not the same in both, and for each input.
 
-    Settings within settings are compared one by one, under `outer.inner`.
+    A setting is told as "key (there: …; now: …)"; settings within settings are compared one by one,
+    under `outer.inner`. Of inputs that are known by their hashes it is told whose they are. What
+    differs because another setting does is left out.
     """
     before, now = _flat(before), _flat(now)
     absent = object()
-    return [
-        f"{neutral(key)} (there: {_short(before, key)}; now: {_short(now, key)})"
-        for key in {**before, **now}
-        if before.get(key, absent) != now.get(key, absent)
-    ]
+    keys = [k for k in {**before, **now} if before.get(k, absent) != now.get(k, absent)]
+    follow = {outer for key in keys for outer in FOLLOW.get(key.split(".")[0], ())}
+    if "tasks" in keys:  # of a task that is in one alone, no more needs to be said
+        follow |= {key for key in keys if "." in key and (key not in before or key not in now)}
+    told = [key for key in keys if not {key, key.split(".")[0]} & follow]
+    return [_difference(before, now, key) for key in told or keys]
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> str:
+    outer, _, inner = key.partition(".")
+    if outer in HASHED and inner:
+        return HASHED[outer].format(task=quote(inner))
+    return f"{neutral(key)} (there: {_short(before, key)}; now: {_short(now, key)})"
+
+
+def only_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints are of the same inputs, as far as their settings let it be known."""
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    follow = {outer for key in changed for outer in FOLLOW.get(key, ())}
+    return not set(changed) & set(INPUTS) - follow
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -112,11 +141,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(settings: Mapping[str, Any], key: str) -> str:
-    """A value for a message: hashes to their first 8 digits, long texts to 60 characters."""
+    """A value for a message: a list by its elements, long texts to 60 characters."""
     if key not in settings:
-        return "absent"
+        return "not set"
     value = settings[key]
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     text = neutral(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    if len(text) >= 32 and not set(text.lower()) - set("0123456789abcdef"):
-        return text[:8] + "…"
     return text if len(text) <= 60 else text[:59] + "…"

@@ -58,7 +58,7 @@ def render(tables: Tables, manifest: Mapping[str, Any]) -> str:
     what = headline(tables, manifest, _mark)
     parts = [f"<header><h1>{name}</h1><p>{what}</p></header>", "<main>"]
     for number_of_setting, setting in enumerate(views[:SETTINGS]):
-        parts += _setting(setting, tables, f"s{number_of_setting}")
+        parts += _setting(setting, tables, manifest, f"s{number_of_setting}")
     if len(views) > SETTINGS:
         parts.append(f"<p>{len(views) - SETTINGS} more settings are in index.parquet.</p>")
     parts += [*_remarks(tables, manifest), *_run(manifest), "</main>"]
@@ -78,18 +78,18 @@ def _mark(name: str) -> str:
     return f"<bdi>{escape(neutral(name))}</bdi>"
 
 
-def _setting(setting: Setting, tables: Tables, key: str) -> list[str]:
+def _setting(setting: Setting, tables: Tables, manifest: Mapping[str, Any], key: str) -> list[str]:
     parts = ["<section>"]
     if setting.values:
         parts.append(f"<h2>{setting_name(setting, _mark)}</h2>")
     items = [f"<li>{_mark(t.name)}: {finding(t, _mark)}</li>" for t in setting.tasks]
-    parts += ["<ul>", *items, "</ul>", *_matrix(setting), "</section>"]
+    parts += ["<ul>", *items, "</ul>", *_matrix(setting, manifest), "</section>"]
     for number_of_task, task in enumerate(setting.tasks):
         parts += _task(task, setting, tables, f"{key}t{number_of_task}")
     return parts
 
 
-def _matrix(setting: Setting) -> list[str]:
+def _matrix(setting: Setting, manifest: Mapping[str, Any]) -> list[str]:
     """The index, sets × tasks, with the best single of each task above."""
     tasks = setting.tasks
     cells = [{cell.subset: cell for cell in task.cells} for task in tasks]
@@ -110,7 +110,7 @@ def _matrix(setting: Setting) -> list[str]:
         rows.append(row)
     head = ["index", *(_mark(task.name) for task in tasks)]
     return [*_table(head, rows, sortable=False), *_more(len(subsets), "index.parquet"),
-            f"<p class=note>{escape(legend(setting.has_truth))}</p>"]  # fmt: skip
+            f"<p class=note>{escape(legend(setting.has_truth, manifest))}</p>"]  # fmt: skip
 
 
 def _task(task: TaskView, setting: Setting, tables: Tables, key: str) -> list[str]:
@@ -130,7 +130,8 @@ def _task(task: TaskView, setting: Setting, tables: Tables, key: str) -> list[st
         parts.append(f"<p>No index is defined: {', '.join(_mark(r) for r in reasons)}.</p>")
     enough = smallest(task, _mark)
     if enough:
-        parts.append(f"<p>The smallest set that does about as well as the best: {enough}.</p>")
+        words = "The smallest set that does about as well as the best, by mean over folds"
+        parts.append(f"<p>{words}: {enough}.</p>")
     return [*parts, *_scores(task, setting, tables), "</section>"]
 
 
@@ -221,7 +222,7 @@ def _remarks(tables: Tables, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _run(manifest: Mapping[str, Any]) -> list[str]:
-    """Versions, arguments and timings, and what this page could not draw."""
+    """Versions, arguments and timings."""
     parts = ["<section>", "<h2>The run</h2>"]
     for title, key in (("version of", "versions"), ("argument", "arguments"), ("time", "timings")):
         values = manifest.get(key) or {}
@@ -232,11 +233,7 @@ def _run(manifest: Mapping[str, Any]) -> list[str]:
         ]
         if rows:
             parts += _table([title, ""], rows, sortable=False)
-    parts.append(
-        "<p class=note>Written by ecjax. This version draws the index alone: the extra "
-        "<code>ecjax[plot]</code>, which is to draw more, does not exist yet.</p>"
-    )
-    return [*parts, "</section>"]
+    return [*parts, "<p class=note>Written by ecjax.</p>", "</section>"]
 
 
 def _setting_text(value: Any) -> str:

@@ -27,8 +27,8 @@ class Silent:
 class Progress(Silent):
     """Runs work in a thread, so that ^C is heard, and shows the plan's estimate against the clock.
 
-    A compiled call cannot be asked how far it is; the bar holds at 99 % once the estimate has
-    passed.
+    A compiled call cannot be asked how far it is. Once the estimate has passed, the bar gives way
+    to words that say so.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -61,15 +61,16 @@ class Progress(Silent):
     def _bar(self, thread, label: str, started: float, seconds: float | None) -> None:
         from tqdm import tqdm
 
-        layout = "{desc}: {elapsed}"
-        if seconds is not None:
-            layout = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}" + _of_about(seconds)
+        layout = "{desc}: " + ("" if seconds is None else "{percentage:3.0f}% |{bar}| ")
         with tqdm(total=100, desc=label, file=self.stream, bar_format=layout, leave=False) as bar:
             while thread.is_alive():
                 thread.join(TICK_S)
+                elapsed = time.monotonic() - started
                 if seconds is not None:
-                    share = (time.monotonic() - started) / max(seconds, TICK_S)
-                    bar.n = min(99, int(100 * share))
+                    bar.n = min(99, int(100 * elapsed / max(seconds, TICK_S)))
+                if _is_longer(elapsed, seconds):
+                    layout = "{desc}: "  # a bar that stands still would tell nothing
+                bar.bar_format = layout + clock_text(elapsed, seconds)
                 bar.refresh()
 
     def _lines(self, thread, label: str, started: float, seconds: float | None) -> None:
@@ -77,15 +78,29 @@ class Progress(Silent):
         while thread.is_alive():
             thread.join(TICK_S)
             if time.monotonic() >= due:
-                elapsed = _clock(time.monotonic() - started)
-                self.say(f"{label}: {elapsed}{_of_about(seconds)}")
+                self.say(f"{label}: {clock_text(time.monotonic() - started, seconds)}")
                 due += LINE_EVERY_S
 
 
-def _of_about(seconds: float | None) -> str:
-    return "" if seconds is None else f" of about {_clock(seconds)}"
+def clock_text(elapsed: float, seconds: float | None) -> str:
+    """Elapsed seconds against those estimated, as "0:40 of about 1:23"."""
+    if seconds is None:
+        return _clock(elapsed)
+    about = _clock(seconds)
+    if _is_longer(elapsed, seconds):
+        return f"{_clock(elapsed)}, longer than the estimated {about}"
+    return f"{_clock(elapsed)} of about {about}"
+
+
+def _is_longer(elapsed: float, seconds: float | None) -> bool:
+    """In whole seconds, as they are shown."""
+    return seconds is not None and _whole(elapsed) > _whole(seconds)
+
+
+def _whole(seconds: float) -> int:
+    return max(1, round(seconds))
 
 
 def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(max(1, round(seconds)), 60)
+    minutes, seconds = divmod(_whole(seconds), 60)
     return f"{minutes}:{seconds:02d}"

@@ -52,7 +52,7 @@ def summary(
         if setting.values:
             lines += [f"{setting_name(setting, plain_name)}:", ""]
         lines += _setting_lines(setting, list(manifest.get("embeddings") or {}), color, width)
-    lines += ["", *_wrapped(legend(views[0].has_truth), width)]
+    lines += ["", *_wrapped(legend(views[0].has_truth, manifest), width)]
     about = f"{interval_text(manifest, plain_name)} {question_text(manifest, plain_name)}"
     lines += _wrapped(about, width)
     found = remarks(tables, manifest, plain_name)
@@ -86,7 +86,10 @@ def _setting_lines(
         lines += _wrapped(f"{_pad(name, left)}  {words}", width, indent=left + 2)
     enough = [[plain_name(task.name), smallest(task, plain_name)] for task in setting.tasks]
     if any(words for _, words in enough):
-        lines += ["", "The smallest set that does about as well as the best of all:"]
+        lines += [
+            "",
+            "The smallest set that does about as well as the best of all, by mean over folds:",
+        ]
     for name, words in enough:
         if words:
             lines += _wrapped(f"{_pad(name, left)}  {words}", width, indent=left + 2)

@@ -68,6 +68,21 @@ class SamplePlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Repeated:
+    """Of what a run takes, the fits that intervals of kinds `refit` and `nested` repeat.
+
+    Attributes:
+      what: in words, such as "200 replicates".
+      calls, operations, seconds: as of `RunPlan`.
+    """
+
+    what: str
+    calls: int
+    operations: float
+    seconds: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class RunPlan:
     """What a run takes.
 
@@ -85,6 +100,7 @@ class RunPlan:
       peak_bytes: of the largest call, an upper estimate.
       budget_bytes: what a call may use.
       platform: of the device.
+      repeated: what intervals take of it; None where they repeat no fits.
     """
 
     samples: tuple[SamplePlan, ...]
@@ -98,6 +114,7 @@ class RunPlan:
     peak_bytes: float
     budget_bytes: float
     platform: str
+    repeated: Repeated | None = None
 
     def __str__(self) -> str:
         return as_text(self)
@@ -117,6 +134,7 @@ def plan_run(
     """
     samples: dict[tuple, SamplePlan] = {}
     programs, calls, peak = set(), 0, 0.0
+    repeated = []
     for _, settings, tasks in steps:
         if not tasks:
             continue
@@ -124,6 +142,7 @@ def plan_run(
         for number in range(len(plan.samples)):
             further = refits.planned(plan, number)
             _add(samples, _sample_plan(plan, number, further))
+            repeated.append(further)
             programs |= set(further.programs)
             calls += len(further.programs)
         for chunk in plan.chunks:
@@ -146,6 +165,21 @@ def plan_run(
         peak_bytes=peak,
         budget_bytes=plan.budget,
         platform=device.platform,
+        repeated=_repeated(plan.settings, repeated, seconds is not None),
+    )
+
+
+def _repeated(
+    settings: Settings, further: Sequence[refits.Planned], known: bool
+) -> Repeated | None:
+    if not settings.repeats_fits:
+        return None
+    replicates = counted(settings.bootstraps, "replicate")
+    return Repeated(
+        what=replicates if settings.interval == "refit" else "nested cross-validation",
+        calls=sum(len(one.programs) for one in further),
+        operations=sum(one.operations for one in further),
+        seconds=sum(one.seconds for one in further) if known else None,
     )
 
 
@@ -219,6 +253,8 @@ def as_text(plan: RunPlan, width: int = 100) -> str:
         "time": _time_in_words(plan),
         "compiled": f"{counted(plan.compilations, 'program')} for {counted(plan.calls, 'call')}",
     }
+    if plan.repeated is not None:
+        whole["refits"] = _repeated_in_words(plan.repeated)
     for name, text in whole.items():
         first = f"{name:10}  "
         lines += textwrap.wrap(first + text, width, subsequent_indent=" " * len(first))
@@ -290,6 +326,12 @@ def _time_in_words(plan: RunPlan) -> str:
     if plan.evaluations is None:
         return text
     return f"{text}; assumes {plan.evaluations:.0f} evaluations for each logistic fit"
+
+
+def _repeated_in_words(repeated: Repeated) -> str:
+    calls, operations = counted(repeated.calls, "call"), _amount(repeated.operations)
+    time = "" if repeated.seconds is None else f", {_about(repeated.seconds)}"
+    return f"{repeated.what}, which take of this {calls}, {operations} operations{time}"
 
 
 def _about(seconds: float) -> str:

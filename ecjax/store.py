@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecjax.encode import arrow_table, csv_text, differences, plain
+from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
 from ecjax.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -52,7 +52,7 @@ def check_directory(directory: str | os.PathLike, fingerprint: Mapping[str, Any]
 
     Raises:
         InputError: a file is in the way, nothing can be written there, or the directory holds the
-            results of another study, or tables without a readable manifest.
+            results of another study, or of other settings, or tables without a readable manifest.
     """
     directory = Path(directory)
     try:
@@ -85,13 +85,15 @@ def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
                 "which study they belong to. Name another directory with --out, or remove them."
             )
         return
-    before = _read_manifest(directory)["study"]
-    shown = differences(before, plain(fingerprint))
+    before, now = _read_manifest(directory)["study"], plain(fingerprint)
+    shown = differences(before, now)
     if not shown:
         return
     more = len(shown) - SHOWN_DIFFERENCES
+    same = only_settings(before, now)
+    whose = "this study with other settings: " if same else "another study; it differs in "
     raise InputError(
-        f"{directory}: holds the results of another study; it differs in "
+        f"{directory}: holds the results of {whose}"
         + ", ".join(shown[:SHOWN_DIFFERENCES])
         + (f", and {more} more" if more > 0 else "")
         + ". Name another directory with --out."

@@ -392,9 +392,28 @@ def test_description(tmp_path):
     assert 'task "t": regression, 59 rows used' in text
     assert "4 columns  float64" in text and "height" in text
     assert '  columns   id "id", lat "lat", lon "lon"\n' in text
+    assert "  places    used for the range of the residuals' correlation; there for --split" in text
     assert '(emb_0 … emb_3, id "id")' in text
     assert '"a": 1 row left out: the vector is null or has a missing value (first: "103")' in text
     assert '"a": 1 column constant: weight 0 (first: "emb_2")' in text
     path = study(tmp_path, target="crop\\u001b[31m", kind="classification")
     text = describe(aligned(path))
     assert "5 classes" in text and "the smallest" in text and text.replace("\n", "").isprintable()
+
+
+def test_places_that_nothing_uses_are_told(tmp_path):
+    """Of the task's table, else of an embedding's; not where they cannot be degrees."""
+    only = 'none; columns "{}" and "{}"{} only serve to find leaks: {}say lat = '
+    path = study(tmp_path, a_keys='columns = "emb_*"')
+    text = describe(aligned(path))
+    assert "  places    " + only.format("lat", "lon", "", "") in text
+    places = labels()[["lat", "lon"]].to_numpy()
+    write(labels().drop(columns=["lat", "lon"]), tmp_path / "labels.csv")
+    assert "places" not in describe(aligned(path))
+    for scale in (1, 1000):
+        table = vectors(4, seed=1)
+        table[["latitude", "Lon"]] = places * scale
+        write(table, tmp_path / "a.parquet")
+        copy = "copy them to the task's table, and "
+        of_embedding = only.format("latitude", "Lon", ' of embedding "a"', copy)
+        assert (of_embedding in describe(aligned(path))) == (scale == 1)

@@ -18,6 +18,13 @@ from ecjax.program import Penalties
 from ecjax.settings import Settings
 from ecjax.subsets import build_lattice
 
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
+
+
 # widths, rows, {task: (targets, strength)}, arguments of evaluate
 CASES = {
     "one task": ([3, 2], 40, {"u": (1, 1)}, {"folds": 5}),
@@ -263,18 +270,18 @@ def test_a_wide_block_of_noise_drowns_no_other():
 def test_classes_share_their_penalty():
     embeddings, tasks = study([3, 2], 60, {"u": (1, 1)})
     labels = np.where(tasks["u"][:, 0] > np.median(tasks["u"]), "high", "low")
-    both = {"u": tasks["u"], "c": labels}
-    how = {"protocol": "strict", "folds": 4, "logistic_c": [0.1, 1]}
-    with quickly_compiled():
-        shared, by_band = (
-            ecjax.evaluate(embeddings, both, penalty=penalty, **how)
-            for penalty in ("shared", "banded")
-        )
-    of_classes = by_band.scores.query("task == 'c'")
-    assert of_classes[["chosen_lambda_a", "chosen_lambda_b"]].isna().all(axis=None)
-    for column in ("score", "chosen_logistic_c"):
-        expected = shared.scores.query("task == 'c'")[column]
-        np.testing.assert_allclose(of_classes[column], expected, rtol=1e-9)
+    found = ecjax.evaluate(
+        embeddings, {"u": tasks["u"], "c": labels}, protocol="strict", penalty="banded", folds=4,
+        logistic_c=[0.1, 1], logistic_tolerance=1e-9,
+    ).folds.query("task == 'c' and metric == 'log_loss'").set_index("subset")  # fmt: skip
+    assert found[["chosen_lambda_a", "chosen_lambda_b"]].isna().all(axis=None)
+    codes, grid = (labels == "low").astype(int), np.array([0.1, 1])
+    for subset in reference.all_subsets(embeddings):
+        expected = reference.nested_logistic(embeddings, subset, codes, 4, 42, 3, lambda _: grid)
+        assert found.loc[subset, "chosen_logistic_c"].tolist() == expected.chosen.tolist()
+        loss = -np.log(expected.predictions[np.arange(60), codes])
+        mean = [loss[held_out].mean() for _, held_out in reference.splits(60, 4, 42)]
+        np.testing.assert_allclose(found.loc[subset, "score"], mean, atol=1e-6)
 
 
 def test_chunks_and_the_order_of_embeddings_change_nothing():

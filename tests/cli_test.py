@@ -70,14 +70,24 @@ def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
-def evaluate(folder, *flags):
-    """Under the protocol that is quick to compile; `strict` has tests of its own."""
-    paths = folder / "study.toml", f"--out={folder / 'out'}"
-    return run("evaluate", *paths, "--protocol=paper", "--folds=4", *flags)
+def evaluate(folder, *flags, out="out"):
+    """Under the protocol that is quick to compile; `strict` has tests of its own.
+
+    All evaluations of the same tables do the same, so that one program serves them.
+    """
+    paths = folder / "study.toml", f"--out={folder / out}"
+    same = "--protocol=paper", "--folds=4", "--seeds=2", "--predictions"
+    return run("evaluate", *paths, *same, *flags)
+
+
+def without_classes(folder):
+    """Leaves the regression, for which other seeds and tables are compiled in no time."""
+    text = (folder / "study.toml").read_text()
+    (folder / "study.toml").write_text(text[: text.index("[tasks.land]")])
 
 
 def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
-    assert evaluate(study_folder, "--seeds=2", "--predictions") == cli.DONE
+    assert evaluate(study_folder) == cli.DONE
     printed = capsys.readouterr()
     assert "alpha+beta" in printed.out and "height" in printed.out
     assert printed.err.startswith("cpu")
@@ -101,10 +111,11 @@ def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
 
 
 def test_evaluating_again_says_that_the_page_is_gone(study_folder, capsys):
-    evaluate(study_folder, "--seeds=2", "--predictions")
+    without_classes(study_folder)
+    evaluate(study_folder)
     run("report", study_folder / "out")
     capsys.readouterr()
-    assert evaluate(study_folder) == cli.DONE
+    assert evaluate(study_folder, "--predictions=false") == cli.DONE
     assert (
         "removed, because the earlier run's: predictions.parquet, report.html; `ecjax report"
         in (capsys.readouterr().err)
@@ -304,24 +315,15 @@ def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, rea
 
 def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
     tight = "--logistic_tolerance=1e-9"
-    run(
-        "evaluate",
-        study_folder / "study.toml",
-        f"--out={study_folder / 'out'}",
-        "--folds=4",
-        tight,
-        "--protocol=paper",
-    )
+    evaluate(study_folder, tight)
     before = pd.read_parquet(study_folder / "out" / "scores.parquet")
     table = pd.read_parquet(study_folder / "alpha.parquet")
     table["emb_3"] = 7.25
     table.to_parquet(study_folder / "alpha.parquet", index=False)
-    out = study_folder / "out2"
-    paper = "--protocol=paper"
-    run("evaluate", study_folder / "study.toml", f"--out={out}", "--folds=4", tight, paper)
+    evaluate(study_folder, tight, out="out2")
     printed = capsys.readouterr().out
     assert "alpha" in printed and "constant column: 1, first emb_3" in " ".join(printed.split())
-    after = pd.read_parquet(out / "scores.parquet")
+    after = pd.read_parquet(study_folder / "out2" / "scores.parquet")
     # Logistic fits stop at a tolerance, and another width of the table moves where they do.
     fitted = (before["metric"] == "log_loss").to_numpy()
     for rows, rtol in ((~fitted, 1e-9), (fitted, 1e-6)):
@@ -420,14 +422,32 @@ def test_row_40_another_study_in_the_directory(study_folder, capsys):
     edit(study_folder, "grass", "steppe")
     assert evaluate(study_folder) == cli.BAD_INPUT
     message = capsys.readouterr().err
-    assert str(study_folder / "out") in message and "differs in rows.land" in message
+    assert (
+        str(study_folder / "out") in message and "another study; it differs in the data" in message
+    )
+    assert 'of task "land"' in message and 'of task "height"' not in message
     assert "Name another directory with --out" in message
     assert (study_folder / "out" / "scores.parquet").read_bytes() == before
 
 
-def test_more_seeds_extend_the_same_directory(study_folder):
+def test_other_settings_in_the_directory_are_named(study_folder, capsys):
+    """And nothing beside them: hashes of rows and folds change with the settings."""
     assert evaluate(study_folder) == cli.DONE
-    assert evaluate(study_folder, "--seeds=2", "--ridge_lambda=1,10", "--predictions") == cli.DONE
+    changed = {
+        "--split=hash": "split (there: random; now: hash)",
+        "--protocol=strict --folds=5 --penalty=banded": "protocol (there: paper; now: strict), "
+        "folds (there: 4; now: 5), penalty (there: shared; now: banded)",
+    }
+    for flags, says in changed.items():
+        assert evaluate(study_folder, *flags.split()) == cli.BAD_INPUT
+        message = capsys.readouterr().err
+        assert f"the results of this study with other settings: {says}. Name another" in message
+
+
+def test_more_seeds_extend_the_same_directory(study_folder):
+    without_classes(study_folder)
+    assert evaluate(study_folder, "--seeds=1", "--predictions=false") == cli.DONE
+    assert evaluate(study_folder, "--ridge_lambda=1,10") == cli.DONE
     scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
     assert set(scores["ridge_lambda"]) == {1.0, 10.0}
     assert scores["seed_std"].notna().all()

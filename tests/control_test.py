@@ -1,11 +1,20 @@
 """The control `permuted`, one set at a time."""
 
+import functools
+
 import numpy as np
 import pytest
 import reference
 from make_studies import default_grid, study
+from quick import quickly_compiled
 
 import ecjax
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def permuted(embeddings, kept, seed):
@@ -29,19 +38,25 @@ def test_the_index_of_permuted_members(protocol):
     found = ecjax.evaluate(embeddings, tasks, control="permuted", **how)
     y = reference.StandardScaler().fit_transform(tasks["u"])
     index = found.index.query("target.isna() and metric == 'r2'").set_index("subset")
+
+    @functools.cache
+    def alone(model, seed):
+        return errors(embeddings, model, y, seed, how)
+
+    @functools.cache
+    def beside(kept, subset, seed):
+        return errors(permuted(embeddings, kept, seed), subset, y, seed, how)
+
     for subset, row in index.iterrows():
         members, fused, best = subset.split("+"), [], []
-        single = {
-            (m, seed): errors(embeddings, m, y, seed, how) for m in members for seed in (5, 6)
-        }
+        single = {(m, seed): alone(m, seed) for m in members for seed in (5, 6)}
         pooled = min(members, key=lambda m: single[m, 5].sum() + single[m, 6].sum())
         for seed in (5, 6):
             for _, held_out in reference.splits(70, 4, seed):
                 others = np.setdiff1d(np.arange(70), held_out)
                 kept = min(members, key=lambda m: single[m, seed][others].sum())
                 kept = kept if protocol == "strict" else pooled
-                other = errors(permuted(embeddings, kept, seed), subset, y, seed, how)
-                fused.append(other[held_out].sum())
+                fused.append(beside(kept, subset, seed)[held_out].sum())
                 best.append(single[kept, seed][held_out].sum())
         assert row["eci_permuted"] == pytest.approx(1 - sum(fused) / sum(best), abs=1e-9)
         assert row["eci_permuted"] < 0.05

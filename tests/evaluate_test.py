@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,6 +21,12 @@ from ecjax.settings import Settings
 WIDTHS = {"a": 4, "b": 3, "c": 3, "d": 2}
 N = 57
 TABLES = ("scores", "folds", "index", "targets")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def embeddings_of(rng, widths=WIDTHS, n=N):
@@ -140,6 +147,12 @@ def test_columns_rows_and_types_of_the_tables(watched_run):
     assert (sizes == N).all() and set(result.folds["n_test"]) == {9, 10}
 
 
+def test_the_readme_explains_every_column_of_the_index():
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+    unnamed = [name for name in COLUMNS["index"].split() if f"`{name}`" not in text]
+    assert unnamed == ["task", "target", "subset", "metric"], "which need no explanation"
+
+
 def test_predictions_reproduce_the_pooled_scores_and_the_folds(watched_run):
     _, tasks, result, _ = watched_run
     pooled = result.scores.set_index(["task", "subset", "metric"])["pooled"]
@@ -234,25 +247,18 @@ def test_a_budget_into_which_nothing_fits_is_refused():
         ecjax.evaluate(embeddings, tasks, folds=4, max_memory_gib=1e-6, protocol="paper")
 
 
-@pytest.fixture
-def quick():
-    with quickly_compiled():
-        yield
-
-
 @pytest.fixture(scope="module")
 def crops():
     """Two embeddings of one width, and a classification, at both tolerances."""
     rng = np.random.default_rng(5)
     embeddings = embeddings_of(rng, {"a": 4, "b": 4}, n=70)
     tasks = {"crop": tasks_of(rng, embeddings)["crop"]}
-    with quickly_compiled():
-        runs = {
-            tolerance: ecjax.evaluate(
-                embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
-            )
-            for tolerance in (1e-5, 1e-9)
-        }
+    runs = {
+        tolerance: ecjax.evaluate(
+            embeddings, tasks, folds=4, logistic_tolerance=tolerance, protocol="paper"
+        )
+        for tolerance in (1e-5, 1e-9)
+    }
     return embeddings, tasks, runs
 
 
@@ -271,7 +277,7 @@ def assert_same_log_loss(found, expected, tolerance):
     )
 
 
-def test_chunks_change_no_log_loss(crops, monkeypatch, quick):
+def test_chunks_change_no_log_loss(crops, monkeypatch):
     embeddings, tasks, runs = crops
     plan = plan_module.make_plan(
         align_arrays(embeddings, tasks), Settings(folds=4, protocol="paper"), jax.devices("cpu")[0]
@@ -286,7 +292,7 @@ def test_chunks_change_no_log_loss(crops, monkeypatch, quick):
         assert_same_log_loss(cut, runs[tolerance], tolerance)
 
 
-def test_the_order_of_embeddings_changes_no_log_loss(crops, quick):
+def test_the_order_of_embeddings_changes_no_log_loss(crops):
     embeddings, tasks, runs = crops
     turned = dict(reversed(embeddings.items()))
     for tolerance in BOUNDS:

@@ -4,12 +4,19 @@ import jax
 import numpy as np
 import pytest
 import reference
+from quick import quickly_compiled
 
 from ecjax import blas, bootstrap, folds, kept
 from ecjax.subsets import build_lattice
 
 N, K, WIDTHS = 60, 4, (5, 3, 4)
 SUBSETS = ((0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def table(seed=0):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from quick import quickly_compiled
 from ridge_test import wild
 
 import ecjax
@@ -195,7 +196,13 @@ def compiled_fit():
         batch = logistic._Batch(*folds[1:], parents.swapaxes(0, 1), rows)
         return logistic.fit_problems(x, folds.onehot, batch, preconditioners, tolerance, 2)
 
-    return jax.jit(fit)
+    jitted = jax.jit(fit)
+
+    def quick(*arguments):
+        with quickly_compiled():
+            return jitted(*arguments)
+
+    return quick
 
 
 def test_the_gradient_norm_is_true_and_the_start_does_not_matter():

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import reference
 from make_studies import default_grid, study
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import engine, inner
@@ -114,8 +115,14 @@ def test_equals_loops_over_scikit_learn(case):
             assert row.best_single_share == pytest.approx(share)
 
 
+@pytest.fixture
+def quick():
+    with quickly_compiled():
+        yield
+
+
 @pytest.mark.parametrize("folds", [5, 2])
-def test_the_compiled_route_has_the_same_numbers(folds):
+def test_the_compiled_route_has_the_same_numbers(folds, quick):
     embeddings, tasks = study([4, 9, 2], 62, {"u": (2, 1), "v": (1, 0.3)})
     aligned = align_arrays(embeddings, tasks)
     settings = Settings(protocol="strict", folds=folds, seeds=2, subsets=("a", "b+c"))

@@ -5,9 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from make_studies import study
+from quick import quickly_compiled
 from watch import watched
 
 import ecjax
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def ridge(X, Y, weights, X_test, penalty):

@@ -1,7 +1,9 @@
 """Progress on one long call: the estimate against the clock, or the clock alone."""
 
 import io
+import re
 import time
+import types
 
 import pytest
 
@@ -38,7 +40,29 @@ def test_the_bar_holds_at_99_percent(monkeypatch):
 
 def test_no_bar_without_an_estimate(monkeypatch):
     text = said(monkeypatch, Terminal(), None)
-    assert "evaluate: 00:00" in text and "%" not in text and "about" not in text
+    assert "evaluate: 0:01" in text and "%" not in text and "about" not in text
+
+
+@pytest.fixture
+def fast_clock(monkeypatch):
+    """A minute passes in the third of a second that a call takes."""
+    clock = types.SimpleNamespace(monotonic=lambda: 200 * time.monotonic())
+    monkeypatch.setattr(progress, "time", clock)
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_work_that_takes_longer_than_estimated_is_said_to(monkeypatch, fast_clock, stream):
+    text = said(monkeypatch, stream(), 20.0)
+    last = text.replace("\r", "\n").split("longer than the estimated 0:20")
+    assert len(last) > 1 and "%" not in "".join(last[1:])
+    shown = re.findall(r"evaluate: (\d):(\d\d), longer", text)
+    assert shown and all(60 * int(m) + int(s) > 20 for m, s in shown)
+
+
+def test_seconds_against_the_estimate():
+    texts = [progress.clock_text(seconds, 83.2) for seconds in (0, 83.4, 83.6, 150)]
+    assert texts[:2] == ["0:01 of about 1:23", "1:23 of about 1:23"]
+    assert texts[2:] == [f"{now}, longer than the estimated 1:23" for now in ("1:24", "2:30")]
 
 
 def test_errors_reach_the_caller():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import reference
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import refine, ridge
@@ -16,6 +17,12 @@ from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, requested
 
 BOUND = 1e-7  # on R² and, relative to their standard deviation, on predictions
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def normal(rng, n, widths):

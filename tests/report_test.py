@@ -152,7 +152,7 @@ def test_summary_of_a_study_line_by_line():
         " score that fusing",
         "closes. 1: perfect; 0: no gain; negative: fusing hurts. *: adjusted p < 0.05. -:"
         " undefined. The p is",
-        "p_better_adjusted under strict, p_adjusted under paper.",
+        "p_better_adjusted under strict, p_adjusted under paper. Scores are means over folds.",
     ]
 
 
@@ -209,6 +209,10 @@ def test_under_strict_the_best_single_is_the_best_pooled_one():
     lines = lines_of(tables, manifest)
     assert lines[3].split() == ["best", "single", "tessera", "geoclip"]
     assert lines[4].split() == ["its", "score", "0.720", "0.578"]
+    # One single has three scores: pooled, of the folds' own choice, mean over folds.
+    says = "pooled over all rows; that in brackets is of the singles that the folds chose"
+    assert says in " ".join(lines)
+    assert says in page.render(tables, manifest)
 
 
 def test_stars_are_of_the_protocols_own_test():
@@ -445,7 +449,7 @@ def test_page_is_one_file_that_needs_nothing(tmp_path):
     assert not {"link", "img", "iframe"} & set(parser.tags)
     assert parser.tags.count("script") == 1 and parser.tags.count("svg") == 2
     assert "prefers-color-scheme: dark" in html and "@media print" in html
-    assert "ecjax[plot]</code>, which is to draw more, does not exist yet" in html
+    assert "ecjax[" not in html  # names no extra: none draws more
     assert "/home/me/secret" not in html
 
 
@@ -562,7 +566,7 @@ def with_rule(within, tables, manifest):
 def test_the_smallest_set_within_one_error_of_the_best(tmp_path):
     tables, manifest = with_rule([False, True, False, True, False, False, True], *study())
     words = "tessera (0.706), within one standard error of alphaearth+tessera (0.767 ± 0.020)"
-    heading = "The smallest set that does about as well as the best of all:"
+    heading = "The smallest set that does about as well as the best of all, by mean over folds:"
     text = report.summary(tables, manifest)
     assert f"{heading}\nbiomass  {words}\n" in text
     assert "crops" not in text[text.index(heading) :].splitlines()[2]  # it has no flag

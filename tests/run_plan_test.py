@@ -56,10 +56,10 @@ def test_what_is_done_on_each_sample():
     "swept, arguments",
     [
         ({}, {}),
-        # Penalties are data; only the regression is computed again, which is another program.
-        ({"ridge_lambda": (0.1, 1.0, 10.0)}, {"only": ("height", "land")}),
+        # Penalties are data; for another λ only the regression is computed again, which is another
+        # program.
+        ({"ridge_lambda": (0.1, 1.0, 10.0), "seed": (1, 2)}, {"only": ("height", "land")}),
         ({"folds": (4, 5)}, {"only": ("height", "soils")}),
-        ({"seed": (1, 2), "logistic_c": (1.0, 2.0)}, {"only": ("height", "crop")}),
         ({}, {"only": ("soils",), "seeds": 8, "predictions": True, "max_memory_gib": BUDGET}),
     ],
 )
@@ -81,7 +81,8 @@ def test_calls_and_compilations_are_those_of_the_run(monkeypatch, swept, argumen
     "interval", [{"interval": "refit", "bootstraps": 75}, {"interval": "nested", "seeds": 2}]
 )
 def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval):
-    plain, run = (run_of(only=("soils",), **given) for given in ({}, interval))
+    same = {"seeds": interval.get("seeds", 1)}
+    plain, run = (run_of(only=("soils",), **given) for given in (same, interval))
     plan = run.plan()
     jax.clear_caches()
     with watched(monkeypatch) as seen:
@@ -89,8 +90,16 @@ def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval):
     assert len(seen.executed) == plan.calls > 2
     assert seen.executed.count("jit(fit)") == plan.calls - 1
     assert len(seen.compiled) == plan.compilations == 3
-    assert plan.operations > 10 * plain.plan().operations
+    assert plan.operations > 4 * plain.plan().operations  # of as many seeds
     assert plan.seconds > plain.plan().seconds
+    own = plan.repeated
+    assert own.calls == plan.calls - 1 and plain.plan().repeated is None
+    assert own.operations == pytest.approx(plan.operations - plain.plan().operations)
+    assert own.seconds == pytest.approx(plan.seconds - plain.plan().seconds)
+    line = as_text(plan).splitlines()[-1]
+    what = "75 replicates" if interval["interval"] == "refit" else "nested cross-validation"
+    assert line.startswith(f"refits      {what}, which take of this {own.calls} calls, ")
+    assert "refits" not in as_text(plain.plan())
 
 
 def test_a_setting_that_changes_nothing_is_not_computed_again():

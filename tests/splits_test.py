@@ -26,6 +26,12 @@ CPU = jax.devices("cpu")[0]
 MANY = settings(deadline=None, max_examples=60, derandomize=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
+
+
 def task_of(n=None, kind="regression", **columns):
     """A task of one column of numbers; ids are 3, 10, 17, …"""
     n = n or len(next(iter(columns.values())))
@@ -297,15 +303,14 @@ def test_inner_fits_never_see_the_dropped_rows(world, split, route):
 @pytest.mark.parametrize("split", ASKED)
 def test_logistic_equals_fits_without_the_dropped_rows(world, split):
     columns = {key: world[key] for key in ("lat", "lon", "split")}
-    with quickly_compiled():
-        result = ecjax.evaluate(
-            world["embeddings"],
-            {"t": ecjax.Task(world["labels"], **columns)},
-            logistic_tolerance=1e-9,
-            predictions=True,
-            protocol="paper",
-            **ASKED[split],
-        )
+    result = ecjax.evaluate(
+        world["embeddings"],
+        {"t": ecjax.Task(world["labels"], **columns)},
+        logistic_tolerance=1e-9,
+        predictions=True,
+        protocol="paper",
+        **ASKED[split],
+    )
     tasks = align_arrays(world["embeddings"], {"t": ecjax.Task(world["labels"], **columns)})
     folds = folds_of(tasks[0], from_arguments({"protocol": "paper"} | ASKED[split]))
     classes = np.unique(world["labels"])
@@ -420,10 +425,12 @@ def test_a_directory_is_of_one_split(world, tmp_path):
     evaluated(world, "spatial", out=tmp_path)
     evaluated(world, "spatial", out=tmp_path, seeds=1)
     for changes in ({"buffer_km": 20}, {"block_km": 61}):
-        with pytest.raises(ecjax.InputError, match="another study; it differs in (buffer|block)"):
+        with pytest.raises(
+            ecjax.InputError, match="this study with other settings: (buffer|block)"
+        ):
             evaluated(world, "spatial", out=tmp_path, **changes)
     moved = world | {"lat": world["lat"] + 1e-3}
-    with pytest.raises(ecjax.InputError, match="another study; it differs in split_of"):
+    with pytest.raises(ecjax.InputError, match="another study; it differs in what the folds"):
         evaluated(moved, "spatial", out=tmp_path)
 
 

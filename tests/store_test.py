@@ -16,7 +16,7 @@ import pytest
 from ecjax import store
 from ecjax.errors import InputError
 
-STUDY = {"protocol": "paper", "folds": 20, "inputs": {"biomass": "a" * 64}, "tasks": ("biomass",)}
+STUDY = {"protocol": "paper", "folds": 20, "rows": {"biomass": "a" * 64}, "tasks": ("biomass",)}
 
 
 def frames(value: float = 1.0) -> dict[str, pd.DataFrame]:
@@ -180,7 +180,7 @@ def test_a_failure_at_every_move_is_old_or_unfinished(tmp_path, monkeypatch, err
         seen.append(state(out))
         assert not list(out.glob(".writing-*"))
         store.check_directory(out, STUDY)  # the same study may go on
-        with pytest.raises(InputError, match="another study"):
+        with pytest.raises(InputError, match="this study with other settings"):
             store.check_directory(out, {**STUDY, "folds": 10})
         store.write_results(out, frames(1.0), manifest())
         assert state(out) == "new"
@@ -285,9 +285,9 @@ def test_check_directory_accepts_and_creates_nothing(tmp_path):
     ("change", "parts"),
     [
         ({"folds": 10}, ["folds (there: 20; now: 10)"]),
-        ({"inputs": {"biomass": "b" * 64}}, ["inputs.biomass (there: aaaaaaaa…; now: bbbbbbbb…)"]),
-        ({"tasks": ["biomass", "x"]}, ['tasks (there: ["biomass"]; now: ["biomass", "x"])']),
-        ({"precision": "float32"}, ["precision (there: absent; now: float32)"]),
+        ({"rows": {"biomass": "b" * 64}}, ["another study; it differs in the data of task"]),
+        ({"tasks": ["biomass", "x"]}, ["tasks (there: biomass; now: biomass, x)"]),
+        ({"precision": "float32"}, ["precision (there: not set; now: float32)"]),
         ({"protocol": "strict", "folds": 5}, ["protocol (there: paper; now: strict)", "folds ("]),
     ],
 )

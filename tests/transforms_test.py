@@ -128,5 +128,5 @@ def test_a_directory_keeps_to_one_transform(tmp_path):
     ecjax.evaluate(
         x, {"t": Task(y, transform="log1p")}, folds=4, out=tmp_path / "out", protocol="paper"
     )
-    with pytest.raises(InputError, match=r"transforms\.t \(there: log1p; now: absent\)"):
+    with pytest.raises(InputError, match=r"transforms\.t \(there: log1p; now: not set\)"):
         ecjax.evaluate(x, {"t": y}, folds=4, out=tmp_path / "out", protocol="paper")
