@@ -77,18 +77,31 @@ def test_calls_and_compilations_are_those_of_the_run(monkeypatch, swept, argumen
         assert plan.calls > plan.compilations
 
 
+REDO = {"protocol": "strict", "bootstrap_choices": "redo"}
+
+
 @pytest.mark.parametrize(
-    "interval", [{"interval": "refit", "bootstraps": 75}, {"interval": "nested", "seeds": 2}]
-)
-def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval):
-    plain, run = (run_of(only=("soils",), **given) for given in ({}, interval))
+    "interval, programs",
+    [
+        ({"interval": "refit", "bootstraps": 75}, {"jit(fit)": 2}),
+        ({"interval": "nested", "seeds": 2}, {"jit(fit)": 2}),
+        ({"interval": "refit", "bootstraps": 75, **REDO}, {"jit(fit)": 2, "jit(choose)": 2}),
+        ({"interval": "refit", "bootstraps": 20, "split": "hash", "penalty": "banded", **REDO},
+         {"jit(fit)": 2, "jit(choose)": 2}),
+    ],
+)  # fmt: skip
+def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval, programs):
+    protocol = {"protocol": interval.get("protocol", "paper")}
+    plain, run = (run_of(only=("soils",), **given) for given in (protocol, interval))
     plan = run.plan()
     jax.clear_caches()
     with watched(monkeypatch) as seen:
         run.evaluate(None)
     assert len(seen.executed) == plan.calls > 2
-    assert seen.executed.count("jit(fit)") == plan.calls - 1
-    assert len(seen.compiled) == plan.compilations == 3
+    calls = (plan.calls - 1) // len(programs)
+    assert [seen.executed.count(name) for name in programs] == [calls] * len(programs)
+    assert {name: seen.compiled.count(name) for name in programs} == programs
+    assert len(seen.compiled) == plan.compilations
     assert plan.operations > 10 * plain.plan().operations
     assert plan.seconds > plain.plan().seconds
 
