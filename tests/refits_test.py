@@ -9,7 +9,7 @@ import reference
 from scipy import stats
 
 import ecjax
-from ecjax import bootstrap, engine, inner
+from ecjax import bootstrap, engine, inner, rechosen
 
 N, K, B = 64, 4, 21
 SUBSETS = ("a+b", "a+b+c")
@@ -275,6 +275,37 @@ def test_estimates_and_tests_stay_those_of_ratio(plain, arguments):
     assert not found.shapley[["low", "high"]].isna().any(axis=None)
     assert not found.targets[["score_low", "score_high"]].isna().any(axis=None)
     assert f"by {arguments['interval']}" in str(found)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"folds": 2, "seeds": 2, "seed": 7, "inner_folds": 3},
+        {"folds": 2, "penalty": "banded"},
+        {"folds": 5, "seeds": 2, "inner_folds": 0, "subsets": "a+c"},
+        {"split": "group", "folds": 0},
+        {"split": "column", "seeds": 2},
+        {"split": "spatial", "folds": K, "buffer_km": 900, "penalty": "banded"},
+    ],
+)
+def test_rows_that_are_all_drawn_once_choose_what_the_evaluation_chose(arguments, monkeypatch):
+    x, task, y = made()
+    kinds = np.where(np.arange(N) % 3, "train", "test")
+    columns = {"group": task.group, "lat": task.lat, "lon": task.lon, "split": kinds}
+    tasks = {"u": ecjax.Task(y[:, :1], **columns), "y": ecjax.Task(y, **columns)}
+    found, choose = [], rechosen.choose
+
+    def seen(how, *arrays):
+        found.append((np.asarray(choose(how, *arrays)), arrays[-1]))
+        return found[-1][0]
+
+    monkeypatch.setattr(rechosen, "choose", seen)
+    monkeypatch.setattr(bootstrap, "counts", lambda units, *_: np.ones((64, units), int))
+    ecjax.evaluate(x, tasks, interval="refit", bootstraps=20, **REDO, **arguments)
+    assert [len(places) for places, _ in found] == [16, 4]
+    for places, original in found:
+        np.testing.assert_array_equal(places, np.broadcast_to(original, places.shape))
+    assert len(np.unique(original)) > 3
 
 
 def test_choices_from_a_grid_of_one_are_kept():

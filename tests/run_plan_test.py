@@ -91,8 +91,8 @@ REDO = {"protocol": "strict", "bootstrap_choices": "redo"}
     ],
 )  # fmt: skip
 def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval, programs):
-    protocol = {"protocol": interval.get("protocol", "paper")}
-    plain, run = (run_of(only=("soils",), **given) for given in (protocol, interval))
+    alike = {key: interval[key] for key in ("protocol", "split", "penalty") if key in interval}
+    plain, run = (run_of(only=("soils",), **given) for given in (alike, interval))
     plan = run.plan()
     jax.clear_caches()
     with watched(monkeypatch) as seen:
@@ -104,6 +104,10 @@ def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval, programs)
     assert len(seen.compiled) == plan.compilations
     assert plan.operations > 10 * plain.plan().operations
     assert plan.seconds > plain.plan().seconds
+    if "bootstrap_choices" in interval:  # nearly the whole evaluation again for each of them
+        kept = run_of(only=("soils",), **interval | {"bootstrap_choices": "keep"}).plan()
+        share = (plan.operations - kept.operations) / plain.plan().operations
+        assert 0.4 < share / interval["bootstraps"] < 1.1
 
 
 def test_a_setting_that_changes_nothing_is_not_computed_again():
