@@ -305,7 +305,8 @@ def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     level = f"{100 * float(given['confidence']):.4g} %"
     kind = mark(str(given["interval"]))
     if given.get("bootstraps"):
-        kind += f" ({int(given['bootstraps']):,} replicates)"
+        redone = ", penalties chosen anew" if given.get("bootstrap_choices") == "redo" else ""
+        kind += f" ({int(given['bootstraps']):,} replicates{redone})"
     return f"Intervals of {level} by {kind}; taken to be independent: {units} of each task."
 
 

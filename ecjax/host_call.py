@@ -1,4 +1,4 @@
-"""`host.fit`, `host_nested.fit` and `host_kept.fit` as operations of a compiled program on a CPU.
+"""`host.fit` and its like, all that runs on the host's BLAS, as operations of a compiled program.
 
 They do what `jax.pure_callback(host.fit, …)` would do, but give `host.fit` its arrays as they are.
 `pure_callback` makes arrays of JAX of them first. JAX's threads then copy the large ones, and there
@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from ecjax import host, host_kept, host_nested
+from ecjax import host, host_kept, host_nested, host_rechosen
 from ecjax.host import HeldOut
 from ecjax.host_kept import KeptFits
 from ecjax.host_nested import NestedFits
@@ -112,6 +112,34 @@ def _kept_shapes(*arguments, lattice: Lattice, row_error: bool, **static) -> Kep
     return KeptFits((c, r, k, s, t), (c, r, t, n if row_error else 0, s))
 
 
+def choose_again(
+    blocks: Sequence[Array],
+    y: Array,
+    weights: Array,
+    rows: Array,
+    grid: Array,
+    places: Array,
+    lattice: Lattice,
+    groups: tuple[tuple[int, ...], ...],
+    tasks: tuple[tuple[int, int], ...],
+    bands: tuple[int, ...],
+) -> Array:
+    """As `host_rechosen.choose`, traced."""
+    arguments = (*blocks, y, weights, rows, grid, places)
+    static = {"lattice": lattice, "groups": groups, "tasks": tasks, "bands": bands}
+    (found,) = _rechosen.bind(*arguments, **static)
+    return _numbers(found).astype(np.int32)
+
+
+def _rechosen_host(*arrays: np.ndarray, **static) -> tuple[np.ndarray]:
+    return (host_rechosen.choose(arrays[:-5], *arrays[-5:], **static),)
+
+
+def _rechosen_shapes(*arguments, **static) -> tuple[tuple[int, ...]]:
+    weights, places = arguments[-4], arguments[-1]
+    return ((weights.shape[0], *places.shape[1:]),)
+
+
 def _numbers(words: Array) -> Array:
     """float64 from pairs of 32 bits.
 
@@ -152,3 +180,4 @@ def _operation(name: str, function: Callable, shapes_of: Callable) -> Primitive:
 _fit = _operation("ecjax_host_fit", _fit_host, _fit_shapes)
 _nested = _operation("ecjax_host_nested_fit", _nested_host, _nested_shapes)
 _kept = _operation("ecjax_host_fit_kept", _kept_host, _kept_shapes)
+_rechosen = _operation("ecjax_host_choose_again", _rechosen_host, _rechosen_shapes)

@@ -71,7 +71,7 @@ def fit(
 
         def one(which: tuple[int, int]) -> None:
             replicate, seed = which
-            of = min(replicate, len(grid) - 1)
+            own = [a[min(replicate, len(a) - 1), seed] for a in (grid, places)]
             moments = _Moments(z, weights[replicate])
             solver = _Solver(lattice, t)
             inverse = None if own_scale else _inverse(moments.whole(), lattice.starts[-1])
@@ -80,8 +80,7 @@ def fit(
                 rows = moments.drawn(tested[seed, fold])
                 if not len(rows):
                     continue
-                penalties = grid[of, seed, fold], places[of, seed, fold]
-                left = solver.residuals(training, *penalties, z[rows], inverse)
+                left = solver.residuals(training, *(a[fold] for a in own), z[rows], inverse)
                 squares = left**2
                 sums = np.einsum("h,hst->st", weights[replicate, rows], squares)
                 found.squared_error[replicate, seed, fold] = sums

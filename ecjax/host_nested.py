@@ -80,20 +80,18 @@ def fit(
         def lane(seed: int, folds: range, parts: list[Scatter] | None) -> None:
             for fold in folds:
                 if parts is None:
-                    own = [_scatter(z, rows) for rows in inner_rows[seed, fold]]
+                    own = [scatter_of(z, rows) for rows in inner_rows[seed, fold]]
                 else:
-                    numbers = [np.flatnonzero(groups[fold] == i) for i in range(groups.max() + 1)]
-                    own = [_union([parts[j] for j in members]) for members in numbers]
+                    own = united(parts, groups[fold])
                 own = [group for group in own if group.count]
                 penalties = grid[seed, fold]
-                one = _BandedFold if bands else _Fold
-                one = one(lattice, t, penalties, tasks, bands)
+                one = (BandedFold if bands else Fold)(lattice, t, penalties, tasks, bands)
                 position, found.inner_loss[seed, fold] = one.choose(own)
                 chosen = np.where(position < 0, np.nan, penalties[position])
                 found.chosen[seed, fold] = chosen if bands else chosen[..., None]
                 rows = tested[seed, fold]
                 rows = rows[rows < n]
-                left, further = one.residuals(_union(own), position, z[rows])
+                left, further = one.residuals(union(own), position, z[rows])
                 squares = left**2
                 found.squared_error[seed, fold] = squares.sum(axis=0)
                 found.row_error[:, rows] += squares.transpose(2, 0, 1)
@@ -105,13 +103,13 @@ def fit(
         for seed in range(r):  # one after the other: the folds of one share no row
             parts = None
             if inner_rows is None:
-                parts = list(pool.map(lambda rows: _scatter(z, rows), tested[seed]))
+                parts = list(pool.map(lambda rows: scatter_of(z, rows), tested[seed]))
             lanes = [range(i, k, cores) for i in range(cores)]
             list(pool.map(lambda own: lane(seed, own, parts), lanes))  # noqa: B023
     return found
 
 
-def _scatter(z: np.ndarray, rows: np.ndarray) -> Scatter:
+def scatter_of(z: np.ndarray, rows: np.ndarray) -> Scatter:
     """Of some rows of z (n, q); n stands for none."""
     own = z[rows[rows < len(z)]]
     q = z.shape[1]
@@ -126,7 +124,7 @@ def _scatter(z: np.ndarray, rows: np.ndarray) -> Scatter:
     return Scatter(len(own), mean + rest, products)
 
 
-def _union(parts: Sequence[Scatter]) -> Scatter:
+def union(parts: Sequence[Scatter]) -> Scatter:
     """Of all rows of some parts; see the formula in `nested`."""
     counts = np.array([part.count for part in parts], float)
     means = np.array([part.mean for part in parts])
@@ -140,7 +138,15 @@ def _union(parts: Sequence[Scatter]) -> Scatter:
     return Scatter(int(counts.sum()), mean, products)
 
 
-class _Fold:
+def united(parts: Sequence[Scatter], group_of: np.ndarray) -> Iterator[Scatter]:
+    """Of the rows of each group of parts; group_of (m,) of each part, −1 for none."""
+    for number in range(group_of.max() + 1):
+        members = [parts[i] for i in np.flatnonzero(group_of == number) if parts[i].count]
+        if members:
+            yield union(members)
+
+
+class Fold:
     """One outer fold: its lattice solves, in arrays that serve again and again."""
 
     def __init__(self, lattice: Lattice, t: int, grid: np.ndarray, tasks, bands):
@@ -173,7 +179,7 @@ class _Fold:
     def _inner_fits(self, groups: Sequence[Scatter]) -> Iterator[None]:
         """Sets the systems of one inner fit after the other."""
         for i, tested in enumerate(groups):
-            training = _union([group for j, group in enumerate(groups) if j != i])
+            training = union([group for j, group in enumerate(groups) if j != i])
             inverse = self._scale(training)
             self._about(tested, training.mean, inverse)
             yield
@@ -249,7 +255,7 @@ class _Fold:
         return np.diagonal(tested)[p:] + errors
 
 
-class _BandedFold(_Fold):
+class BandedFold(Fold):
     """The same with a penalty for each band; see `banded`. Positions are (s, t, b)."""
 
     def choose(self, groups: Sequence[Scatter]) -> tuple[np.ndarray, np.ndarray]:

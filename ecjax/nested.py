@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -68,6 +69,20 @@ def union(parts: Scatter, taken: Array) -> Scatter:
     m, q = parts.mean.shape
     products = matmul(taken.astype(gap.dtype), parts.products.reshape(m, q * q)).reshape(q, q)
     return Scatter(count, mean, products + matmul((counts[:, None] * gap).T, gap))
+
+
+def united(parts: Scatter, group_of: Array, count: int) -> Scatter:
+    """Of the rows of each of so many groups of parts, (count, …); zeros where they have none.
+
+    Args:
+      group_of: (m,) the group of each part, −1 for none.
+    """
+
+    def group(number: Array) -> Scatter:
+        found = union(parts, group_of == number)
+        return jax.tree.map(lambda a: jnp.where(found.count > 0, a, 0), found)
+
+    return lax.map(group, jnp.arange(count))
 
 
 def standardised(training: Scatter, p: int) -> tuple[Array, Array, Array]:
@@ -143,6 +158,31 @@ def choose(losses: Array, tasks: Sequence[tuple[int, int]]) -> tuple[Array, Arra
     return position, jnp.take_along_axis(losses, position[None], axis=0)[0]
 
 
+def choose_by(
+    groups: Scatter,
+    p: int,
+    grid: Array,
+    tasks: Sequence[tuple[int, int]],
+    lattice: Lattice,
+    bands: Sequence[int],
+    at_once: int,
+) -> tuple[Array, Array]:
+    """Chooses the penalties of an outer fold by its inner groups (m, …).
+
+    Args:
+      grid: (l,) penalties.
+      tasks, bands, at_once: as for `fit`.
+
+    Returns:
+      Places on the grid (s, t), or (s, t, b) where there are bands, and inner losses (s, t).
+    """
+    inner = inner_fits(groups, p)
+    position, loss = choose(inner_losses(inner, grid, lattice, at_once), tasks)
+    if not bands:
+        return position, loss
+    return banded.choose(inner, grid, position, tasks, lattice, bands, groups.count.sum())
+
+
 def fit(
     z: Array,
     scaled: Array,
@@ -187,20 +227,13 @@ def fit(
 
         def fold(i: Array):
             if inner is None:
-                group_of = jnp.asarray(groups)[i]
-                numbers = jnp.arange(groups.max() + 1)
-                of_groups = lax.map(lambda g: union(of_folds, group_of == g), numbers)
+                of_groups = united(of_folds, jnp.asarray(groups)[i], groups.max() + 1)
             else:
                 of_groups = parts(inner[i])
-            inner_of = inner_fits(of_groups, p)
-            losses = inner_losses(inner_of, penalties[i], lattice, at_once)
-            position, loss = choose(losses, tasks)
+            how = tasks, lattice, bands, at_once
+            position, loss = choose_by(of_groups, p, penalties[i], *how)
             training = union(of_groups, of_groups.count > 0)
             system, rhs, inverse = standardised(training, p)
-
-            if bands:
-                search = inner_of, penalties[i], position, tasks, lattice, bands, training.count
-                position, loss = banded.choose(*search)
 
             def weights_of(penalties: Array) -> Array:
                 """(s, p, t) of the fits whose places are chosen."""

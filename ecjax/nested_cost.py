@@ -40,19 +40,30 @@ def host_steps(
     lattice: Lattice, n: int, t: int, folds: int, seeds: int, search: Search, held: Held
 ) -> list[Step]:
     """Everything that `host_nested.fit` does."""
+    q, fits, penalties = lattice.starts[-1] + t, folds * seeds, search.penalties
+    steps = host_search(lattice, n, t, folds, seeds, search, held)
+    steps += [cost.symmetric(fits, q, search.groups)]
+    steps += [Step("pass", fits * (search.groups + 4 + 2 * penalties), q, q, 0)]
+    steps += cost.host_lattice(lattice, t, 2 * fits * penalties)
+    return [*steps, cost.product(2 * fits, held.scored, len(lattice.subsets) * t, q - t)]
+
+
+def host_search(
+    lattice: Lattice, n: int, t: int, folds: int, seeds: int, search: Search, held: Held
+) -> list[Step]:
+    """What `host_nested.fit` does until penalties are chosen."""
     p, s = lattice.starts[-1], len(lattice.subsets)
     q, fits, (groups, penalties, width, _) = p + t, folds * seeds, search
     inner = fits * groups
     steps = [cost.standardised(n, q)]
     if width:
-        rows = -(-(n - held.left_out) // groups)
-        steps += [cost.symmetric(inner, q, rows), cost.symmetric(fits, q, groups)]
+        steps += [cost.symmetric(inner, q, -(-(n - held.left_out) // groups))]
     else:
         steps += [cost.symmetric(fits, q, held.left_out), cost.symmetric(fits, q, folds - 1)]
-        steps += [cost.symmetric(fits, q, groups), Step("pass", fits * folds, q, q, 0)]
+        steps += [Step("pass", fits * folds, q, q, 0)]
     steps += [cost.symmetric(inner, q, groups - 1), cost.symmetric(inner, q, 1)]
-    steps += [Step("pass", inner * (groups + 8) + fits * (groups + 4), q, q, 0)]
-    solves = (inner + 2 * fits) * penalties
+    steps += [Step("pass", inner * (groups + 8), q, q, 0)]
+    solves = inner * penalties
     steps += cost.host_lattice(lattice, t, solves)
     steps += [Step("pass", solves, q, q, 0)]
     _, branches = host.walk(lattice)
@@ -60,7 +71,6 @@ def host_steps(
         rows, columns = p - lattice.starts[branch.block], (branch.last - branch.first) * t
         steps.append(cost.product(inner * penalties, rows, columns, rows))
     steps.append(Step("pass", 4 * inner * penalties, p, s * t, 0))
-    steps.append(cost.product(2 * fits, held.scored, s * t, p))
     return steps
 
 
@@ -85,20 +95,33 @@ def compiled_steps(
     lattice: Lattice, n: int, t: int, folds: int, seeds: int, search: Search, held: Held
 ) -> list[Step]:
     """Products, factorisations and triangular solves of `nested.fit`."""
-    p, s = sum(lattice.widths), len(lattice.subsets)
+    q, fits = lattice.starts[-1] + t, folds * seeds
+    steps = compiled_search(lattice, n, t, folds, seeds, search, held)
+    steps += _union(fits, search.groups, q)
+    steps += _lattices(lattice, t, 2 * fits * search.penalties)
+    columns = len(lattice.subsets) * t
+    return [*steps, cost.product(2 * fits, held.padded_scored, columns, q - t)]
+
+
+def compiled_search(
+    lattice: Lattice, n: int, t: int, folds: int, seeds: int, search: Search, held: Held
+) -> list[Step]:
+    """Those of `nested.fit` until penalties are chosen."""
+    p, s = lattice.starts[-1], len(lattice.subsets)
     q, fits, (groups, penalties, width, _) = p + t, folds * seeds, search
     inner = fits * groups
-    solves = (inner + 2 * fits) * penalties
     steps = []
     if width:
         steps += _products(inner, width, q)
     else:
         steps += [*_products(fits, held.padded_scored, q), *_union(inner, folds, q)]
-    steps += [*_union(inner, groups, q), *_union(fits, groups, q)]
-    steps += [step._replace(count=step.count * solves) for step in cost.lattice_steps(lattice, t)]
+    steps += [*_union(inner, groups, q), *_lattices(lattice, t, inner * penalties)]
     steps.append(cost.product(inner * penalties, p, s * t, p))
-    steps.append(cost.product(2 * fits, held.padded_scored, s * t, p))
     return steps
+
+
+def _lattices(lattice: Lattice, t: int, solves: int) -> list[Step]:
+    return [step._replace(count=step.count * solves) for step in cost.lattice_steps(lattice, t)]
 
 
 def _products(count: int, rows: int, q: int) -> list[Step]:
@@ -112,8 +135,16 @@ def _union(count: int, parts: int, q: int) -> list[Step]:
 
 def nested_cost(on_host: bool, *shape) -> cost.Cost:
     """Of one sample's fits; arguments as for `host_steps`."""
-    steps_of, rates = (host_steps, HOST) if on_host else (compiled_steps, cost.GRAM)
-    steps = steps_of(*shape)
+    return _in_all(on_host, host_steps if on_host else compiled_steps, *shape)
+
+
+def rechosen_cost(on_host: bool, *shape) -> cost.Cost:
+    """Of `rechosen.choose`; arguments as for `host_steps`, seeds being replicates times seeds."""
+    return _in_all(on_host, host_search if on_host else compiled_search, *shape)
+
+
+def _in_all(on_host: bool, steps_of, *shape) -> cost.Cost:
+    steps, rates = steps_of(*shape), HOST if on_host else cost.GRAM
     lattice, _, t, folds, seeds, search, _ = shape
     if search.banded:
         steps += banded_steps(lattice, t, folds * seeds * search.groups, search.banded)
@@ -150,7 +181,7 @@ def kept_cost(
         if on_host:
             steps += cost.host_lattice(own, t, fits * folds)
         else:
-            steps += [s._replace(count=s.count * fits * folds) for s in cost.lattice_steps(own, t)]
+            steps += _lattices(own, t, fits * folds)
     steps.append(cost.product(fits * folds, tested, s * t, p))
     sums, rates = cost.features(steps), HOST if on_host else cost.GRAM
     return cost.Cost(float(sums[:2].sum()), float(sums @ np.array(rates)))

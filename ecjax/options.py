@@ -28,8 +28,8 @@ _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
-    "penalty", "control", "interval", "bootstraps", "bootstrap_unit", "confidence", "precision",
-    *_MACHINE,
+    "penalty", "control", "interval", "bootstraps", "bootstrap_choices", "bootstrap_unit",
+    "confidence", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -77,6 +77,8 @@ TEXTS = {
     "refit, from ridge fits to drawn rows; nested, from nested cross-validation of ridge",
     "bootstraps": "replicates of --interval=bootstrap, which is taken where their number is given, "
     "and of --interval=refit",
+    "bootstrap_choices": "of --interval=refit with --protocol=strict: keep the penalties of the "
+    "original folds, or redo their choice by the drawn rows in every refit",
     "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
     "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",

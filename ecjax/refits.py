@@ -1,7 +1,7 @@
 """Fits that intervals of kinds `refit` and `nested` repeat, for tasks that are evaluated already.
 
-Penalties stay as they were chosen on the original rows. All is in float64, whatever the precision
-of the evaluation.
+Penalties stay as they were chosen on the original rows, or are chosen anew by what each replicate
+drew (`--bootstrap_choices`). All is in float64, whatever the precision of the evaluation.
 
 Axes: n rows, r seeds, k folds, b replicates, s subsets, t targets, l penalties of a grid.
 """
@@ -9,19 +9,22 @@ Axes: n rows, r seeds, k folds, b replicates, s subsets, t targets, l penalties 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ecjax import blas, bootstrap, kept, nested_cost, splits
+from ecjax import blas, bootstrap, inner, kept, nested_cost, rechosen, splits
 from ecjax.align import AlignedTask
 from ecjax.errors import InputError, quote
 from ecjax.further import NestedSums, RefitSums
 from ecjax.host_kept import KeptFits
+from ecjax.nested_cost import Search
 from ecjax.outcome import TaskResult
-from ecjax.pieces import Sample, held_by, lattice_of
+from ecjax.pieces import Piece, Sample, held_by, lattice_of
 from ecjax.plan import Plan
 from ecjax.settings import Settings
 from ecjax.units import units_of
@@ -78,7 +81,7 @@ class Planned(NamedTuple):
 
     Attributes:
       operations, seconds: as `cost.Cost`.
-      programs: of each call of `kept.fit`, what it is compiled for.
+      programs: of each call of `kept.fit` or `rechosen.choose`, what it is compiled for.
     """
 
     operations: float
@@ -99,11 +102,16 @@ def planned(plan: Plan, number: int) -> Planned:
         fits = sum(sizes)
     lattice = lattice_of(sample, plan.subsets[number])
     shape = sample.rows, sample.regression_targets, folds.count
-    cost = nested_cost.kept_cost(
-        plan.platform == "cpu", lattice, *shape, fits, settings.strict, held_by(folds)
-    )
+    on_host, held = plan.platform == "cpu", held_by(folds)
+    costs = [nested_cost.kept_cost(on_host, lattice, *shape, fits, settings.strict, held)]
     same = lattice, *shape, folds.held_out.shape[2], folds.divided, seeds
-    return Planned(*cost, tuple((*same, size) for size in sizes))
+    programs = [(*same, size) for size in sizes]
+    if settings.redoes_choices:
+        search = plan.search(Piece(number, (), ()), "regression")
+        costs.append(nested_cost.rechosen_cost(on_host, lattice, *shape, fits, search, held))
+        tasks = tuple(len(task.targets) for task in sample.regression)
+        programs += [(*same, size, search, tasks, sample.order) for size in sizes]
+    return Planned(*map(sum, zip(*costs, strict=True)), tuple(programs))
 
 
 def _sizes(bootstraps: int) -> list[int]:
@@ -159,6 +167,9 @@ class _Fits:
         self.y = np.concatenate([task.y for task in tasks], axis=1)
         self.columns = [column for result in group for column in result.targets]
         self.grid, self.places = self._penalties(sample.order)
+        stops = np.cumsum([0, *(len(task.targets) for task in tasks)]).tolist()
+        self.tasks = tuple(itertools.pairwise(stops))
+        self.bands = sample.order if first.banded else ()
 
     def _penalties(self, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """(r, k, l) grid, and (r, k, s, t, b) where on it the penalties stand."""
@@ -174,6 +185,35 @@ class _Fits:
         places = np.where(same.any(-1), same.argmax(-1), -1)
         return first.grid, places.astype(np.int32)
 
+    @property
+    def _at_once(self) -> int:
+        """Folds side by side; as `plan.make_plan` says, for there may be hundreds."""
+        if self.device.platform == "cpu":
+            return 1
+        return min(self.folds.count, self.settings.folds or Settings.folds)
+
+    @functools.cached_property
+    def _inner(self) -> tuple[np.ndarray, tuple[tuple[int, ...], ...], Search]:
+        """Rows and groups as `rechosen.choose` takes them, and what it costs by."""
+        folds, settings, banded = self.folds, self.settings, len(self.tasks) if self.bands else 0
+        count = inner.group_count(folds.count, settings.inner_folds, "regression")
+        given = settings.ridge_lambda, settings.inner_folds, settings.seed_list()
+        rows = inner.choices("regression", folds, *given).rows
+        if rows is not None:
+            return rows, (), Search(count, self.grid.shape[2], rows.shape[3], banded)
+        groups = map(tuple, inner.groups_of_folds(folds.count, count).tolist())
+        return folds.held_out, tuple(groups), Search(count, self.grid.shape[2], 0, banded)
+
+    def choose(self, weights: np.ndarray, label: str) -> np.ndarray:
+        """(c, r, k, s, t, b) where the penalties stand that rows with weights (c, n) choose."""
+        on_host, folds = self.device.platform == "cpu", self.folds
+        rows, groups, search = self._inner
+        how = rechosen.How(self.lattice, groups, self.tasks, self.bands, on_host, self._at_once)
+        arrays = self.blocks, self.y, weights, rows, self.grid, self.places[None]
+        shape = *self.y.shape, folds.count, len(weights) * len(rows), search, held_by(folds)
+        cost = nested_cost.rechosen_cost(on_host, self.lattice, *shape)
+        return self._call(rechosen.choose, how, arrays, label, cost.seconds)
+
     def fit(
         self,
         weights: np.ndarray,
@@ -185,21 +225,23 @@ class _Fits:
     ) -> KeptFits:
         """Fits with weights (c, n) of rows; other arguments as for `kept.fit`."""
         on_host = self.device.platform == "cpu"
-        strict, at_once = self.first.grid is not None, 1 if on_host else self.folds.count
-        how = kept.How(self.lattice, self.folds.divided, strict, row_error, on_host, at_once)
+        strict = self.first.grid is not None
+        static = self.folds.divided, strict, row_error, on_host, self._at_once
+        how = kept.How(self.lattice, *static)
         folds = self.folds.tested[seeds], self.folds.held_out[seeds]
         given = self.blocks, self.y, weights, *folds, grid, places
+        shape = *self.y.shape, self.folds.count, len(weights) * len(folds[0])
+        cost = nested_cost.kept_cost(on_host, self.lattice, *shape, strict, held_by(self.folds))
+        return self._call(kept.fit, how, given, label, cost.seconds)
 
-        def call() -> KeptFits:
+    def _call(self, function: Callable, how, arrays: tuple, label: str, seconds: float):
+        """What a compiled function gives; its seconds are known on a CPU alone."""
+
+        def call():
             with blas.one_thread(), jax.enable_x64(True), jax.default_device(self.device):
-                return jax.device_get(kept.fit(how, *given))
+                return jax.device_get(function(how, *arrays))
 
-        seconds = None
-        if on_host:
-            shape = *self.y.shape, self.folds.count, len(weights) * len(folds[0])
-            of = nested_cost.kept_cost(True, self.lattice, *shape, strict, held_by(self.folds))
-            seconds = of.seconds
-        return self.run(call, label, seconds)
+        return self.run(call, label, seconds if self.device.platform == "cpu" else None)
 
 
 def _refit(fits: _Fits) -> RefitSums:
@@ -211,8 +253,10 @@ def _refit(fits: _Fits) -> RefitSums:
     errors, spreads, rows = [], [], []
     drawn = list(_drawn(first, settings))
     for number, weights in enumerate(drawn, start=1):
-        label = f"refit {number}/{len(drawn)}"
-        whole = slice(None), fits.grid[None], fits.places[None]
+        label, places = f"refit {number}/{len(drawn)}", fits.places[None]
+        if settings.redoes_choices:
+            places = fits.choose(weights, f"{label}, choices")
+        whole = slice(None), fits.grid[None], places
         errors.append(fits.fit(weights, label, *whole).squared_error)
         scored = weights[:, first.scored]
         count = scored.sum(1)

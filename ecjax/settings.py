@@ -17,12 +17,12 @@ AVAILABLE = {
     "penalty": ("shared", "banded"),
     "control": ("", "permuted"),
     "interval": ("ratio", "bootstrap", "nested", "refit"),
+    "bootstrap_choices": ("keep", "redo"),
     "bootstrap_unit": ("auto", "row", "block", "group"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
 FLAGS_TO_COME = (
-    "bootstrap_choices",
     "stream", "shard", "coordinator",
     "num_processes", "process_id", "profile",
 )  # fmt: skip
@@ -55,6 +55,8 @@ class Settings:
       logistic_tolerance: on the gradient norm of the mean objective.
       interval, confidence: kind and level of intervals, see `intervals`.
       bootstraps: replicates, for intervals that are made from some.
+      bootstrap_choices: whether refits "keep" the penalties of the original folds, or "redo" their
+        choice.
       bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
@@ -79,6 +81,7 @@ class Settings:
     logistic_tolerance: float = 1e-5
     interval: str = "ratio"
     bootstraps: int = 0
+    bootstrap_choices: str = "keep"
     bootstrap_unit: str = "auto"
     confidence: float = 0.95
     subsets: tuple[str, ...] = ()
@@ -136,6 +139,8 @@ class Settings:
                 f"bootstraps={self.bootstraps}: interval=refit is made from how replicates differ; "
                 f"give {FEWEST_REFITS} or more, as in bootstraps={REPLICATED['refit']}"
             )
+        if self.redoes_choices:
+            _check_redone(self)
         if self.repeats_fits and self.probe is not None:
             raise UsageError(
                 f"interval={self.interval} repeats ridge fits, and there is a probe of your own; "
@@ -150,6 +155,11 @@ class Settings:
     def repeats_fits(self) -> bool:
         """Whether intervals are made from fits that are repeated."""
         return self.interval in REPEATING
+
+    @property
+    def redoes_choices(self) -> bool:
+        """Whether penalties are chosen anew before fits are repeated."""
+        return self.bootstrap_choices == "redo"
 
     @property
     def one_dealing(self) -> bool:
@@ -266,6 +276,20 @@ def _check_split(settings: Settings) -> None:
         raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
     if settings.seeds > 1 and not settings.strict and settings.one_dealing:
         raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
+
+
+def _check_redone(settings: Settings) -> None:
+    redo = "bootstrap_choices=redo chooses penalties anew in every refit"
+    if settings.interval != "refit":
+        raise UsageError(
+            f"{redo}, and interval={settings.interval} has no refits; give --interval=refit "
+            f"--bootstraps={REPLICATED['refit']}, or leave bootstrap_choices out"
+        )
+    if not settings.strict:
+        raise UsageError(
+            f"{redo}, and under protocol=paper they are fixed; give --protocol=strict, or leave "
+            "bootstrap_choices out"
+        )
 
 
 def grid_text(grid: Iterable[float]) -> str:

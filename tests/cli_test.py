@@ -1,6 +1,7 @@
 """The command line from outside: what it prints, writes and returns."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,25 @@ def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
     scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
     assert len(scores) == 3 * (2 + 3)
     assert scores["score"].notna().all()
+
+
+def test_refits_that_choose_anew(study_folder, capsys):
+    text = (study_folder / "study.toml").read_text()
+    (study_folder / "study.toml").write_text(text[: text.index("[tasks.land]")])
+    refits = "--protocol=strict", "--interval=refit", "--bootstraps=20"
+    ends = []
+    for choices in ("keep", "redo"):
+        given = *refits, f"--bootstrap_choices={choices}"
+        assert evaluate(study_folder, *given) == cli.DONE
+        assert ("(20 replicates, penalties chosen anew)" in capsys.readouterr().out) == (
+            choices == "redo"
+        )
+        manifest = json.loads((study_folder / "out" / "manifest.json").read_text("utf-8"))
+        assert manifest["arguments"]["bootstrap_choices"] == choices
+        ends.append(pd.read_parquet(study_folder / "out" / "index.parquet")["eci_low"])
+    assert (ends[0] != ends[1]).all()
+    assert run("plan", study_folder / "study.toml", "--folds=4", *given) == cli.DONE
+    assert "5 programs for 5 calls" in capsys.readouterr().out
 
 
 def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
@@ -202,7 +222,9 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["plan", "s.toml", "--split=spatial", "--block_km=x"], "block_km=x: give a number"),
         (["evaluate", "s.toml", "--out=o", "--interval=bootstrap"], "give their number"),
         (["plan", "s.toml", "--bootstraps=x"], "bootstraps=x: give a whole number of at least 0"),
-        (["plan", "s.toml", "--bootstrap_choices=redo"], "--bootstrap_choices is not there yet"),
+        (["plan", "s.toml", "--stream"], "--stream is not there yet"),
+        (["plan", "s.toml", "--bootstrap_choices=redo"], "give --interval=refit --bootstraps=200"),
+        (["plan", "s.toml", "--bootstrap_choices=new"], "accepted: keep, redo"),
         (["evaluate", "s.toml", "--out=o", "--interval=refit"], "as in bootstraps=200"),
         (["evaluate", "s.toml", "--out=o", "--precision=float16"], "unknown"),
         (["evaluate", "s.toml", "--out=o", "--fold=3"], "did you mean --folds?"),

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from cost_test import counted, tasks_of
 
-from ecjax import blas, bootstrap, cost, engine, host_kept, host_nested, inner, nested_cost
+from ecjax import (
+    blas,
+    bootstrap,
+    cost,
+    engine,
+    host_kept,
+    host_nested,
+    host_rechosen,
+    inner,
+    nested_cost,
+    rechosen,
+)
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.program import Penalties
@@ -112,6 +123,37 @@ def test_the_model_counts_kept_fits(done, strict):
     shape = n, t, folds, replicates, strict, cost.shares(n, folds)
     expected = nested_cost.kept_cost(True, lattice, *shape).operations
     assert sum(done) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("widths, wanted, n, t, folds, seeds, grid, asked", CASES)
+def test_the_model_counts_choices_that_are_redone(
+    done, widths, wanted, n, t, folds, seeds, grid, asked
+):
+    replicates, s = 3, len(requested("abcdef"[: len(widths)], wanted))
+    lattice = build_lattice(widths, requested("abcdef"[: len(widths)], wanted))
+    rng = np.random.default_rng(0)
+    blocks, y = [rng.normal(size=(n, width)) for width in widths], rng.normal(size=(n, t))
+    assigned = random_folds(n, folds, range(seeds))
+    choices = inner.choices("regression", assigned, grid, asked, range(seeds))
+    count = inner.group_count(folds, asked, "regression")
+    rows, groups, width = choices.rows, (), 0
+    if rows is None:
+        rows, groups = assigned.held_out, inner.groups_of_folds(folds, count)
+        groups = tuple(map(tuple, groups.tolist()))
+    else:
+        width = rows.shape[3]
+    weights = bootstrap.counts(n, 0, 0)[:replicates].astype(float)
+    places = np.zeros((1, seeds, folds, s, t, 1), np.int32)
+    arrays = blocks, y, weights, rows, choices.grid, places
+    search = nested_cost.Search(count, choices.grid.shape[2], width)
+    shape = lattice, n, t, folds, replicates * seeds, search, cost.shares(n, folds)
+    host_rechosen.choose(*arrays, lattice, groups, ((0, t),), ())
+    assert sum(done) == pytest.approx(nested_cost.rechosen_cost(True, *shape).operations, rel=0.05)
+    how = rechosen.How(lattice, groups, ((0, t),), (), False, 1)
+    with jax.enable_x64(True):
+        traced = jax.make_jaxpr(rechosen.choose, static_argnums=0)(how, *arrays)
+    expected = nested_cost.rechosen_cost(False, *shape).operations
+    assert counted(traced.jaxpr) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_plan_counts_the_search_for_a_penalty_of_each_embedding():

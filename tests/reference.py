@@ -167,7 +167,7 @@ class NestedReference:
     further: np.ndarray | None = None
 
 
-def nested(x, y, outer, seed, inner_folds, grid, predict, loss, step=0.0):
+def nested(x, y, outer, seed, inner_folds, grid, predict, loss, step=0.0, inner_fits=None):
     """All outer folds of one subset.
 
     Args:
@@ -176,10 +176,11 @@ def nested(x, y, outer, seed, inner_folds, grid, predict, loss, step=0.0):
       predict: (x, y, training, held_out, penalty) → predictions of the held-out rows.
       loss: (predictions, y) of some rows → their summed loss.
       step: of the further predictions; 0: none.
+      inner_fits: in the place of `inner_splits`.
     """
     outer = splits(len(x), outer, seed) if isinstance(outer, int) else outer
     predictions, chosen, least, further = {}, [], [], {}
-    inner_fits = inner_splits(outer, seed, inner_folds)
+    inner_fits = inner_fits or inner_splits(outer, seed, inner_folds)
     for (training, held_out), inner in zip(outer, inner_fits, strict=True):
         penalties = grid(len(training))
         losses = np.zeros(len(penalties))
@@ -203,14 +204,15 @@ def nested(x, y, outer, seed, inner_folds, grid, predict, loss, step=0.0):
     return NestedReference(whole, np.array(chosen), np.array(least), more if step else None)
 
 
-def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid, step=0.0):
+def nested_ridge(embeddings, subset, y, folds, seed, inner_folds, grid, step=0.0, inner_fits=None):
     """As `nested`; y (n, t) standardised over the table."""
     x = np.concatenate([np.asarray(embeddings[m], float) for m in subset.split("+")], axis=1)
 
     def squared(found, truth):
         return ((truth - found) ** 2).sum()
 
-    return nested(x, y, folds, seed, inner_folds, grid, ridge_predictions, squared, step)
+    how = ridge_predictions, squared, step, inner_fits
+    return nested(x, y, folds, seed, inner_folds, grid, *how)
 
 
 def ratio_error(fused, member, columns):
@@ -238,7 +240,7 @@ def ends_over_the_best(losses, fused, members, columns, z, z_tie):
     return highs
 
 
-def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
+def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid, inner_fits=None):
     """As `nested`, with a ridge penalty for each embedding; chosen is (k, b).
 
     A penalty λ on a block is a penalty of 1 on the block divided by √λ. From the best shared one,
@@ -248,9 +250,8 @@ def nested_banded(embeddings, subset, y, outer, seed, inner_folds, grid):
     outer = splits(len(y), outer, seed) if isinstance(outer, int) else outer
     x = [np.asarray(embeddings[m], float) for m in subset.split("+")]
     whole, chosen, least = np.full_like(y, np.nan), [], []
-    for (training, held_out), inner in zip(
-        outer, inner_splits(outer, seed, inner_folds), strict=True
-    ):
+    inner_fits = inner_fits or inner_splits(outer, seed, inner_folds)
+    for (training, held_out), inner in zip(outer, inner_fits, strict=True):
         penalties = grid(len(training))
 
         def predict(places, rows, tested, penalties=penalties):
@@ -342,6 +343,39 @@ def kept_losses(blocks, y, counts, outer, penalties, strict=True):
         errors = y[tested] - ridge_predictions(x, y, training, tested, 1.0)
         found[i] = (errors**2).sum(0)
     return found
+
+
+def redone_losses(embeddings, subset, y, counts, outer, inner_fits, grids, banded=False):
+    """Squared errors (k, t) of rows drawn with repetition, by penalties that they choose anew, and
+    those penalties (k, b); NaN where no row of a fold was drawn.
+
+    A row's copies stay in its fold and in its inner group.
+
+    Args:
+      y: (n, t) standardised over the table.
+      counts: (n,) how often each row was drawn.
+      outer: (training, tested) rows of each fold.
+      inner_fits: of each fold, the (training, tested) rows of its inner fits.
+      grids: (k, l) penalties of each fold, the strongest first.
+    """
+    table = np.repeat(np.arange(len(y)), counts)
+    embeddings = {name: np.asarray(x)[table] for name, x in embeddings.items()}
+    losses = np.zeros((len(outer), y.shape[1]))
+    chosen = np.full((len(outer), len(subset.split("+")) if banded else 1), np.nan)
+
+    def copies(pair):
+        return [np.flatnonzero(np.isin(table, rows)) for rows in pair]
+
+    for i, (fold, fits, grid) in enumerate(zip(outer, inner_fits, grids, strict=True)):
+        fold, fits = copies(fold), [pair for pair in map(copies, fits) if len(pair[1])]
+        if not len(fold[1]):
+            continue
+        given = [fold], None, None, lambda _, grid=grid: grid
+        of = nested_banded if banded else nested_ridge
+        found = of(embeddings, subset, y[table], *given, inner_fits=[fits])
+        losses[i] = ((y[table] - found.predictions)[fold[1]] ** 2).sum(0)
+        chosen[i] = found.chosen[0]
+    return losses, chosen
 
 
 def fits_without(blocks, y, outer, penalties, strict=True):

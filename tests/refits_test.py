@@ -3,12 +3,13 @@
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 import reference
 from scipy import stats
 
 import ecjax
-from ecjax import bootstrap, engine
+from ecjax import bootstrap, engine, inner, rechosen
 
 N, K, B = 64, 4, 21
 SUBSETS = ("a+b", "a+b+c")
@@ -21,6 +22,12 @@ CASES = {
     "paper": {"protocol": "paper", "ridge_lambda": 5.0},
     "groups": {"split": "group"},
     "blocks": {"split": "spatial", "block_km": 1500},
+}
+REDO = {"bootstrap_choices": "redo"}
+REDONE = {
+    "two groups": {"inner_folds": 2},
+    "banded": {"penalty": "banded", "ridge_lambda": [100, 20, 4]},
+    "a buffer": {"split": "spatial", "block_km": 1500, "buffer_km": 900},
 }
 
 
@@ -50,10 +57,9 @@ class Study:
         self.fold_of_row = np.stack(
             [first[first["seed"] == seed].sort_values("id")["fold"] for seed in self.seeds]
         )
-        self.outer = [
-            [(np.flatnonzero(fold != j), np.flatnonzero(fold == j)) for j in range(K)]
-            for fold in self.fold_of_row
-        ]
+        tested = [[np.flatnonzero(fold == j) for j in range(K)] for fold in self.fold_of_row]
+        buffer_km = arguments.get("buffer_km", 0)
+        self.outer = [[(training_of(rows, buffer_km), rows) for rows in own] for own in tested]
         self.unit_of_row = np.arange(N)
         if "split" in arguments:
             self.unit_of_row = np.unique(units(arguments["split"]), return_inverse=True)[1]
@@ -80,6 +86,16 @@ class Study:
                                    subset.split("+"))[1]
             for r, fold in enumerate(self.fold_of_row)
         ]  # fmt: skip
+
+
+def training_of(tested, buffer_km):
+    """Rows of other folds, and no nearer than that to the tested ones."""
+    training = np.setdiff1d(np.arange(N), tested)
+    if not buffer_km:
+        return training
+    _, task, _ = made()
+    places = task.lat[training, None], task.lon[training, None], task.lat[tested], task.lon[tested]
+    return training[reference.great_circle_km(*places).min(1) > buffer_km]
 
 
 def units(split):
@@ -133,9 +149,37 @@ def check_tables(study, error_of_ratio, error_of_score):
         assert row.score_high == pytest.approx(min(row.pooled + wide, 1), abs=1e-8)
 
 
+def kept_losses(study, subset, counts, seed, outer):
+    given = study.penalties(subset, seed), study.strict
+    return reference.kept_losses(study.blocks(subset), study.y, counts, outer, *given)
+
+
+def redone_losses(study, subset, counts, seed, outer, inner_folds, banded):
+    own = np.array(REDONE["banded"]["ridge_lambda"])
+    grids = [own if banded else len(training) * inner.RIDGE_LAMBDA for training, _ in outer]
+    given = outer, reference.inner_splits(outer, seed, inner_folds), grids, banded
+    return reference.redone_losses(made()[0], subset, study.y, counts, *given)[0]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_refit_is_the_spread_of_fits_to_repeated_rows(case):
-    study = Study(interval="refit", bootstraps=B, **CASES[case])
+    check_refits(Study(interval="refit", bootstraps=B, **CASES[case]), kept_losses)
+
+
+@pytest.mark.parametrize("case", REDONE)
+def test_refits_that_choose_anew_are_those_of_a_table_of_repeated_rows(case):
+    how = {"interval": "refit", "bootstraps": B, "bootstrap_choices": "redo"}
+    study = Study(**how, **REDONE[case])
+    if "buffer_km" in REDONE[case]:
+        assert all(len(training) + len(tested) < N - 2 for training, tested in study.outer[0])
+    given = {"inner_folds": REDONE[case].get("inner_folds", 5), "banded": case == "banded"}
+    check_refits(study, functools.partial(redone_losses, **given))
+    with pytest.raises(AssertionError):  # the choices of some replicates are others
+        check_refits(study, kept_losses)
+
+
+def check_refits(study, losses_of):
+    """losses_of: a study, a set, how often each row was drawn, a seed and its folds → (k, t)."""
     drawn = bootstrap.counts(study.units, 0, 3)[:B][:, study.unit_of_row]
     losses = usual_errors(study) if study.strict else {}
     singles = {subset: study.singles(losses, subset) for subset in SUBSETS} if losses else {}
@@ -143,10 +187,7 @@ def test_refit_is_the_spread_of_fits_to_repeated_rows(case):
     for counts in drawn:
         of_folds = {
             subset: np.stack([
-                reference.kept_losses(
-                    study.blocks(subset), study.y, counts, outer, study.penalties(subset, seed),
-                    study.strict,
-                ).sum(1)
+                losses_of(study, subset, counts, seed, outer).sum(1)
                 for seed, outer in zip(study.seeds, study.outer, strict=True)
             ])
             for subset in NAMES
@@ -236,6 +277,57 @@ def test_estimates_and_tests_stay_those_of_ratio(plain, arguments):
     assert f"by {arguments['interval']}" in str(found)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"folds": 2, "seeds": 2, "seed": 7, "inner_folds": 3},
+        {"folds": 2, "penalty": "banded"},
+        {"folds": 5, "seeds": 2, "inner_folds": 0, "subsets": "a+c"},
+        {"split": "group", "folds": 0},
+        {"split": "column", "seeds": 2},
+        {"split": "spatial", "folds": K, "buffer_km": 900, "penalty": "banded"},
+    ],
+)
+def test_rows_that_are_all_drawn_once_choose_what_the_evaluation_chose(arguments, monkeypatch):
+    x, task, y = made()
+    kinds = np.where(np.arange(N) % 3, "train", "test")
+    columns = {"group": task.group, "lat": task.lat, "lon": task.lon, "split": kinds}
+    tasks = {"u": ecjax.Task(y[:, :1], **columns), "y": ecjax.Task(y, **columns)}
+    found, choose = [], rechosen.choose
+
+    def seen(how, *arrays):
+        found.append((np.asarray(choose(how, *arrays)), arrays[-1]))
+        return found[-1][0]
+
+    monkeypatch.setattr(rechosen, "choose", seen)
+    monkeypatch.setattr(bootstrap, "counts", lambda units, *_: np.ones((64, units), int))
+    ecjax.evaluate(x, tasks, interval="refit", bootstraps=20, **REDO, **arguments)
+    assert [len(places) for places, _ in found] == [16, 4]
+    for places, original in found:
+        np.testing.assert_array_equal(places, np.broadcast_to(original, places.shape))
+    assert len(np.unique(original)) > 3
+
+
+def test_choices_from_a_grid_of_one_are_kept():
+    for more in ({}, {"penalty": "banded"}):
+        how = {"interval": "refit", "bootstraps": 20, "ridge_lambda": 7.0, **more}
+        kept, redone = (every_set(**how, bootstrap_choices=way) for way in ("keep", "redo"))
+        for name in ("index", "gains", "scores", "shapley"):
+            pd.testing.assert_frame_equal(kept.tables[name], redone.tables[name], rtol=1e-9)
+        assert redone.manifest["arguments"]["bootstrap_choices"] == "redo"
+
+
+def test_tasks_beside_change_no_choice_and_some_sets_may_be_left_out():
+    x, _, y = made()
+    how = {"folds": K, "interval": "refit", "bootstraps": 20, "bootstrap_choices": "redo"}
+    alone = ecjax.evaluate(x, {"y": y[:, :1]}, **how)
+    both = ecjax.evaluate(x, {"u": y[:, 1], "y": y[:, :1]}, **how, subsets="a+c")
+    one, all_sets = both.index[both.index["task"] == "y"], alone.index.set_index("subset")
+    for column in ("eci_low", "eci_high"):
+        for row in one.itertuples():
+            assert getattr(row, column) == pytest.approx(all_sets.loc[row.subset, column].iloc[0])
+
+
 def test_neither_their_number_nor_tasks_beside_change_replicates():
     x, task, y = made()
     how = {"folds": K, "interval": "refit", "protocol": "paper", "subsets": "a+b"}
@@ -253,6 +345,15 @@ def test_neither_their_number_nor_tasks_beside_change_replicates():
         ({"interval": "refit", "bootstraps": 1}, ecjax.UsageError, "how replicates differ"),
         ({"interval": "refit", "bootstraps": 19}, ecjax.UsageError, "give 20 or more"),
         ({"interval": "nested", "bootstraps": 9}, ecjax.UsageError, "has no replicates"),
+        (REDO, ecjax.UsageError, "interval=ratio has no refits; give --interval=refit"),
+        (REDO | {"bootstraps": 20}, ecjax.UsageError, "interval=bootstrap has no refits"),
+        (REDO | {"interval": "nested"}, ecjax.UsageError, "interval=nested has no refits"),
+        (
+            REDO | {"interval": "refit", "bootstraps": 20, "protocol": "paper"},
+            ecjax.UsageError,
+            "they are fixed; give --protocol=strict",
+        ),
+        ({"bootstrap_choices": "again"}, ecjax.UsageError, "accepted: keep, redo"),
         ({"interval": "nested", "folds": 2}, ecjax.InputError, "needs 3 folds, and there are 2"),
         ({"interval": "nested", "bootstrap_unit": "group"}, ecjax.InputError, "in several folds"),
         ({"interval": "nested", "split": "group", "folds": 0}, ecjax.InputError, "has one group"),

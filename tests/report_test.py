@@ -115,6 +115,10 @@ def test_summary_and_page_say_what_intervals_rest_on(tmp_path):
     store.write_results(tmp_path, tables, manifest)
     text = page.write_page(tmp_path).read_text("utf-8")
     assert says in unescape(re.sub("<[^>]+>", "", text))
+    redone = {"interval": "refit", "bootstraps": 200, "bootstrap_choices": "redo"}
+    manifest["arguments"] |= redone
+    says = "Intervals of 90 % by refit (200 replicates, penalties chosen anew); taken"
+    assert says in report.summary(tables, manifest)
 
 
 def test_number():

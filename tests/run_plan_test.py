@@ -77,27 +77,46 @@ def test_calls_and_compilations_are_those_of_the_run(monkeypatch, swept, argumen
         assert plan.calls > plan.compilations
 
 
+REDO = {"protocol": "strict", "bootstrap_choices": "redo"}
+
+
 @pytest.mark.parametrize(
-    "interval", [{"interval": "refit", "bootstraps": 75}, {"interval": "nested", "seeds": 2}]
-)
-def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval):
-    same = {"seeds": interval.get("seeds", 1)}
-    plain, run = (run_of(only=("soils",), **given) for given in (same, interval))
+    "interval, programs",
+    [
+        ({"interval": "refit", "bootstraps": 75}, {"jit(fit)": 2}),
+        ({"interval": "nested", "seeds": 2}, {"jit(fit)": 2}),
+        ({"interval": "refit", "bootstraps": 75, **REDO}, {"jit(fit)": 2, "jit(choose)": 2}),
+        ({"interval": "refit", "bootstraps": 20, "split": "hash", "penalty": "banded", **REDO},
+         {"jit(fit)": 2, "jit(choose)": 2}),
+    ],
+)  # fmt: skip
+def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval, programs):
+    alike = {
+        key: interval[key] for key in ("protocol", "split", "penalty", "seeds") if key in interval
+    }
+    plain, run = (run_of(only=("soils",), **given) for given in (alike, interval))
     plan = run.plan()
     jax.clear_caches()
     with watched(monkeypatch) as seen:
         run.evaluate(None)
     assert len(seen.executed) == plan.calls > 2
-    assert seen.executed.count("jit(fit)") == plan.calls - 1
-    assert len(seen.compiled) == plan.compilations == 3
+    calls = (plan.calls - 1) // len(programs)
+    assert [seen.executed.count(name) for name in programs] == [calls] * len(programs)
+    assert {name: seen.compiled.count(name) for name in programs} == programs
+    assert len(seen.compiled) == plan.compilations
     assert plan.operations > 4 * plain.plan().operations  # of as many seeds
     assert plan.seconds > plain.plan().seconds
+    if "bootstrap_choices" in interval:  # nearly the whole evaluation again for each of them
+        kept = run_of(only=("soils",), **interval | {"bootstrap_choices": "keep"}).plan()
+        share = (plan.operations - kept.operations) / plain.plan().operations
+        assert 0.4 < share / interval["bootstraps"] < 1.1
     own = plan.repeated
     assert own.calls == plan.calls - 1 and plain.plan().repeated is None
     assert own.operations == pytest.approx(plan.operations - plain.plan().operations)
     assert own.seconds == pytest.approx(plan.seconds - plain.plan().seconds)
     line = as_text(plan).splitlines()[-1]
-    what = "75 replicates" if interval["interval"] == "refit" else "nested cross-validation"
+    number = interval.get("bootstraps")
+    what = f"{number} replicates" if interval["interval"] == "refit" else "nested cross-validation"
     assert line.startswith(f"refits      {what}, which take of this {own.calls} calls, ")
     assert "refits" not in as_text(plain.plan())
 
