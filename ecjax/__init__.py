@@ -4,16 +4,19 @@ from ecjax.arrays import Task
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result, evaluate
+from ecjax.overlap import Overlap, overlap
 from ecjax.study import Study, read_study
 
 __all__ = [
     "Coordinates",
     "InputError",
+    "Overlap",
     "Result",
     "Study",
     "Task",
     "UsageError",
     "evaluate",
+    "overlap",
     "read_study",
 ]
 __version__ = "0.1.0"

@@ -16,6 +16,8 @@ from ecjax.align import align, class_notes, describe
 from ecjax.errors import InputError, UsageError, neutral
 from ecjax.evaluate import Run
 from ecjax.notes import in_words
+from ecjax.overlap import run as run_overlap
+from ecjax.overlap import summary as overlap_summary
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
 from ecjax.settings import Settings, from_arguments
@@ -23,7 +25,7 @@ from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("overlap", "scale", "compare", "status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("scale", "compare", "status", "compact", "tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -72,10 +74,25 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return UNDEFINED if result.undefined else DONE
 
 
+def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "overlap", ("STUDY",))
+    if not values.out:
+        raise UsageError("overlap needs --out=DIR, a directory for the table")
+    settings = from_arguments(_settings(values))
+    study = read_study(arguments[0])
+    result = run_overlap(study.name, align(study), settings, values.out, Progress())
+    _print(overlap_summary(result.overlap, result.manifest, _terminal()[1]))
+    _print(f"Table: {neutral(values.out)}")
+    return UNDEFINED if result.undefined else DONE
+
+
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
-    names = ("scores", "index", "folds", "targets")
+    names = ("scores", "index", "folds", "targets", "overlap")
     tables, manifest = store.read_results(arguments[0], names=names)
+    if "overlap" in tables:
+        _print(overlap_summary(tables["overlap"], manifest, _terminal()[1]))
+        return DONE
     _print(report.summary(tables, manifest, *_terminal()))
     _print(f"\nPage: {neutral(page.write_page(arguments[0]))}")
     return DONE
@@ -86,6 +103,7 @@ COMMANDS = {
     "validate": _validate,
     "plan": _plan,
     "evaluate": _evaluate,
+    "overlap": _overlap,
     "report": _report,
 }
 

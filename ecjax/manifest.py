@@ -85,9 +85,7 @@ def manifest_of(
     return {
         "name": facts.name,
         "protocol": settings.protocol,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {**_versions(), "python": platform.python_version()},
-        "git_commit": _git_commit(),
+        **origin(),
         "device": device_text(facts.device),
         "precision": facts.precision,
         "study": dict(facts.fingerprint or {}),
@@ -98,6 +96,15 @@ def manifest_of(
         "embeddings": {k: x.shape[1] for task in tasks for k, x in task.embeddings.items()},
         **_built_in(tasks),
         "timings": {key: round(value, 3) for key, value in facts.timings.items()},
+    }
+
+
+def origin() -> dict[str, Any]:
+    """When and by what a run was made."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {**_versions(), "python": platform.python_version()},
+        "git_commit": _git_commit(),
     }
 
 

@@ -42,6 +42,11 @@ COMMANDS = {
     "evaluate": Command(
         "STUDY --out=DIR", "every subset of embeddings on every task", ("out", *_EVALUATION)
     ),
+    "overlap": Command(
+        "STUDY --out=DIR",
+        "how much embeddings tell the same, without a task",
+        ("out", "seed", "confidence"),
+    ),
     "report": Command("DIR", "prints the summary, writes DIR/report.html", ()),
 }
 TEXTS = {

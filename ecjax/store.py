@@ -30,7 +30,8 @@ from ecjax.errors import InputError
 
 MANIFEST = "manifest.json"
 PAGE = "report.html"
-TABLES = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps")
+TABLES = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps",
+          "overlap")  # fmt: skip
 WITHOUT_CSV = ("folds", "predictions")
 STAGING = ".writing-"
 SHOWN_DIFFERENCES = 6

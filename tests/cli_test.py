@@ -212,7 +212,10 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["overlap", "x"], "not there yet"),
+        (["scale", "x"], "not there yet"),
+        (["overlap", "s.toml"], "overlap needs --out=DIR"),
+        (["overlap", "s.toml", "--out=o", "--folds=3"], "unknown flag --folds"),
+        (["overlap", "s.toml", "--out=o", "--confidence=2"], "give a share such as 0.95"),
         (["plan"], "STUDY"),
         (["plan", "s.toml", "--folds=1"], "folds"),
         (["evaluate", "s.toml", "--out=o", "--protocol=paper", "--inner_folds=4"], "only"),

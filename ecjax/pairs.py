@@ -1,0 +1,252 @@
+"""All measures of overlap of two embeddings on the same rows, with intervals.
+
+Rows are dealt to `GROUPS` groups. Everything comes from the groups' moments, of which an interval
+takes those of one group after the other away, and which are the folds that ridge regression
+predicts. For the canonical correlations a second pass sums columns that the first has made white:
+they then lose no more digits than by a QR of the rows.
+
+Axes: n rows, p columns of an embedding, g groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ecjax import blas, host_between, inner, products, similarity
+from ecjax.errors import counted
+from ecjax.host_nested import Scatter
+from ecjax.similarity import Moments
+
+GROUPS = 20
+LEAST_ROWS = 2 * GROUPS  # of intervals, and of predictions
+NO_INTERVAL = f"fewer than {LEAST_ROWS} rows, too few for an interval"
+
+
+class Estimate(NamedTuple):
+    """One number of the table; NaN where undefined, and then `reason` says why."""
+
+    measure: str
+    value: float
+    low: float
+    high: float
+    reason: str
+
+
+class Block:
+    """One embedding on a sample's rows: x (n, p), with the means that its sums are about."""
+
+    def __init__(self, name: str, x: np.ndarray, tile: int = products.TILE):
+        self.name, self.x, self.width, self.tile = name, x, x.shape[1], tile
+        self.mean, self.unit_mean, self.constant_rows = products.centres(x, tile)
+
+    def norms(self, centred: np.ndarray) -> np.ndarray:
+        """(m, 1) squares of the lengths of rows."""
+        return np.einsum("ij,ij->i", centred, centred)[:, None]
+
+
+def single(block: Block, groups: Sequence[np.ndarray], confidence: float) -> Estimate:
+    """The participation ratio of one embedding."""
+    parts = products.moments_of([block.x], groups, lambda x: [x[0] - block.mean], block.tile)
+    total = products.total_of(parts)
+    constant = products.constant_columns(total, block.mean)
+    parts = [products.without(part, constant) for part in parts]
+    reason = "there is only one row" if total.count < 2 else _constant([block], constant, [0])
+    return _estimate(
+        "participation_ratio", similarity.participation_ratio, parts, confidence, reason
+    )
+
+
+def pair(
+    first: Block, second: Block, groups: Sequence[np.ndarray], confidence: float
+) -> tuple[list[Estimate], tuple[Estimate, Estimate]]:
+    """Measures of two embeddings, and R² of the first predicted from the second and back.
+
+    Args:
+      groups: row numbers of each of at most GROUPS groups, none empty.
+      confidence: level of the intervals.
+    """
+    blocks, p, n = (first, second), first.width, sum(map(len, groups))
+    x, tile = [first.x, second.x], first.tile
+    origin = np.concatenate([first.mean, second.mean])
+
+    def augmented(own: list[np.ndarray]) -> list[np.ndarray]:
+        centred = [rows - block.mean for rows, block in zip(own, blocks, strict=True)]
+        return centred + [b.norms(rows) for rows, b in zip(centred, blocks, strict=True)]
+
+    parts = products.moments_of(x, groups, augmented, tile)
+    total = products.total_of(parts)
+    q = len(origin)
+    constant = products.constant_columns(total.of(slice(q)), origin)
+    parts = [products.without(part, np.append(constant, [False] * 2)) for part in parts]
+    plain = [part.of(slice(q)) for part in parts]
+    flat = _constant(blocks, constant, [0, p])
+    one_row = "there is only one row" if n < 2 else ""
+
+    def add(measure: str, function: Callable, parts: Sequence[Moments], reason: str) -> Estimate:
+        return _estimate(measure, function, parts, confidence, reason)
+
+    few = f"{counted(n, 'row')}, and the unbiased form needs four" if n < 4 else ""
+    found = [
+        add("cka", lambda m: similarity.cka(m, p), plain, one_row or flat),
+        add("cka_debiased", lambda m: similarity.cka_debiased(m, p), parts, few or flat),
+        *_canonical(blocks, plain, origin, groups, one_row, flat, add),
+        _rsa(blocks, groups, add),
+    ]
+    back = np.r_[p:q, :p]
+    turned = [Moments(m.count, m.sums[back], m.products[np.ix_(back, back)]) for m in plain]
+    predicted = (
+        _predicted(turned, second.width, first.name, confidence),
+        _predicted(plain, p, second.name, confidence),
+    )
+    return found, predicted
+
+
+def _canonical(blocks, plain, origin, groups, one_row, flat, add) -> list[Estimate]:
+    """Mean squared canonical correlations of raw columns, of centred ones, and weighted."""
+    total = products.total_of(plain)
+    mean = origin + total.sums / total.count
+    centred = total.centred
+    raw = centred + total.count * np.outer(mean, mean)
+    p = blocks[0].width
+
+    def white(of: np.ndarray, centre: bool, known: str) -> tuple[list[Moments], int, str]:
+        """Moments of whitened columns, r of the first embedding; why they tell nothing."""
+        weights = similarity.whitening(of[:p, :p]), similarity.whitening(of[p:, p:])
+        ranks = [w.shape[1] for w in weights]
+        if not known and sum(ranks) > total.count - centre:
+            known = (
+                f"the two have {sum(ranks):,} independent columns together on "
+                f"{counted(total.count, 'row')}, so that some correlations are 1 whatever they hold"
+            )
+        if known:
+            return plain, ranks[0], known
+
+        def columns(own: list[np.ndarray]) -> list[np.ndarray]:
+            about = [rows - b.mean if centre else rows for rows, b in zip(own, blocks, strict=True)]
+            return [rows @ w for rows, w in zip(about, weights, strict=True)]
+
+        tile = blocks[0].tile
+        return products.moments_of([b.x for b in blocks], groups, columns, tile), ranks[0], ""
+
+    parts, r, reason = white(raw, False, one_row or _zero(blocks, raw))
+
+    def of_raw(place: int) -> Callable:
+        return lambda m: similarity.canonical(m.products, r, m.count)[place]
+
+    mean_square, weighted = (
+        add(measure, of_raw(place), parts, reason)
+        for place, measure in enumerate(("cca", "cca_weighted"))
+    )
+    parts, r_centred, reason = white(centred, True, one_row or flat)
+
+    def of_centred(m: Moments) -> float:
+        return similarity.canonical(m.centred, r_centred, m.count - 1)[0]
+
+    return [mean_square, add("cca_centred", of_centred, parts, reason), weighted]
+
+
+def _rsa(blocks, groups, add) -> Estimate:
+    p, n = blocks[0].width, sum(map(len, groups))
+    origin = np.concatenate([block.unit_mean for block in blocks])
+    reasons = [
+        f"{b.name} has one column, and rows of one number correlate with nothing"
+        if b.width == 1
+        else f"{counted(b.constant_rows, 'row')} of {b.name} are the same in all columns, and "
+        "correlate with nothing"
+        for b in blocks
+        if b.constant_rows or b.width == 1
+    ]
+    if n < 3:
+        reasons.insert(0, f"{counted(n, 'row')}, and pairs of rows can differ from three on")
+    if reasons:
+        return add("rsa", None, [], reasons[0])
+
+    def columns(own: list[np.ndarray]) -> list[np.ndarray]:
+        return [products.unit_rows(x)[0] - b.unit_mean for x, b in zip(own, blocks, strict=True)]
+
+    parts = products.moments_of([b.x for b in blocks], groups, columns, blocks[0].tile)
+    return add("rsa", lambda m: similarity.rsa(m, origin, p), parts, "")
+
+
+def _predicted(parts: Sequence[Moments], p: int, name: str, confidence: float) -> Estimate:
+    """R² of the columns from p on, each in its standard deviations, predicted from the first p."""
+    total = products.total_of(parts)
+    if total.count < LEAST_ROWS:
+        reason = f"fewer than {LEAST_ROWS} rows, too few for {GROUPS} folds"
+        return Estimate("r2", np.nan, np.nan, np.nan, reason)
+    variance = np.diagonal(total.centred) / total.count
+    inverse = np.divide(1, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+    if not inverse[p:].any():
+        reason = f"all columns of {name} are constant"
+        return Estimate("r2", np.nan, np.nan, np.nan, reason)
+    mean = total.sums / total.count
+    folds = [
+        Scatter(
+            m.count, (m.sums / m.count - mean) * inverse, m.centred * inverse * inverse[:, None]
+        )
+        for m in parts
+    ]
+    k = len(folds)
+    grid = inner.ridge_grid(None, np.array([[total.count - m.count for m in parts]]))[0]
+    groups = inner.groups_of_folds(k, inner.group_count(k, None, "regression"))
+    lost = host_between.squared_errors(folds, p, grid, groups).sum(axis=1)
+    spread = np.array([
+        np.trace(fold.products[p:, p:]) + fold.count * (fold.mean[p:] ** 2).sum() for fold in folds
+    ])  # fmt: skip
+    value = 1 - lost.sum() / spread.sum()
+    deleted = 1 - (lost.sum() - lost) / (spread.sum() - spread)
+    return Estimate("r2", value, *similarity.jackknife(value, deleted, confidence), "")
+
+
+def _estimate(
+    measure: str,
+    function: Callable[[Moments], float] | None,
+    parts: Sequence[Moments],
+    confidence: float,
+    reason: str,
+) -> Estimate:
+    """A measure of all rows' moments, and its interval from those of groups.
+
+    Small triangular solves of SciPy's take a hundred times as long on several threads.
+    """
+    nothing = np.nan
+    if reason:
+        return Estimate(measure, nothing, nothing, nothing, reason)
+    total = products.total_of(parts)
+    with blas.one_thread():
+        value = function(total)
+        if np.isnan(value):
+            return Estimate(measure, nothing, nothing, nothing, UNDEFINED[measure])
+        if total.count < LEAST_ROWS:
+            return Estimate(measure, value, nothing, nothing, NO_INTERVAL)
+        deleted = np.array([function(total.less(part)) for part in parts])
+    ends = similarity.jackknife(value, deleted, confidence)
+    lost = "undefined without some of the rows, so no interval" if np.isnan(ends[0]) else ""
+    return Estimate(measure, value, *ends, lost)
+
+
+UNDEFINED = {
+    "cka_debiased": "too few rows: what is left of an embedding's own HSIC without its bias is not "
+    "positive",
+    "rsa": "all rows of an embedding correlate alike",
+} | dict.fromkeys(
+    ("cka", "cca", "cca_centred", "cca_weighted", "participation_ratio"), "nothing varies"
+)
+
+
+def _constant(blocks, constant: np.ndarray, starts: Sequence[int]) -> str:
+    for block, start in zip(blocks, starts, strict=True):
+        if constant[start : start + block.width].all():
+            return f"all columns of {block.name} are constant"
+    return ""
+
+
+def _zero(blocks, raw: np.ndarray) -> str:
+    places = slice(blocks[0].width), slice(blocks[0].width, None)
+    for block, own in zip(blocks, places, strict=True):
+        if not raw[own, own].any():
+            return f"all values of {block.name} are 0"
+    return ""

@@ -1,0 +1,221 @@
+"""Measures of a pair equal plain ones, keep what must not change them, and know their error."""
+
+import hypothesis
+import likeness
+import numpy as np
+import pytest
+from hypothesis import strategies
+
+from ecjax import pairs, products, similarity
+
+NAMES = ("cka", "cka_debiased", "cca", "cca_centred", "cca_weighted", "rsa")
+few = hypothesis.settings(max_examples=12, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def no_predictions(monkeypatch, request):
+    """Predictions have tests of their own, and take a second each."""
+    if "predicts" not in request.node.name:
+        nothing = pairs.Estimate("r2", 0.5, 0.4, 0.6, "")
+        monkeypatch.setattr(pairs, "_predicted", lambda *_: nothing)
+
+
+def groups_of(n, count=pairs.GROUPS):
+    return [np.arange(n)[g::count] for g in range(min(count, n))]
+
+
+def estimates(x, y, tile=products.TILE, groups=None, confidence=0.95):
+    blocks = pairs.Block("x", x, tile), pairs.Block("y", y, tile)
+    found, _ = pairs.pair(*blocks, groups or groups_of(len(x)), confidence)
+    return {estimate.measure: estimate for estimate in found}
+
+
+def values(*arguments, **options):
+    return {name: e.value for name, e in estimates(*arguments, **options).items()}
+
+
+def both(n=80, p=5, other=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, p)) * 10.0 ** rng.uniform(-2, 2, p) + rng.normal(size=p)
+    y = x @ rng.normal(size=(p, other)) + 5 * rng.normal(size=(n, other)) + 3
+    return x, y
+
+
+def close(found, wanted, names=NAMES, tolerance=1e-10):
+    for name in names:
+        assert found[name] == pytest.approx(wanted[name], abs=tolerance), name
+
+
+@pytest.mark.parametrize("n", [30, 80, 400])
+@pytest.mark.parametrize("p, other", [(5, 3), (3, 6), (3, 3)])
+def test_values_are_the_plain_ones(n, p, other):
+    x, y = both(n, p, other)
+    found = values(x, y)
+    assert tuple(found) == NAMES
+    close(found, likeness.measures(x, y))
+
+
+def test_wide_embeddings_of_400_rows():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(400, 120)) @ rng.normal(size=(120, 120)) + 1
+    y = x[:, :64] + 30 * rng.normal(size=(400, 64))
+    found = values(x.astype(np.float32), y)
+    close(found, likeness.measures(x.astype(np.float32).astype(float), y))
+
+
+@few
+@hypothesis.given(seed=strategies.integers(0, 2**32 - 1), tile=strategies.integers(1, 90))
+def test_neither_tile_nor_order_of_rows_matters(seed, tile):
+    x, y = both(seed=seed)
+    order = np.random.default_rng(seed).permutation(80)
+    place = np.argsort(order)
+    moved = [place[group] for group in groups_of(80)]
+    one, two = estimates(x, y), estimates(x[order], y[order], tile=tile, groups=moved)
+    for name in NAMES:
+        assert one[name][1:4] == pytest.approx(two[name][1:4], abs=1e-10), name
+
+
+@few
+@hypothesis.given(seed=strategies.integers(0, 2**32 - 1), scale=strategies.floats(1e-3, 1e3))
+def test_cka_knows_no_rotation_scale_or_shift(seed, scale):
+    x, y = both(seed=seed)
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(5, 5)))[0]
+    close(values(scale * x @ turn + 3, y), values(x, y), ("cka", "cka_debiased"))
+    other = values(x @ np.diag([1, 2, 3, 4, 50]), y)
+    assert abs(other["cka"] - values(x, y)["cka"]) > 1e-6
+
+
+@few
+@hypothesis.given(seed=strategies.integers(0, 2**32 - 1))
+def test_cca_knows_no_invertible_map(seed):
+    x, y = both(seed=seed)
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.normal(size=(5, 5)))[0] for _ in range(2))
+    mapped = x @ (left * 10.0 ** rng.uniform(-2, 2, 5)) @ right
+    names = "cca", "cca_weighted", "cca_centred"
+    close(values(mapped, y), values(x, y), names, 1e-9)
+    close(values(mapped + 7, y), values(x, y), names[2:], 1e-9)  # the centred form alone
+
+
+@few
+@hypothesis.given(seed=strategies.integers(0, 2**32 - 1))
+def test_rsa_knows_no_scale_and_shift_of_rows(seed):
+    x, y = both(seed=seed)
+    rng = np.random.default_rng(seed)
+    moved = x * rng.uniform(0.1, 10, size=(80, 1)) + rng.normal(size=(80, 1))
+    close(values(moved, y), values(x, y), ("rsa",), 1e-9)
+
+
+def test_repeated_columns_change_no_correlation():
+    x, y = both()
+    doubled = np.column_stack([x, x[:, :2] * 3, np.zeros(80)])
+    close(values(doubled, y), values(x, y), ("cca", "cca_centred", "cca_weighted"))
+    constant = np.column_stack([x, np.full(80, 0.1)])
+    close(values(constant, y), values(x, y), ("cka", "cka_debiased", "cca_centred"))
+    raw = likeness.canonical_correlations(np.column_stack([x, np.ones(80)]), y)
+    assert values(constant, y)["cca"] == pytest.approx((raw**2).mean(), abs=1e-10)
+
+
+def reasons(x, y):
+    found = estimates(x, y)
+    assert all(e.reason and np.isnan(e.low) for e in found.values() if np.isnan(e.value))
+    return {name: e.reason for name, e in found.items() if np.isnan(e.value)}
+
+
+def test_more_columns_than_rows_have_no_canonical_correlations():
+    x, y = both(n=60, p=40, other=30)
+    why = reasons(x, y)
+    assert set(why) == {"cca", "cca_centred", "cca_weighted"}
+    assert "70 independent columns together on 60 rows" in why["cca"]
+    assert "cca" not in reasons(*both(n=60, p=40, other=20))  # 60 raw ones just fit
+    assert "cca_centred" in reasons(*both(n=60, p=40, other=20))
+
+
+@pytest.mark.parametrize("value, raw", [(0.1, False), (0.0, True)])
+def test_constant_embeddings_overlap_with_nothing(value, raw):
+    x, y = both()
+    why = reasons(x, np.full((80, 3), value))
+    assert set(why) == set(NAMES) - (set() if raw else {"cca", "cca_weighted"})
+    assert why["cka"] == why["cca_centred"] == "all columns of y are constant"
+    assert "80 rows of y are the same in all columns" in why["rsa"]
+    assert raw == (why.get("cca") == "all values of y are 0")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_few_rows(n):
+    x, y = both(n=n)
+    why = reasons(x, y)
+    if n == 1:
+        assert set(why) == set(NAMES) and why["cka"] == "there is only one row"
+    assert ("cka_debiased" in why) >= (n < 4) and ("rsa" in why) == (n < 3)
+    assert {"cca", "cca_centred", "cca_weighted"} <= set(why)
+
+
+def test_intervals_need_rows_enough():
+    x, y = both(n=39)
+    assert all(e.reason == pairs.NO_INTERVAL and np.isnan(e.low) for e in estimates(x, y).values())
+    assert all(not e.reason and e.low < e.value < e.high for e in estimates(*both(40)).values())
+
+
+def test_one_column_has_no_correlation_of_rows():
+    x, y = both(p=3, other=1)
+    assert set(reasons(x, y)) == {"rsa"}
+
+
+def test_intervals_are_the_jackknife_of_plain_values():
+    x, y = both()
+    deleted = [likeness.measures(*(np.delete(a, g, 0) for a in (x, y))) for g in groups_of(80)]
+    for name, estimate in estimates(x, y, confidence=0.8).items():
+        own = np.array([one[name] for one in deleted])
+        ends = similarity.jackknife(estimate.value, own, 0.8)
+        assert estimate[2:4] == pytest.approx(ends, abs=1e-9), name
+
+
+RHO = np.array([0.9, 0.6, 0.3])
+
+
+def planted(rng, n):
+    """Gaussian columns of unit variance with canonical correlations RHO, and one that is alone."""
+    u, v = rng.normal(size=(n, 3)), rng.normal(size=(n, 4))
+    v[:, :3] = RHO * u + np.sqrt(1 - RHO**2) * v[:, :3]
+    turns = [np.linalg.qr(rng.normal(size=(k, k)))[0] for k in (3, 4)]
+    return u @ turns[0], v @ turns[1]
+
+
+THEORY = {
+    "cka": (RHO**2).sum() / np.sqrt(12),
+    "cca_centred": (RHO**2).mean(),
+    "cca_weighted": (RHO**4).sum() / (RHO**2).sum(),
+}
+THEORY |= {"cka_debiased": THEORY["cka"], "cca": THEORY["cca_centred"]}
+
+
+def test_theory_lies_in_the_intervals_as_often_as_they_say():
+    """60 worlds of 2,000 rows: 57 expected, of which at least 53 (p = 0.03) for each measure."""
+    rng = np.random.default_rng(11)
+    inside = dict.fromkeys(THEORY, 0)
+    for _ in range(60):
+        for name, e in estimates(*planted(rng, 2000)).items():
+            if name in THEORY:
+                inside[name] += e.low <= THEORY[name] <= e.high
+    assert min(inside.values()) >= 53, inside
+
+
+def test_predicts_what_theory_says():
+    x, y = planted(np.random.default_rng(2), 4000)
+    blocks = pairs.Block("x", x), pairs.Block("y", y)
+    _, (first, second) = pairs.pair(*blocks, groups_of(4000), 0.99)
+    assert first.low < (RHO**2).mean() < first.high  # x, of three columns, from y
+    assert second.low < (RHO**2).sum() / 4 < second.high
+    assert first.high - first.low < 0.05
+
+
+def test_participation_ratio():
+    x, _ = both()
+    found = pairs.single(pairs.Block("x", x), groups_of(80), 0.95)
+    assert found.value == pytest.approx(likeness.participation_ratio(x), rel=1e-10)
+    assert found.low < found.value < found.high
+    flat = pairs.single(pairs.Block("x", np.full((9, 3), 0.1)), groups_of(9), 0.95)
+    assert np.isnan(flat.value) and flat.reason == "all columns of x are constant"
+    one = pairs.single(pairs.Block("x", x[:1]), groups_of(1), 0.95)
+    assert np.isnan(one.value) and one.reason == "there is only one row"
