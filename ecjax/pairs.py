@@ -92,7 +92,7 @@ def pair(
     found = [
         add("cka", lambda m: similarity.cka(m, p), plain, one_row or flat),
         add("cka_debiased", lambda m: similarity.cka_debiased(m, p), parts, few or flat),
-        *_canonical(blocks, plain, origin, groups, one_row, flat, add),
+        *_canonical(blocks, plain, origin, groups, one_row, flat, confidence),
         _rsa(blocks, groups, add),
     ]
     back = np.r_[p:q, :p]
@@ -104,7 +104,7 @@ def pair(
     return found, predicted
 
 
-def _canonical(blocks, plain, origin, groups, one_row, flat, add) -> list[Estimate]:
+def _canonical(blocks, plain, origin, groups, one_row, flat, confidence) -> list[Estimate]:
     """Mean squared canonical correlations of raw columns, of centred ones, and weighted."""
     total = products.total_of(plain)
     mean = origin + total.sums / total.count
@@ -114,7 +114,8 @@ def _canonical(blocks, plain, origin, groups, one_row, flat, add) -> list[Estima
 
     def white(of: np.ndarray, centre: bool, known: str) -> tuple[list[Moments], int, str]:
         """Moments of whitened columns, r of the first embedding; why they tell nothing."""
-        weights = similarity.whitening(of[:p, :p]), similarity.whitening(of[p:, p:])
+        with blas.one_thread():
+            weights = similarity.whitening(of[:p, :p]), similarity.whitening(of[p:, p:])
         ranks = [w.shape[1] for w in weights]
         if not known and sum(ranks) > total.count - centre:
             known = (
@@ -133,19 +134,17 @@ def _canonical(blocks, plain, origin, groups, one_row, flat, add) -> list[Estima
 
     parts, r, reason = white(raw, False, one_row or _zero(blocks, raw))
 
-    def of_raw(place: int) -> Callable:
-        return lambda m: similarity.canonical(m.products, r, m.count)[place]
+    def of_raw(m: Moments) -> tuple[float, float]:
+        return similarity.canonical(m.products, r, m.count)
 
-    mean_square, weighted = (
-        add(measure, of_raw(place), parts, reason)
-        for place, measure in enumerate(("cca", "cca_weighted"))
-    )
+    mean_square, weighted = _estimates(("cca", "cca_weighted"), of_raw, parts, confidence, reason)
     parts, r_centred, reason = white(centred, True, one_row or flat)
 
     def of_centred(m: Moments) -> float:
         return similarity.canonical(m.centred, r_centred, m.count - 1)[0]
 
-    return [mean_square, add("cca_centred", of_centred, parts, reason), weighted]
+    about_mean = _estimate("cca_centred", of_centred, parts, confidence, reason)
+    return [mean_square, about_mean, weighted]
 
 
 def _rsa(blocks, groups, add) -> Estimate:
@@ -208,24 +207,37 @@ def _estimate(
     confidence: float,
     reason: str,
 ) -> Estimate:
-    """A measure of all rows' moments, and its interval from those of groups.
+    """A measure of all rows' moments, and its interval from those of groups."""
+    return _estimates((measure,), lambda m: (function(m),), parts, confidence, reason)[0]
 
-    Small triangular solves of SciPy's take a hundred times as long on several threads.
-    """
-    nothing = np.nan
+
+def _estimates(
+    measures: Sequence[str],
+    function: Callable[[Moments], Sequence[float]],
+    parts: Sequence[Moments],
+    confidence: float,
+    reason: str,
+) -> list[Estimate]:
+    """Several measures that are made together and undefined together, with their intervals."""
+    nothing = np.nan, np.nan, np.nan
     if reason:
-        return Estimate(measure, nothing, nothing, nothing, reason)
+        return [Estimate(measure, *nothing, reason) for measure in measures]
     total = products.total_of(parts)
-    with blas.one_thread():
-        value = function(total)
+    enough = total.count >= LEAST_ROWS
+    with blas.one_thread():  # several wait for each other on matrices as small as these
+        values = function(total)
+        deleted = np.array([function(total.less(part)) for part in parts if enough])
+    found = []
+    for i, (measure, value) in enumerate(zip(measures, values, strict=True)):
         if np.isnan(value):
-            return Estimate(measure, nothing, nothing, nothing, UNDEFINED[measure])
-        if total.count < LEAST_ROWS:
-            return Estimate(measure, value, nothing, nothing, NO_INTERVAL)
-        deleted = np.array([function(total.less(part)) for part in parts])
-    ends = similarity.jackknife(value, deleted, confidence)
-    lost = "undefined without some of the rows, so no interval" if np.isnan(ends[0]) else ""
-    return Estimate(measure, value, *ends, lost)
+            found.append(Estimate(measure, *nothing, UNDEFINED[measure]))
+        elif not enough:
+            found.append(Estimate(measure, value, *nothing[:2], NO_INTERVAL))
+        else:
+            ends = similarity.jackknife(value, deleted[:, i], confidence)
+            lost = "undefined without some of the rows" if np.isnan(ends[0]) else ""
+            found.append(Estimate(measure, value, *ends, lost))
+    return found
 
 
 UNDEFINED = {

@@ -157,7 +157,7 @@ def whitening(products: np.ndarray) -> np.ndarray:
     """
     scale = np.sqrt(np.diagonal(products))
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
-    values, vectors = np.linalg.eigh(products * inverse * inverse[:, None])
+    values, vectors = scipy.linalg.eigh(products * inverse * inverse[:, None])
     there = values > max(DEPENDENT * values[-1], 0)
     return inverse[:, None] * vectors[:, there] / np.sqrt(values[there])
 
@@ -188,7 +188,7 @@ def canonical(products: np.ndarray, r: int, rows: int) -> tuple[float, float]:
 def _white(own: np.ndarray, cross: np.ndarray) -> tuple[np.ndarray, int]:
     """Rows (r, r') divided by a root of (r, r), and how many of them there are."""
     try:
-        factor = np.linalg.cholesky(own)
+        factor = scipy.linalg.cholesky(own, lower=True)
         if np.diagonal(factor).min(initial=1) ** 2 > SINGULAR:
             return scipy.linalg.solve_triangular(factor, cross, lower=True), len(own)
     except np.linalg.LinAlgError:

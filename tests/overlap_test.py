@@ -166,20 +166,3 @@ def test_the_command_exits_3_where_a_value_is_undefined(tmp_path, capsys):
     study = make_tables.study(tmp_path)
     assert run("overlap", study, f"--out={tmp_path / 'out'}") == cli.UNDEFINED
     assert " -" in capsys.readouterr().out
-
-
-def test_the_papers_rows(paper_data):
-    """AlphaEarth and GeoCLIP on the biomass rows, each measure beside its n × n form."""
-    folder = paper_data / "data"
-    tables = [
-        pd.read_csv(folder / "alphaearth_centre" / "biomass_alphaearth_centre.csv"),
-        pd.read_parquet(folder / "geoclip" / "biomass_geoclip.parquet"),
-    ]
-    labels = pd.read_csv(folder / "downstream_tasks" / "biomass_cleaned_centre.csv")
-    ids = [i for i in labels["index"] if all(i in set(t["id"]) for t in tables)]
-    x, y = (t.set_index("id").filter(like="emb_").loc[ids].to_numpy(float) for t in tables)
-    x, y = x[::3], y[::3]  # 1,527 rows: n × n matrices take their time
-    table = ecjax.overlap({"alphaearth": x, "geoclip": y}).overlap
-    found = by_measure(table, "alphaearth", "geoclip")
-    for measure, value in likeness.measures(x, y).items():
-        assert found[measure] == pytest.approx(value, abs=1e-8), measure
