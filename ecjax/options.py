@@ -54,7 +54,8 @@ TEXTS = {
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
     "time",
     "seeds": "how often the rows are dealt to folds",
-    "seed": "the first seed, from which the others count up; the demo's world is made from it too",
+    "seed": "the first seed, from which the others count up; the demo's world and overlap's "
+    "groups of rows are made from it too",
     "ridge_lambda": "ridge penalty. paper: 1; several, as in 0.1,1,10, are computed one by one. "
     "strict: the grid to choose from, by default half-decades from 1e-4 to 1e2 times the "
     "training rows",

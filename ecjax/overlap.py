@@ -179,6 +179,8 @@ def _rows(data: Mapping[str, Any], id: Any) -> dict[str, Task]:
             f"embeddings have different numbers of rows ({told}); row i of every array must be the "
             "same place"
         )
+    if not any(counts.values()):
+        raise InputError("embeddings must be arrays of shape (n, p) with at least one row")
     return {"rows": Task(np.zeros(next(iter(counts.values()))), id=id)}
 
 

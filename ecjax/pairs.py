@@ -53,7 +53,7 @@ def single(block: Block, groups: Sequence[np.ndarray], confidence: float) -> Est
     total = products.total_of(parts)
     constant = products.constant_columns(total, block.mean)
     parts = [products.without(part, constant) for part in parts]
-    reason = "there is only one row" if total.count < 2 else _constant([block], constant, [0])
+    reason = _few(total.count) or _constant([block], constant, [0])
     return _estimate(
         "participation_ratio", similarity.participation_ratio, parts, confidence, reason
     )
@@ -83,14 +83,14 @@ def pair(
     parts = [products.without(part, np.append(constant, [False] * 2)) for part in parts]
     plain = [part.of(slice(q)) for part in parts]
     flat = _constant(blocks, constant, [0, p])
-    one_row = "there is only one row" if n < 2 else ""
+    one_row = _few(n) if n == 1 else ""
 
     def add(measure: str, function: Callable, parts: Sequence[Moments], reason: str) -> Estimate:
         return _estimate(measure, function, parts, confidence, reason)
 
     few = f"{counted(n, 'row')}, and the unbiased form needs four" if n < 4 else ""
     found = [
-        add("cka", lambda m: similarity.cka(m, p), plain, one_row or flat),
+        add("cka", lambda m: similarity.cka(m, p), plain, _few(n) or flat),
         add("cka_debiased", lambda m: similarity.cka_debiased(m, p), parts, few or flat),
         *_canonical(blocks, plain, origin, groups, one_row, flat, confidence),
         _rsa(blocks, groups, add),
@@ -247,6 +247,12 @@ UNDEFINED = {
 } | dict.fromkeys(
     ("cka", "cca", "cca_centred", "cca_weighted", "participation_ratio"), "nothing varies"
 )
+
+
+def _few(n: int) -> str:
+    if n > 2:
+        return ""
+    return "there is only one row" if n == 1 else "of two rows it is 1 whatever they hold"
 
 
 def _constant(blocks, constant: np.ndarray, starts: Sequence[int]) -> str:

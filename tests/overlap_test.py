@@ -105,6 +105,8 @@ def test_wrong_arguments_and_input_are_told(embeddings):
         ecjax.overlap({"a": embeddings["a"], "b": embeddings["b"][:59]})
     with pytest.raises(ecjax.InputError, match="one table under two names"):
         ecjax.overlap({"a": embeddings["a"], "b": embeddings["a"]})
+    with pytest.raises(ecjax.InputError, match="at least one row"):
+        ecjax.overlap({name: x[:0] for name, x in embeddings.items()})
     with pytest.raises(ecjax.InputError, match="dict such as"):
         ecjax.overlap(embeddings["a"])
     with pytest.raises(ecjax.UsageError, match="confidence"):
