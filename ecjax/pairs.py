@@ -92,7 +92,7 @@ def pair(
     found = [
         add("cka", lambda m: similarity.cka(m, p), plain, _few(n) or flat),
         add("cka_debiased", lambda m: similarity.cka_debiased(m, p), parts, few or flat),
-        *_canonical(blocks, plain, origin, groups, one_row, flat, confidence),
+        *_canonical(blocks, plain, origin, groups, one_row or flat, confidence),
         _rsa(blocks, groups, add),
     ]
     back = np.r_[p:q, :p]
@@ -104,47 +104,41 @@ def pair(
     return found, predicted
 
 
-def _canonical(blocks, plain, origin, groups, one_row, flat, confidence) -> list[Estimate]:
+def _canonical(blocks, plain, origin, groups, known: str, confidence: float) -> list[Estimate]:
     """Mean squared canonical correlations of raw columns, of centred ones, and weighted."""
-    total = products.total_of(plain)
-    mean = origin + total.sums / total.count
-    centred = total.centred
-    raw = centred + total.count * np.outer(mean, mean)
-    p = blocks[0].width
-
-    def white(of: np.ndarray, centre: bool, known: str) -> tuple[list[Moments], int, str]:
-        """Moments of whitened columns, r of the first embedding; why they tell nothing."""
-        with blas.one_thread():
-            weights = similarity.whitening(of[:p, :p]), similarity.whitening(of[p:, p:])
-        ranks = [w.shape[1] for w in weights]
-        if not known and sum(ranks) > total.count - centre:
-            known = (
-                f"the two have {sum(ranks):,} independent columns together on "
-                f"{counted(total.count, 'row')}, so that some correlations are 1 whatever they hold"
-            )
-        if known:
-            return plain, ranks[0], known
+    total, p = products.total_of(plain), blocks[0].width
+    centred, mean = total.centred, origin + total.sums / total.count
+    with blas.one_thread():
+        white = [
+            similarity.whitening(centred[own, own], mean[own]) for own in (slice(p), slice(p, None))
+        ]
+    reason, n = known, total.count
+    ranks = [w.weights.shape[1] for w in white]
+    dimensions = max(sum(ranks) + 1, sum(w.raw for w in white))
+    for block, w in zip(blocks, white, strict=True):
+        if w.doubtful and not reason:
+            reason = f"some columns of {block.name} nearly depend on others, too nearly to tell"
+    if not reason and dimensions > n:
+        reason = (
+            f"the two have {sum(ranks):,} independent columns together on {counted(n, 'row')}, so "
+            "that some correlations are 1 whatever they hold"
+        )
+    constant = white[0].constant, white[1].constant
+    parts, about = plain, np.zeros(sum(ranks))
+    if not reason:
 
         def columns(own: list[np.ndarray]) -> list[np.ndarray]:
-            about = [rows - b.mean if centre else rows for rows, b in zip(own, blocks, strict=True)]
-            return [rows @ w for rows, w in zip(about, weights, strict=True)]
+            return [(x - b.mean) @ w.weights for x, b, w in zip(own, blocks, white, strict=True)]
 
-        tile = blocks[0].tile
-        return products.moments_of([b.x for b in blocks], groups, columns, tile), ranks[0], ""
-
-    parts, r, reason = white(raw, False, one_row or _zero(blocks, raw))
-
-    def of_raw(m: Moments) -> tuple[float, float]:
-        return similarity.canonical(m.products, r, m.count)
-
-    mean_square, weighted = _estimates(("cca", "cca_weighted"), of_raw, parts, confidence, reason)
-    parts, r_centred, reason = white(centred, True, one_row or flat)
-
-    def of_centred(m: Moments) -> float:
-        return similarity.canonical(m.centred, r_centred, m.count - 1)[0]
-
-    about_mean = _estimate("cca_centred", of_centred, parts, confidence, reason)
-    return [mean_square, about_mean, weighted]
+        about = np.concatenate([b.mean @ w.weights for b, w in zip(blocks, white, strict=True)])
+        parts = products.moments_of([b.x for b in blocks], groups, columns, blocks[0].tile)
+    return _estimates(
+        ("cca", "cca_centred", "cca_weighted"),
+        lambda m: similarity.canonical(m, ranks[0], about, constant),
+        parts,
+        confidence,
+        reason,
+    )
 
 
 def _rsa(blocks, groups, add) -> Estimate:
@@ -259,12 +253,4 @@ def _constant(blocks, constant: np.ndarray, starts: Sequence[int]) -> str:
     for block, start in zip(blocks, starts, strict=True):
         if constant[start : start + block.width].all():
             return f"all columns of {block.name} are constant"
-    return ""
-
-
-def _zero(blocks, raw: np.ndarray) -> str:
-    places = slice(blocks[0].width), slice(blocks[0].width, None)
-    for block, own in zip(blocks, places, strict=True):
-        if not raw[own, own].any():
-            return f"all values of {block.name} are 0"
     return ""

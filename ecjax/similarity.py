@@ -17,8 +17,10 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
-DEPENDENT = 1e-12  # eigenvalues smaller than so many times the largest are rounding
-SINGULAR = 1e-8  # pivots of whitened columns' factors below which they are factored otherwise
+DEPENDENT = 1e-12  # eigenvalues smaller than so many times the largest are no direction
+CLEAR = 2e-14  # and those smaller than this are clearly rounding
+SAME = 1e-6  # of a mean: what lies along a direction in which nothing varies, but for rounding
+SINGULAR = 1e-8  # of white columns, squares of pivots at which some rows have dependent columns
 ALIKE = 1e-12  # variance of correlations, in squares of what rows differ by, that is rounding
 ROUNDING = 1e-26  # squared distance of rows of length 1 that is
 LEAST_UNBIASED = 4  # rows of the unbiased HSIC
@@ -148,53 +150,109 @@ def participation_ratio(moments: Moments) -> float:
     return float(np.trace(c) ** 2 / squares) if squares > 0 else np.nan
 
 
-def whitening(products: np.ndarray) -> np.ndarray:
-    """(p, r) weights T with TᵀGT = 1 to rounding, of the r columns' directions that there are.
+class White(NamedTuple):
+    """What makes an embedding's centred columns white.
 
-    Args:
-      products: (p, p) G. Columns are brought to one scale first; a direction whose eigenvalue is
-        less than `DEPENDENT` of the largest is none.
+    Attributes:
+      weights: (p, r) T with TᵀGT = 1 to rounding, of the r directions that there are.
+      constant: whether some direction is the same in all rows and not 0, so that raw columns span
+        the constant as well.
+      doubtful: whether a direction is neither clearly there nor clearly rounding.
+    """
+
+    weights: np.ndarray
+    constant: bool
+    doubtful: bool
+
+    @property
+    def raw(self) -> int:
+        """Dimensions of the raw columns' span."""
+        return self.weights.shape[1] + self.constant
+
+
+def whitening(products: np.ndarray, mean: np.ndarray) -> White:
+    """Of columns with these products (p, p) about the mean, and this mean (p,).
+
+    Columns are brought to one scale first; a direction whose eigenvalue is less than `DEPENDENT` of
+    the largest is none.
     """
     scale = np.sqrt(np.diagonal(products))
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
+    varies = scale > 0
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=varies)
     values, vectors = scipy.linalg.eigh(products * inverse * inverse[:, None])
     there = values > max(DEPENDENT * values[-1], 0)
-    return inverse[:, None] * vectors[:, there] / np.sqrt(values[there])
+    weights = inverse[:, None] * vectors[:, there] / np.sqrt(values[there])
+    offset = mean * inverse
+    along = (offset @ vectors[:, ~there])[: np.count_nonzero(~there)]
+    constant = np.abs(along).max(initial=0) > SAME * np.linalg.norm(offset)
+    doubtful = (values[~there] > CLEAR * values[-1]).any()
+    return White(weights, bool(constant or mean[~varies].any()), bool(doubtful))
 
 
-def canonical(products: np.ndarray, r: int, rows: int) -> tuple[float, float]:
-    """Mean of the squared canonical correlations ρ² (Hotelling 1936), and Σρ²·ρ² / Σρ².
+def canonical(
+    moments: Moments, r: int, origin: np.ndarray, constant: tuple[bool, bool]
+) -> tuple[float, float, float]:
+    """Squared canonical correlations ρ² (Hotelling 1936) of the spans of two sets of columns.
 
-    Both are of the spans of the two sets of columns; the mean is over as many correlations as the
-    smaller span has dimensions.
+    In coordinates in which centred columns are orthonormal, M holds their products. Raw columns are
+    those plus m times the constant 1/√n; their span has the orthonormal basis
+    E = [1 − m mᵀ/(1 + s + √(1 + s)); mᵀ/√(1 + s)] with s = ‖m‖², so that the raw form is
+    Eᵀ [M 0; 0 1] E', which loses nothing to offsets, however large.
 
     Args:
-      products: (r + r', r + r') of columns that are nearly white: about the mean for the centred
-        form, about 0 for raw columns.
-      rows: dimensions that there are, n for raw columns and n − 1 for centred ones.
+      moments: of white columns, r of the first embedding and then those of the second.
+      origin: what they are about.
+      constant: as `White.constant`, of both.
 
     Returns:
-      NaN where the spans together have more dimensions than that, so that they must meet.
+      For raw columns the mean of ρ² over as many as the smaller span has dimensions; for centred
+      ones; and for raw ones Σρ²·ρ² / Σρ². NaN where the spans together have more dimensions than
+      the rows, and so must meet, or where the columns are not independent on these rows.
     """
-    first, own = _white(products[:r, :r], products[:r, r:])
-    second, other = _white(products[r:, r:], first.T)  # (r', r)
-    if not min(own, other) or own + other > rows:
-        return np.nan, np.nan
-    squares = second @ second.T
-    total = np.trace(squares)
-    return total / min(own, other), _over((squares**2).sum(), total)
+    n, c = moments.count, moments.centred
+    mean = np.sqrt(n) * (origin + moments.sums / n)
+    other = len(mean) - r
+    if max(r + other + 1, r + other + sum(constant)) > n or not min(r, other):
+        return np.nan, np.nan, np.nan
+    left = _over_root(c[:r, :r], np.column_stack([c[:r, r:], mean[:r]]))
+    if left is None:
+        return np.nan, np.nan, np.nan
+    right = _over_root(c[r:, r:], np.column_stack([left[:, :-1].T, mean[r:]]))
+    if right is None:
+        return np.nan, np.nan, np.nan
+    inner = np.zeros((other + 1, r + 1))  # [M 0; 0 1], the second embedding's by the first's
+    inner[:-1, :-1], inner[-1, -1] = right[:, :-1], 1
+    bases = [_raw_basis(m[:, -1], one) for m, one in zip((left, right), constant, strict=True)]
+    raw, total = _squares(bases[1].T @ inner @ bases[0])
+    _, about = _squares(inner[:-1, :-1])
+    smaller = min(basis.shape[1] for basis in bases)
+    return total / smaller, about / min(r, other), (raw**2).sum() / total if total else np.nan
 
 
-def _white(own: np.ndarray, cross: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows (r, r') divided by a root of (r, r), and how many of them there are."""
+def _squares(m: np.ndarray) -> tuple[np.ndarray, float]:
+    """A matrix whose eigenvalues are ρ² and zeros, and Σρ²."""
+    squares = m.T @ m if m.shape[1] < m.shape[0] else m @ m.T
+    return squares, float(np.trace(squares))
+
+
+def _raw_basis(m: np.ndarray, constant: bool) -> np.ndarray:
+    """(r + 1, r) E of `canonical`; where the span holds the constant itself, (r + 1, r + 1)."""
+    if constant:
+        return np.eye(len(m) + 1)
+    s = m @ m
+    top = np.eye(len(m)) - np.outer(m, m) / (1 + s + np.sqrt(1 + s))
+    return np.vstack([top, m / np.sqrt(1 + s)])
+
+
+def _over_root(own: np.ndarray, right: np.ndarray) -> np.ndarray | None:
+    """L⁻¹ right with L Lᵀ = own (r, r), nearly white; None where its columns are dependent."""
     try:
         factor = scipy.linalg.cholesky(own, lower=True)
-        if np.diagonal(factor).min(initial=1) ** 2 > SINGULAR:
-            return scipy.linalg.solve_triangular(factor, cross, lower=True), len(own)
     except np.linalg.LinAlgError:
-        pass
-    weights = whitening(own)
-    return weights.T @ cross, weights.shape[1]
+        return None
+    if np.diagonal(factor).min() ** 2 <= SINGULAR:
+        return None
+    return scipy.linalg.solve_triangular(factor, right, lower=True)
 
 
 def jackknife(value: float, deleted: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -213,7 +271,3 @@ def _ratio(cross: float, first: float, second: float) -> float:
     if not (first > 0 and second > 0):
         return np.nan
     return float(cross / (np.sqrt(first) * np.sqrt(second)))
-
-
-def _over(a: float, b: float) -> float:
-    return float(a / b) if b > 0 else np.nan

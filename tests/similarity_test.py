@@ -70,23 +70,64 @@ def test_rsa_of_rows_that_correlate_alike_is_undefined():
     assert np.isnan(similarity.rsa(sums(z, z.mean(0)), z.mean(0), 3))
 
 
-def test_canonical_correlations_of_white_columns():
+def made_white(x, y):
+    """White moments of both, and `canonical`'s other arguments."""
+    white = [similarity.whitening(len(a) * np.cov(a.T, ddof=0), a.mean(0)) for a in (x, y)]
+    columns = [likeness.centred(a) @ w.weights for a, w in zip((x, y), white, strict=True)]
+    origin = np.concatenate([a.mean(0) @ w.weights for a, w in zip((x, y), white, strict=True)])
+    moments = sums(np.concatenate(columns, axis=1))
+    return moments, columns[0].shape[1], origin, tuple(w.constant for w in white)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4])
+def test_canonical_correlations(offset):
     x, y = both()
-    total = np.concatenate([x, y], axis=1)
-    weights = [similarity.whitening(a.T @ a) for a in (x, y)]
-    white = np.concatenate([x @ weights[0], y @ weights[1]], axis=1)
-    np.testing.assert_allclose(weights[0].T @ (x.T @ x) @ weights[0], np.eye(4), atol=1e-12)
-    mean, weighted = similarity.canonical(sums(white).products, 4, 50)
-    squares = likeness.canonical_correlations(x, y) ** 2
-    assert mean == pytest.approx(squares.mean(), rel=1e-12)
-    assert weighted == pytest.approx((squares**2).sum() / squares.sum(), rel=1e-12)
-    assert np.isnan(similarity.canonical(sums(total).products, 4, 6)).all()  # 4 + 3 > 6
+    x = likeness.centred(x) + offset * np.arange(4)
+    found = similarity.canonical(*made_white(x, y))
+    raw = likeness.canonical_correlations(x, y) ** 2
+    about = likeness.canonical_correlations(*map(likeness.centred, (x, y))) ** 2
+    wanted = raw.mean(), about.mean(), (raw**2).sum() / raw.sum()
+    assert found == pytest.approx(wanted, rel=1e-11)
+
+
+def test_an_offset_beyond_all_digits_is_the_constant_itself():
+    x, y = both()
+    about = likeness.centred(x)
+    far = similarity.canonical(*made_white(about + 1e9 * np.array([1, 0, 0, 0]), y))
+    # Of the span of X + 1·μᵀ only the direction along μ turns into the constant.
+    near = np.column_stack([np.ones(50), about[:, 1:]])
+    raw = likeness.canonical_correlations(near, y) ** 2
+    assert far[0] == pytest.approx(raw.mean(), rel=1e-5)
+
+
+def test_a_constant_column_spans_the_constant():
+    x, y = both()
+    flat = np.column_stack([x, np.full(50, 0.5)])
+    found = similarity.canonical(*made_white(flat, y))
+    raw = likeness.canonical_correlations(flat, y) ** 2
+    assert found[0] == pytest.approx(raw.mean(), rel=1e-11)
+    shares = np.exp(x) / np.exp(x).sum(1, keepdims=True)  # which sum to 1
+    found = similarity.canonical(*made_white(shares, y))
+    raw = likeness.canonical_correlations(shares, y) ** 2
+    assert found[0] == pytest.approx(raw.mean(), rel=1e-9)
+
+
+def test_spans_that_must_meet_have_no_canonical_correlations():
+    x, y = both(n=7)
+    assert np.isnan(similarity.canonical(*made_white(x, y))).all()  # 4 + 3 + 1 > 7
+    assert not np.isnan(similarity.canonical(*made_white(*both(n=8)))).any()
 
 
 def test_dependent_columns_add_no_direction():
     x, _ = both()
+    x = likeness.centred(x)
     doubled = np.column_stack([x, x[:, 0] * 3, x[:, 1] - x[:, 2], np.zeros(50)])
-    assert similarity.whitening(doubled.T @ doubled).shape == (7, 4)
+    white = similarity.whitening(doubled.T @ doubled, np.zeros(7))
+    assert white.weights.shape == (7, 4) and not white.doubtful and not white.constant
+    scaled = white.weights.T @ (doubled.T @ doubled) @ white.weights
+    np.testing.assert_allclose(scaled, np.eye(4), atol=1e-12)
+    nearly = np.column_stack([x, x[:, 0] * (1 + 1e-6 * np.sin(np.arange(50)))])
+    assert similarity.whitening(nearly.T @ nearly, np.zeros(5)).doubtful
 
 
 def test_dimensions():
