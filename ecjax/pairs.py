@@ -2,8 +2,8 @@
 
 Rows are dealt to `GROUPS` groups. Everything comes from the groups' moments, of which an interval
 takes those of one group after the other away, and which are the folds that ridge regression
-predicts. For the canonical correlations a second pass sums columns that the first has made white:
-they then lose no more digits than by a QR of the rows.
+predicts. For the canonical correlations another pass sums columns that the first has made white,
+so that they lose no more digits than by a QR of the rows.
 
 Axes: n rows, p columns of an embedding, g groups.
 """
@@ -42,10 +42,6 @@ class Block:
         self.name, self.x, self.width, self.tile = name, x, x.shape[1], tile
         self.mean, self.unit_mean, self.constant_rows = products.centres(x, tile)
 
-    def norms(self, centred: np.ndarray) -> np.ndarray:
-        """(m, 1) squares of the lengths of rows."""
-        return np.einsum("ij,ij->i", centred, centred)[:, None]
-
 
 def single(block: Block, groups: Sequence[np.ndarray], confidence: float) -> Estimate:
     """The participation ratio of one embedding."""
@@ -74,7 +70,7 @@ def pair(
 
     def augmented(own: list[np.ndarray]) -> list[np.ndarray]:
         centred = [rows - block.mean for rows, block in zip(own, blocks, strict=True)]
-        return centred + [b.norms(rows) for rows, b in zip(centred, blocks, strict=True)]
+        return centred + [np.einsum("ij,ij->i", rows, rows)[:, None] for rows in centred]
 
     parts = products.moments_of(x, groups, augmented, tile)
     total = products.total_of(parts)
