@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import folds, pairs, store
+from ecjax import folds, overlap_pairs, store
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
 from ecjax.digest import number, plain_name
@@ -132,7 +132,7 @@ def run(
         "arguments": {"seed": settings.seed, "confidence": settings.confidence},
         "notes": [dataclasses.asdict(note) for task in tasks for note in task.notes],
         "samples": {
-            sample: {"rows": len(task.ids), "groups": min(pairs.GROUPS, len(task.ids))}
+            sample: {"rows": len(task.ids), "groups": min(overlap_pairs.GROUPS, len(task.ids))}
             for sample, task in samples.items()
         },
         "embeddings": {k: x.shape[1] for task in tasks for k, x in task.embeddings.items()},
@@ -148,13 +148,15 @@ def run(
 
 def _measured(task: AlignedTask, settings: Settings) -> list[tuple[str, str | None, Any]]:
     """(model_a, model_b, estimate) of one sample, in the table's order."""
-    dealt = folds.stratified_folds(task.ids, np.zeros(len(task.ids)), pairs.GROUPS, settings.seed)
-    groups = [np.flatnonzero(dealt == g) for g in range(min(pairs.GROUPS, len(task.ids)))]
-    blocks = [pairs.Block(name, x) for name, x in task.embeddings.items()]
-    found = [(b.name, None, pairs.single(b, groups, settings.confidence)) for b in blocks]
+    dealt = folds.stratified_folds(
+        task.ids, np.zeros(len(task.ids)), overlap_pairs.GROUPS, settings.seed
+    )
+    groups = [np.flatnonzero(dealt == g) for g in range(min(overlap_pairs.GROUPS, len(task.ids)))]
+    blocks = [overlap_pairs.Block(name, x) for name, x in task.embeddings.items()]
+    found = [(b.name, None, overlap_pairs.single(b, groups, settings.confidence)) for b in blocks]
     for i, a in enumerate(blocks):
         for b in blocks[i + 1 :]:
-            both, predicted = pairs.pair(a, b, groups, settings.confidence)
+            both, predicted = overlap_pairs.pair(a, b, groups, settings.confidence)
             found += [(a.name, b.name, estimate) for estimate in both]
             found += [(a.name, b.name, predicted[0]), (b.name, a.name, predicted[1])]
     return found

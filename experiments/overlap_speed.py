@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 from absl import app, flags
 
-from ecjax import pairs
+from ecjax import overlap_pairs
 
 ROWS = flags.DEFINE_integer("rows", 100_000, "Rows.")
 WIDTHS = flags.DEFINE_list("widths", ["512", "64"], "Columns of the two embeddings.")
@@ -43,18 +43,18 @@ def made(n: int, widths: tuple[int, int]) -> list[np.ndarray]:
 
 
 def groups_of(n: int) -> list[np.ndarray]:
-    return [np.arange(n)[g :: pairs.GROUPS] for g in range(pairs.GROUPS)]
+    return [np.arange(n)[g :: overlap_pairs.GROUPS] for g in range(overlap_pairs.GROUPS)]
 
 
 def measured(embeddings: list[np.ndarray], tile: int) -> dict[str, float]:
     """All measures but R², by name."""
     groups = groups_of(len(embeddings[0]))
-    blocks = [pairs.Block(name, x, tile) for name, x in zip("ab", embeddings, strict=True)]
-    with mock.patch.object(pairs, "_predicted", lambda *_: None):
-        both, _ = pairs.pair(*blocks, groups, 0.95)
+    blocks = [overlap_pairs.Block(name, x, tile) for name, x in zip("ab", embeddings, strict=True)]
+    with mock.patch.object(overlap_pairs, "_predicted", lambda *_: None):
+        both, _ = overlap_pairs.pair(*blocks, groups, 0.95)
     found = {estimate.measure: estimate.value for estimate in both}
     for block in blocks:
-        found[f"participation_ratio {block.name}"] = pairs.single(block, groups, 0.95).value
+        found[f"participation_ratio {block.name}"] = overlap_pairs.single(block, groups, 0.95).value
     return found
 
 
@@ -92,13 +92,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     widths = tuple(map(int, WIDTHS.value))
     embeddings = made(ROWS.value, widths)
-    found, seconds, cpu = clocked(lambda: measured(embeddings, pairs.products.TILE))
+    found, seconds, cpu = clocked(lambda: measured(embeddings, overlap_pairs.products.TILE))
     print(f"{ROWS.value:,} rows x {widths}: {seconds:.1f} s, CPU {cpu:.1f} s")
     for name, value in found.items():
         print(f"  {name:24} {value:.6f}")
-    blocks = [pairs.Block(name, x) for name, x in zip("ab", embeddings, strict=True)]
+    blocks = [overlap_pairs.Block(name, x) for name, x in zip("ab", embeddings, strict=True)]
     groups = groups_of(ROWS.value)
-    (_, predicted), whole, whole_cpu = clocked(lambda: pairs.pair(*blocks, groups, 0.95))
+    (_, predicted), whole, whole_cpu = clocked(lambda: overlap_pairs.pair(*blocks, groups, 0.95))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"with r2 ({', '.join(f'{e.value:.4f}' for e in predicted)}): {whole:.1f} s, ", end="")
     print(f"CPU {whole_cpu:.1f} s; peak of the process {peak:.2f} GiB")

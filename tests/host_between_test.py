@@ -5,7 +5,7 @@ import pytest
 from reference import StandardScaler
 
 import ecjax
-from ecjax import pairs
+from ecjax import overlap_pairs
 from ecjax.folds import stratified_folds
 
 
@@ -20,7 +20,7 @@ def embeddings():
 
 def test_r2_is_the_pooled_score_of_strict(embeddings):
     table = ecjax.overlap(embeddings).overlap.set_index(["model_a", "model_b", "measure"])["value"]
-    fold = stratified_folds(np.arange(90), np.zeros(90), pairs.GROUPS, 42)
+    fold = stratified_folds(np.arange(90), np.zeros(90), overlap_pairs.GROUPS, 42)
     for a, b in (("a", "b"), ("b", "a")):
         task = ecjax.Task(embeddings[a], split=[str(f) for f in fold])
         result = ecjax.evaluate({b: embeddings[b]}, {"t": task}, split="column")
@@ -33,7 +33,7 @@ def test_the_interval_is_of_the_folds_errors(embeddings):
     """By hand from the out-of-fold predictions of `evaluate`."""
     found = ecjax.overlap(embeddings, confidence=0.9).overlap
     row = found[(found["measure"] == "r2") & (found["model_a"] == "b")].iloc[0]
-    fold = stratified_folds(np.arange(90), np.zeros(90), pairs.GROUPS, 42)
+    fold = stratified_folds(np.arange(90), np.zeros(90), overlap_pairs.GROUPS, 42)
     task = ecjax.Task(embeddings["b"], split=[str(f) for f in fold])
     result = ecjax.evaluate({"a": embeddings["a"]}, {"t": task}, split="column", predictions=True)
     rows = result.predictions

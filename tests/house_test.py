@@ -22,7 +22,7 @@ ORDER = (
     "hat logistic_start logistic nested_logistic probe program routes engine cost nested_cost "
     "precision pieces memory plan bootstrap standard_errors loss_moments further intervals "
     "simultaneous scores baseline shapley uncertainty complementarity strict_index chosen compared "
-    "similarity products pairs "
+    "similarity products overlap_pairs "
     "outcome question results control refits encode store digest report picture page_style page "
     "run_plan progress manifest evaluate overlap world truth demo __init__ options cli __main__"
 ).split()

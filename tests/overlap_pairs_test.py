@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies
 from threadpoolctl import threadpool_limits
 
-from ecjax import pairs, products, similarity
+from ecjax import overlap_pairs, products, similarity
 
 NAMES = ("cka", "cka_debiased", "cca", "cca_centred", "cca_weighted", "rsa")
 few = hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
@@ -18,17 +18,17 @@ few = hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
 def no_predictions(monkeypatch, request):
     """Predictions have tests of their own, and take a second each."""
     if "predicts" not in request.node.name:
-        nothing = pairs.Estimate("r2", 0.5, 0.4, 0.6, "")
-        monkeypatch.setattr(pairs, "_predicted", lambda *_: nothing)
+        nothing = overlap_pairs.Estimate("r2", 0.5, 0.4, 0.6, "")
+        monkeypatch.setattr(overlap_pairs, "_predicted", lambda *_: nothing)
 
 
-def groups_of(n, count=pairs.GROUPS):
+def groups_of(n, count=overlap_pairs.GROUPS):
     return [np.arange(n)[g::count] for g in range(min(count, n))]
 
 
 def estimates(x, y, tile=products.TILE, groups=None, confidence=0.95):
-    blocks = pairs.Block("x", x, tile), pairs.Block("y", y, tile)
-    found, _ = pairs.pair(*blocks, groups or groups_of(len(x)), confidence)
+    blocks = overlap_pairs.Block("x", x, tile), overlap_pairs.Block("y", y, tile)
+    found, _ = overlap_pairs.pair(*blocks, groups or groups_of(len(x)), confidence)
     return {estimate.measure: estimate for estimate in found}
 
 
@@ -162,7 +162,9 @@ def test_few_rows(n):
 
 def test_intervals_need_rows_enough():
     x, y = both(n=39)
-    assert all(e.reason == pairs.NO_INTERVAL and np.isnan(e.low) for e in estimates(x, y).values())
+    assert all(
+        e.reason == overlap_pairs.NO_INTERVAL and np.isnan(e.low) for e in estimates(x, y).values()
+    )
     assert all(not e.reason and e.low < e.value < e.high for e in estimates(*both(40)).values())
 
 
@@ -229,8 +231,8 @@ def test_theory_lies_in_the_intervals_as_often_as_they_say():
 
 def test_predicts_what_theory_says():
     x, y = planted(np.random.default_rng(2), 4000)
-    blocks = pairs.Block("x", x), pairs.Block("y", y)
-    _, (first, second) = pairs.pair(*blocks, groups_of(4000), 0.99)
+    blocks = overlap_pairs.Block("x", x), overlap_pairs.Block("y", y)
+    _, (first, second) = overlap_pairs.pair(*blocks, groups_of(4000), 0.99)
     assert first.low < (RHO**2).mean() < first.high  # x, of three columns, from y
     assert second.low < (RHO**2).sum() / 4 < second.high
     assert first.high - first.low < 0.05
@@ -238,14 +240,14 @@ def test_predicts_what_theory_says():
 
 def test_participation_ratio():
     x, _ = both()
-    found = pairs.single(pairs.Block("x", x), groups_of(80), 0.95)
+    found = overlap_pairs.single(overlap_pairs.Block("x", x), groups_of(80), 0.95)
     assert found.value == pytest.approx(likeness.participation_ratio(x), rel=1e-10)
     assert found.low < found.value < found.high
-    flat = pairs.single(pairs.Block("x", np.full((9, 3), 0.1)), groups_of(9), 0.95)
+    flat = overlap_pairs.single(overlap_pairs.Block("x", np.full((9, 3), 0.1)), groups_of(9), 0.95)
     assert np.isnan(flat.value) and flat.reason == "all columns of x are constant"
-    one = pairs.single(pairs.Block("x", x[:1]), groups_of(1), 0.95)
+    one = overlap_pairs.single(overlap_pairs.Block("x", x[:1]), groups_of(1), 0.95)
     assert np.isnan(one.value) and one.reason == "there is only one row"
-    two = pairs.single(pairs.Block("x", x[:2]), groups_of(2), 0.95)
+    two = overlap_pairs.single(overlap_pairs.Block("x", x[:2]), groups_of(2), 0.95)
     assert np.isnan(two.value) and two.reason == "of two rows it is 1 whatever they hold"
 
 
