@@ -4,16 +4,19 @@ from ecjax.arrays import Task
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result, evaluate
+from ecjax.scale import ScaleResult, scale
 from ecjax.study import Study, read_study
 
 __all__ = [
     "Coordinates",
     "InputError",
     "Result",
+    "ScaleResult",
     "Study",
     "Task",
     "UsageError",
     "evaluate",
     "read_study",
+    "scale",
 ]
 __version__ = "0.1.0"

@@ -18,12 +18,13 @@ from ecjax.evaluate import Run
 from ecjax.notes import in_words
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
+from ecjax.scale import scale
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("overlap", "scale", "compare", "status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("overlap", "compare", "status", "compact", "tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -72,6 +73,17 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return UNDEFINED if result.undefined else DONE
 
 
+def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "scale", ("STUDY",))
+    if not values.out:
+        raise UsageError("scale needs --out=DIR, a directory for the tables")
+    study = read_study(arguments[0])
+    result = scale(study, out=values.out, results=values.results, progress=True)
+    _print(result.as_text(_terminal()[1]))
+    _print(f"\nTables: {neutral(values.out)}.")
+    return UNDEFINED if result.undefined else DONE
+
+
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
     names = ("scores", "index", "folds", "targets")
@@ -86,6 +98,7 @@ COMMANDS = {
     "validate": _validate,
     "plan": _plan,
     "evaluate": _evaluate,
+    "scale": _scale,
     "report": _report,
 }
 
