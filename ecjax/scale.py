@@ -219,16 +219,19 @@ def estimate(task: AlignedTask) -> list[tuple[Scale, Scale]]:
     return list(zip(entropy.estimate(lat, lon, y), ranges, strict=True))
 
 
-def _name(task: str, target: str) -> str:
-    return plain_name(task) if task == target else f"{plain_name(task)} {plain_name(target)}"
+def _names(table: pd.DataFrame) -> pd.Series:
+    """What each row's target is called: by its task where it is the only one there."""
+    alone = table.groupby("task")["target"].transform("nunique") == 1
+    task, target = table["task"].map(plain_name), table["target"].map(plain_name)
+    return task.where(alone, task + " " + target)
 
 
 def _range_lines(table: pd.DataFrame) -> list[str]:
     rows = [["range in km", *ESTIMATORS, "rows"]]
-    for (task, target), own in table.groupby(["task", "target"], sort=False):
+    for name, own in table.groupby(_names(table), sort=False):
         cells = ["-" if np.isnan(km) else f"{km:,.3g}" if km < 10 else f"{km:,.0f}"
                  for km in own["range_km"]]  # fmt: skip
-        rows.append([_name(task, target), *cells, f"{own['n_rows'].iloc[0]:,}"])
+        rows.append([name, *cells, f"{own['n_rows'].iloc[0]:,}"])
     return aligned(rows, None, rule_after=0)
 
 
@@ -255,10 +258,10 @@ def _rho(row: pd.Series) -> str:
 
 def _reasons(table: pd.DataFrame) -> list[str]:
     """Why ranges are undefined, each reason with the first targets that it holds for."""
-    undefined = table[table["reason"].notna()]
+    undefined = table.assign(name=_names(table))[table["reason"].notna()]
     lines = []
     for (estimator, reason), own in undefined.groupby(["estimator", "reason"], sort=False):
-        names = [_name(*pair) for pair in zip(own["task"], own["target"], strict=True)]
+        names = list(own["name"])
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         lines.append(f"{', '.join(names[:3])}{more}, {estimator}: {reason}")
     return lines

@@ -1,5 +1,6 @@
 """`ecjax.scale`: from arrays and studies to tables, a text and files."""
 
+import dataclasses
 import json
 
 import make_tables
@@ -9,6 +10,8 @@ import pytest
 
 import ecjax
 from ecjax import entropy, store, variogram
+from ecjax.align import by_id
+from ecjax.arrays import align_arrays
 from ecjax.manifest import hash_rows
 from ecjax.scale import CLASSES, NO_PLACES, ScaleResult
 
@@ -114,8 +117,6 @@ def evaluated(folder, tasks, protocol="paper", **changed):
 
 
 def aligned(seed=0):
-    from ecjax.arrays import align_arrays
-
     return align_arrays(*planted(seed))
 
 
@@ -154,6 +155,18 @@ def test_results_of_other_rows_are_refused(tmp_path):
         ecjax.scale(embeddings, none, results=folder)
     with pytest.raises(ecjax.InputError, match="no such directory"):
         ecjax.scale(embeddings, tasks, results=tmp_path / "nothing")
+
+
+def test_strict_results_are_of_rows_sorted_by_id(tmp_path):
+    embeddings, tasks = planted()
+    ids = np.random.default_rng(3).permutation(N)
+    tasks = {name: dataclasses.replace(task, id=ids) for name, task in tasks.items()}
+    sorted_rows = by_id(align_arrays(embeddings, tasks))
+    folder = evaluated(tmp_path / "strict", sorted_rows, "strict")
+    assert len(ecjax.scale(embeddings, tasks, results=folder).scale_correlation) == 6
+    folder = evaluated(tmp_path / "paper", sorted_rows, "paper")
+    with pytest.raises(ecjax.InputError, match="of other ids"):
+        ecjax.scale(embeddings, tasks, results=folder)
 
 
 def test_a_directory_of_another_command_is_refused(tmp_path):
