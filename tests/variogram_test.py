@@ -97,6 +97,18 @@ def test_the_fit_is_that_of_plain_weighted_least_squares(nugget):
     assert variogram.fit(sums, 1_000.0).range_km == pytest.approx(70, rel=1e-5)
 
 
+def test_ranges_that_the_distances_cannot_tell():
+    h = np.geomspace(2, 900, 18)
+    pairs = np.full(18, 1e6)
+    for km, known in ((300, True), (400, False)):  # the practical range is three times as long
+        k = np.exp(-h / km)
+        found = variogram.fit(pairs * [np.ones(18), h, 1 - k, k], 1_000.0)
+        assert found.reason == ("" if known else variogram.TOO_LONG.format(1_000))
+    first = np.r_[0.03, np.zeros(17)]  # alike in the first bin alone
+    found = variogram.fit(pairs * [np.ones(18), h, 1 - first, first], 1_000.0)
+    assert np.isnan(found.range_km) and found.reason == variogram.TOO_SHORT
+
+
 @pytest.mark.parametrize("where", ["date line", "pole"])
 def test_ranges_of_gaussian_fields_are_found(where):
     rng = np.random.default_rng(7)
