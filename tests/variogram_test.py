@@ -70,13 +70,13 @@ def test_of_many_rows_far_pairs_are_drawn(monkeypatch):
 
 
 def plain_fit(h, gamma, pairs):
-    """Cressie's weighted least squares by SciPy, in as many rounds of weights."""
+    """Cressie's weighted least squares by SciPy, in three rounds of weights."""
 
     def model(h, nugget, c, a):
         return nugget + c * -np.expm1(-h / a)
 
     weighed, guess = gamma, (gamma[0], gamma[-1], h.mean() / 3)
-    for _ in range(variogram.ROUNDS):
+    for _ in range(3):
         guess, _ = optimize.curve_fit(
             model, h, gamma, guess, weighed / np.sqrt(pairs), bounds=(0, np.inf), xtol=1e-12
         )
