@@ -34,10 +34,11 @@ def evaluation(singles, sets, task="land_cover", metric="r2"):
             ]
         )
 
-    whole = {subset: [np.mean(own)] for subset, own in singles.items()}
+    fused = {subset: np.zeros(len(own)) for subset, own in sets.items()}  # not ranked
+    whole = {subset: [np.mean(own)] for subset, own in (singles | fused).items()}
     return {
         "scores": rows(whole, "score").drop(columns="target"),
-        "targets": rows(singles, "score"),
+        "targets": rows({k: v for k, v in (singles | fused).items() if len(v) > 1}, "score"),
         "index": rows(sets, "eci"),
     }
 
@@ -99,7 +100,7 @@ def test_estimators_and_swept_settings_are_families_of_their_own():
 
 
 def test_metrics_do_not_mix():
-    """Most targets have R² here; accuracies stay out of the ranks."""
+    """Most targets have R² here; accuracies stay out of the ranks. Then the other way round."""
     tables = evaluation({"a": [0.1, 0.2, 0.4]}, {"a+b": [0.3, 0.1, 0.2]})
     other = evaluation({"a": [0.9]}, {"a+b": [0.9]}, "crops", "accuracy")
     tables = {name: pd.concat([frame, other[name]]) for name, frame in tables.items()}
@@ -107,6 +108,11 @@ def test_metrics_do_not_mix():
     found = scale_correlation.correlate(scale, tables, {})
     assert found["n_targets"].tolist() == [3, 3]
     assert found["rho"].to_numpy() == pytest.approx([1, -0.5])
+    crops = [evaluation({"a": [i]}, {"a+b": [i]}, f"crops{i}", "accuracy") for i in range(3)]
+    tables = {name: pd.concat([f, *(one[name] for one in crops)]) for name, f in tables.items()}
+    scale = pd.concat([scale, *(scales([1.0 + i], f"crops{i}") for i in range(3))])
+    found = scale_correlation.correlate(scale, tables, {})
+    assert found["n_targets"].tolist() == [4, 4]
 
 
 def test_undefined_is_null_with_a_reason():

@@ -93,6 +93,10 @@ def test_the_fit_is_that_of_plain_weighted_least_squares(nugget):
     sums = np.stack([pairs, h * pairs, gamma * pairs, np.exp(-h / 70) * pairs])
     found = variogram.fit(sums, 1_000.0)
     assert found.range_km == pytest.approx(plain_fit(h, gamma, pairs), rel=1e-2)
+    gamma = 0.01 - np.expm1(-((h / 70) ** 2))  # smooth: c₀ would be below 0
+    sums[2] = gamma * pairs
+    found = variogram.fit(sums, 1_000.0)
+    assert found.range_km == pytest.approx(plain_fit(h, gamma, pairs), rel=1e-2)
     sums[2] = (nugget - np.expm1(-h / 70)) * pairs
     assert variogram.fit(sums, 1_000.0).range_km == pytest.approx(70, rel=1e-5)
 
@@ -104,6 +108,10 @@ def test_ranges_that_the_distances_cannot_tell():
         k = np.exp(-h / km)
         found = variogram.fit(pairs * [np.ones(18), h, 1 - k, k], 1_000.0)
         assert found.reason == ("" if known else variogram.TOO_LONG.format(1_000))
+    k = np.exp(-h / 20)
+    falling = 1 - 0.3 * k - 0.3 * (h > 300)  # no model of this kind falls with distance
+    found = variogram.fit(pairs * [np.ones(18), h, falling, k], 1_000.0)
+    assert 2 < found.range_km < 20
     first = np.r_[0.03, np.zeros(17)]  # alike in the first bin alone
     found = variogram.fit(pairs * [np.ones(18), h, 1 - first, first], 1_000.0)
     assert np.isnan(found.range_km) and found.reason == variogram.TOO_SHORT
