@@ -5,6 +5,7 @@ from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result, evaluate
 from ecjax.overlap import Overlap, overlap
+from ecjax.scale import ScaleResult, scale
 from ecjax.study import Study, read_study
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "InputError",
     "Overlap",
     "Result",
+    "ScaleResult",
     "Study",
     "Task",
     "UsageError",
     "evaluate",
     "overlap",
     "read_study",
+    "scale",
 ]
 __version__ = "0.1.0"

@@ -20,12 +20,13 @@ from ecjax.overlap import run as run_overlap
 from ecjax.overlap import summary as overlap_summary
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
+from ecjax.scale import scale
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("scale", "compare", "status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("compare", "status", "compact", "tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -86,6 +87,17 @@ def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return UNDEFINED if result.undefined else DONE
 
 
+def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "scale", ("STUDY",))
+    if not values.out:
+        raise UsageError("scale needs --out=DIR, a directory for the tables")
+    study = read_study(arguments[0])
+    result = scale(study, out=values.out, results=values.results, progress=True)
+    _print(result.as_text(_terminal()[1]))
+    _print(f"\nTables: {neutral(values.out)}.")
+    return UNDEFINED if result.undefined else DONE
+
+
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
     names = ("scores", "index", "folds", "targets", "overlap")
@@ -104,6 +116,7 @@ COMMANDS = {
     "plan": _plan,
     "evaluate": _evaluate,
     "overlap": _overlap,
+    "scale": _scale,
     "report": _report,
 }
 

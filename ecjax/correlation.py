@@ -57,14 +57,14 @@ def estimate(lat: np.ndarray, lon: np.ndarray, differences: np.ndarray) -> Corre
     if len(differences) < FEWEST:
         return Correlation(np.nan, np.nan, TOO_FEW)
     if len(differences) > MOST:
-        drawn = _drawn(len(differences), MOST)
+        drawn = drawn_rows(len(differences), MOST)
         lat, lon, differences = lat[drawn], lon[drawn], differences[drawn]
     roots = np.sign(differences) * np.sqrt(np.abs(differences))
     spread = roots.std()
     if not (np.isfinite(spread) and spread > 1e-12 * np.abs(roots).max()):
         return Correlation(np.nan, np.nan, ALL_ALIKE)
     places = sphere.unit_vectors(lat, lon)
-    edges = _edges(places)
+    edges = bin_edges(places)
     if edges[-1] < LEAST_KM:
         return Correlation(np.nan, np.nan, ONE_PLACE)
     found = _range(edges, *_pairs(places, (roots - roots.mean()) / spread, edges))
@@ -73,12 +73,12 @@ def estimate(lat: np.ndarray, lon: np.ndarray, differences: np.ndarray) -> Corre
     return Correlation(float(f"{found:.2g}"), float(neighbour_km))
 
 
-def _drawn(n: int, count: int) -> np.ndarray:
+def drawn_rows(n: int, count: int) -> np.ndarray:
     """Numbers of some of n rows, always the same."""
     return np.sort(np.random.default_rng(0).choice(n, count, replace=False))
 
 
-def _edges(places: np.ndarray) -> np.ndarray:
+def bin_edges(places: np.ndarray) -> np.ndarray:
     """(b + 1,) km: 0 and half octaves up to √2 root mean squares from the middle of the map.
 
     That is a good half of the side of a square map.
@@ -94,7 +94,7 @@ def _pairs(places: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndar
     n = len(values)
     if n <= SAMPLE:
         return _binned(places, values, edges)
-    drawn = _drawn(n, SAMPLE)
+    drawn = drawn_rows(n, SAMPLE)
     found = _binned(places[drawn], values[drawn], edges)
     # All rows, up to where they have about as many pairs as the drawn ones in all.
     near = np.cumsum(found[0]) * (n / SAMPLE) ** 2 <= SAMPLE**2 / 2

@@ -18,6 +18,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 # differs because a setting does: `paper` hashes rows as they stand, `strict` by their ids.
 HASHED = {
     "rows": "the data of task {task} (ids, targets or vectors)",
+    "places": "the places of task {task}",
     "split_of": "what the folds of task {task} are made from (ids, places, groups or its column)",
 }
 INPUTS = ("tasks", "embeddings", "coordinates", "transforms", *HASHED)

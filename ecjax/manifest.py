@@ -37,7 +37,7 @@ def fingerprint_of(
     return {
         "tasks": [task.name for task in tasks],
         "embeddings": {task.name: list(task.embeddings) for task in tasks},
-        "rows": {task.name: _hash_rows(task) for task in tasks},
+        "rows": {task.name: hash_rows(task) for task in tasks},
         "protocol": settings.protocol,
         "split": settings.split,
         "folds": list(swept.get("folds", [settings.folds])),
@@ -85,7 +85,7 @@ def manifest_of(
     return {
         "name": facts.name,
         "protocol": settings.protocol,
-        **origin(),
+        **made_by(),
         "device": device_text(facts.device),
         "precision": facts.precision,
         "study": dict(facts.fingerprint or {}),
@@ -99,8 +99,8 @@ def manifest_of(
     }
 
 
-def origin() -> dict[str, Any]:
-    """When and by what a run was made."""
+def made_by() -> dict[str, Any]:
+    """When a run was made, and by which code."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {**_versions(), "python": platform.python_version()},
@@ -163,7 +163,7 @@ def device_text(device: jax.Device) -> str:
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
 
 
-def _hash_rows(task: AlignedTask) -> str:
+def hash_rows(task: AlignedTask) -> str:
     """Fingerprint of everything that a task's numbers are made from."""
     digest = hashlib.sha256()
     for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids.tolist())):

@@ -47,10 +47,15 @@ COMMANDS = {
         "how much embeddings tell the same, without a task",
         ("out", "seed", "confidence"),
     ),
+    "scale": Command(
+        "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
+    ),
     "report": Command("DIR", "prints the summary, writes DIR/report.html", ()),
 }
 TEXTS = {
     "out": "directory for the tables",
+    "results": "directory that `ecjax evaluate` wrote for the same study: ranks its scores and "
+    "indices by the scale of the targets",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
     "time",
     "seeds": "how often the rows are dealt to folds",
@@ -189,6 +194,8 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
+    if flag == "results":
+        return None
     if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)
@@ -199,7 +206,8 @@ def _head(name: str, flag: str) -> str:
     """A flag as it is written, with its default."""
     value = _default(name, flag)
     if value is None:
-        return f"--{flag}={'DIR' if flag == 'out' else 'K' if flag == 'inner_folds' else 'LIST'}"
+        wanted = {"out": "DIR", "results": "DIR", "inner_folds": "K"}
+        return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"
     if isinstance(value, list):

@@ -22,7 +22,7 @@ from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
 from ecjax.digest import number, plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
-from ecjax.manifest import origin
+from ecjax.manifest import made_by
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
 from ecjax.settings import Settings, from_arguments
@@ -125,7 +125,7 @@ def run(
         rows += [(sample, a, b, *e[:4], n, e.reason or None) for a, b, e in estimates]
     manifest = {
         "name": name,
-        **origin(),
+        **made_by(),
         "device": "cpu",
         "precision": "float64",
         "study": fingerprint,

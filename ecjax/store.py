@@ -30,8 +30,10 @@ from ecjax.errors import InputError
 
 MANIFEST = "manifest.json"
 PAGE = "report.html"
-TABLES = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps",
-          "overlap")  # fmt: skip
+TABLES = (
+    "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "overlap",
+    "scale", "scale_correlation",
+)  # fmt: skip
 WITHOUT_CSV = ("folds", "predictions")
 STAGING = ".writing-"
 SHOWN_DIFFERENCES = 6
@@ -87,6 +89,12 @@ def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
             )
         return
     before, now = _read_manifest(directory)["study"], plain(fingerprint)
+    there, here = (study.get("command", "evaluate") for study in (before, now))
+    if there != here:
+        raise InputError(
+            f"{directory}: holds the results of `ecjax {there}`, not of `ecjax {here}`. "
+            "Name another directory with --out."
+        )
     shown = differences(before, now)
     if not shown:
         return
@@ -161,8 +169,8 @@ def read_results(
         names: the tables wanted, where the run made them; None: all.
 
     Raises:
-        InputError: there is no such directory, it holds no whole results, or a file is missing or
-            has changed since it was written.
+        InputError: there is no such directory, it holds no whole results, none of the tables
+            wanted, or a file is missing or has changed since it was written.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -181,6 +189,11 @@ def read_results(
         )
     present = [Path(file).stem for file in files if file.endswith(".parquet")]
     wanted = [name for name in present if names is None or name in names]
+    if names and not wanted:
+        raise InputError(
+            f"{directory}: holds no {names[0]}, which `ecjax evaluate` writes, only "
+            f"{', '.join(present)}. Name the directory that was given to evaluate."
+        )
     return {n: _read_table(directory / f"{n}.parquet", files) for n in wanted}, manifest
 
 

@@ -239,6 +239,9 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=a"], "numbers"),
         (["evaluate", "s.toml", "--out=o", "--ridge_lambda=-1"], "above 0"),
         (["evaluate", "s.toml"], "--out"),
+        (["scale", "s.toml"], "scale needs --out"),
+        (["scale", "s.toml", "--out=o", "--result=r"], "did you mean --results?"),
+        (["scale", "--out=o"], "`ecjax scale STUDY [--flags]` is wanted"),
         (["evaluate", "--out=o"], "STUDY"),
     ],
 )
@@ -399,6 +402,30 @@ def test_splits_of_a_study(study_folder, capsys):
         assert (folds["n_dropped"].max() > 0) == (split == "spatial")
         assert (folds[["n_train", "n_test", "n_dropped"]].sum(axis=1) == N).all()
         assert f"{split} fold" in capsys.readouterr().out
+
+
+def test_scale_of_a_study_with_its_results(study_folder, capsys):
+    split_study(study_folder)
+    assert evaluate(study_folder) == cli.DONE
+    study, results = study_folder / "study.toml", f"--results={study_folder / 'out'}"
+    capsys.readouterr()
+    # `height` has no range, because its rows are independent of each other, as are those of `land`.
+    assert run("scale", study, f"--out={study_folder / 's'}", results) == cli.UNDEFINED
+    printed = capsys.readouterr()
+    assert printed.out.startswith("study: scale of 2 targets\n") and printed.err == "cpu, float64\n"
+    assert "rho of the range with the index" in printed.out and "To know:" in printed.out
+    names = {"scale.parquet", "scale.csv", "scale_correlation.parquet", "scale_correlation.csv"}
+    assert {path.name for path in (study_folder / "s").iterdir()} == names | {"manifest.json"}
+    correlated = pd.read_parquet(study_folder / "s" / "scale_correlation.parquet")
+    assert set(correlated["subset"]) == {"alpha", "beta", "alpha+beta"}
+    assert run("report", study_folder / "s") == cli.BAD_INPUT
+    assert "holds no scores" in capsys.readouterr().err
+    # Other orders of rows give the same bytes.
+    table = pd.read_csv(study_folder / "t.csv").sample(frac=1, random_state=1)
+    table.to_csv(study_folder / "t.csv", index=False)
+    assert run("scale", study, f"--out={study_folder / 's2'}") == cli.UNDEFINED
+    first, second = (study_folder / d / "scale.parquet" for d in ("s", "s2"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_study_without_what_the_split_needs(study_folder, capsys):

@@ -51,7 +51,7 @@ def test_pairs_are_counted_once_also_at_one_place_and_across_the_date_line():
     lon = (lon + 360) % 360 - 180  # about the date line
     lat[:5], lon[:5] = lat[5:10], lon[5:10]
     values, places = rng.normal(size=120), sphere.unit_vectors(lat, lon)
-    edges = correlation._edges(places)
+    edges = correlation.bin_edges(places)
     found = correlation._pairs(places, values, edges)
     np.testing.assert_allclose(found, by_pairs(lat, lon, values, edges), atol=1e-9)
     assert found[0].sum() > 120 * 119 / 4 and found[0, 0] == 5
@@ -64,7 +64,7 @@ def test_of_many_rows_near_pairs_are_all_counted_and_far_ones_are_drawn():
     n = 3 * correlation.SAMPLE
     lat, lon = places_of(rng, n)
     values, places = rng.normal(size=n), sphere.unit_vectors(lat, lon)
-    edges = correlation._edges(places)
+    edges = correlation.bin_edges(places)
     found, whole = (
         correlation._pairs(places, values, edges),
         correlation._binned(places, values, edges),
@@ -82,7 +82,7 @@ def test_the_curve_is_the_nearest_by_least_squares_over_pairs():
     values = differences(field(rng, distances(lat, lon), 300.0))
     roots = np.sign(values) * np.abs(values) ** 0.5
     roots = (roots - roots.mean()) / roots.std()
-    edges = correlation._edges(sphere.unit_vectors(lat, lon))
+    edges = correlation.bin_edges(sphere.unit_vectors(lat, lon))
     count, products = by_pairs(lat, lon, roots, edges)
     middle, some = (edges[1:] + edges[:-1]) / 2, count > 0
     losses = {}

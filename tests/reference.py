@@ -9,6 +9,7 @@ import functools
 import itertools
 
 import numpy as np
+from scipy import optimize, stats
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
@@ -38,6 +39,47 @@ def great_circle_km(lat, lon, lat_of, lon_of):
     half = np.sin((lat - lat_of) / 2) ** 2
     half = half + np.cos(lat) * np.cos(lat_of) * np.sin((lon - lon_of) / 2) ** 2
     return 2 * 6371 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+
+
+def similarity_histogram(lat, lon, share):
+    """(100, 100) weights by distance below 1,000 km and similarity, one pair after the other."""
+    found = np.zeros((100, 100))
+    distances, similarities = np.linspace(0, 1000, 101), np.linspace(0, 1, 101)
+    for i in range(len(lat)):
+        km = great_circle_km(lat[i], lon[i], lat[:i], lon[:i])
+        for j in np.flatnonzero(km < 1000):
+            similarity = 1 - (share[i] - share[j]) ** 2
+            row = np.searchsorted(distances, km[j], side="right") - 1
+            column = min(np.searchsorted(similarities, similarity, side="right") - 1, 99)
+            found[row, column] += max(share[i], share[j])
+    return found
+
+
+def entropy_range(histogram):
+    """The paper's range in km, by SciPy's curve fit to the columns of distance that have weight."""
+    known = histogram.sum(1) > 0
+    entropy = np.array([stats.entropy(row) for row in histogram[known]])
+    entropy, t = entropy / entropy.max(), (np.arange(100) * 10 / 990)[known]
+
+    def curve(t, d):
+        return 1 - (1 - entropy[0]) * np.exp(-t / d)
+
+    tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+    return 1000 * optimize.curve_fit(curve, t, entropy, p0=0.1, **tight)[0][0]
+
+
+def empirical_variogram(lat, lon, y, edges):
+    """Pairs, summed distances and summed half squared differences (3, b), pair by pair.
+
+    Of text, two rows differ by 1 or 0.
+    """
+    found = np.zeros((3, len(edges) - 1))
+    for i in range(len(y)):
+        km = great_circle_km(lat[i], lon[i], lat[:i], lon[:i])
+        for j in np.flatnonzero((km > 1e-7) & (km < edges[-1])):
+            half = (y[i] - y[j]) ** 2 / 2 if y.dtype.kind == "f" else float(y[i] != y[j])
+            found[:, np.searchsorted(edges, km[j], side="right") - 1] += 1, km[j], half
+    return found
 
 
 def ridge_predictions(x, y, training, held_out, ridge_lambda):
