@@ -44,6 +44,7 @@ class World:
       logistic_c: of the fits to classes; None: chosen inside.
       tasks: of one draw.
       folds: of an evaluation.
+      times: as many draws as others this world needs for a mean as sure.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class World:
     logistic_c: float | None = 0.1
     tasks: int = 20
     folds: int = 10
+    times: int = 1
     same = False
 
     @property
@@ -156,8 +158,8 @@ def named_worlds() -> dict[str, World]:
                 name = f"{kind} {widths[0]} + {widths[1]} n = {rows}"
                 found[name] = World(kind, rows, widths)
     more = {
-        "heavy tails": World("complementary", 800, tail="t4"),
-        "heavy tails useless": World("useless", 800, tail="t4"),
+        "heavy tails": World("complementary", 800, tail="t4", times=4),
+        "heavy tails useless": World("useless", 800, tail="t4", times=4),
         "four blocks": World("four", 800, (12,) * 4),
         "four blocks of 64": World("four", 800, (64,) * 4),
         "many targets": World("complementary", 800, targets=10, tasks=5),

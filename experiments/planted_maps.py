@@ -44,6 +44,7 @@ class Map:
     tasks: int = 20
     folds: int = 10
     classes: int = 0
+    times: int = 1
 
     @property
     def arguments(self) -> dict:
