@@ -9,7 +9,8 @@ beyond ±0.05 by more than 3 standard errors have its sign. The standard error i
 of the pooled losses of the set and of its best single. How many intervals hold the truth is counted
 too: over all seeds it should be 90 % or more. Exits with 1 where a seed or that count fails.
 
-Expect: every seed passes. Takes about half a minute a seed on 2 cores.
+Expect: every seed passes; over the 20 from 42 on 94.7 % of the intervals hold the truth. Takes a
+minute a seed on 2 cores.
 """
 
 from __future__ import annotations
