@@ -154,7 +154,9 @@ def test_the_command_refuses_another_studys_directory(tmp_path, capsys):
     same = "--protocol=paper", "--folds=4"
     capsys.readouterr()
     assert run("evaluate", study, f"--out={out}", *same) == cli.BAD_INPUT
-    assert "command (there: overlap; now: not set)" in capsys.readouterr().err
+    assert (
+        "holds the results of `ecjax overlap`, not of `ecjax evaluate`" in capsys.readouterr().err
+    )
     make_tables.write(make_tables.vectors(3, seed=5), tmp_path / "b.csv")
     assert run("overlap", study, f"--out={out}") == cli.BAD_INPUT
     assert 'the data of task "t"' in capsys.readouterr().err
