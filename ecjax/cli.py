@@ -20,7 +20,7 @@ from ecjax.overlap import run as run_overlap
 from ecjax.overlap import summary as overlap_summary
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
-from ecjax.scale import scale
+from ecjax.scale import ScaleResult, scale
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
 from ecjax.study import read_study
@@ -100,10 +100,14 @@ def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
-    names = ("scores", "index", "folds", "targets", "overlap")
+    names = "scores", "index", "folds", "targets", "overlap", "scale", "scale_correlation"
     tables, manifest = store.read_results(arguments[0], names=names)
     if "overlap" in tables:
         _print(overlap_summary(tables["overlap"], manifest, _terminal()[1]))
+        return DONE
+    if "scale" in tables:
+        correlation = tables.get("scale_correlation")
+        _print(ScaleResult(tables["scale"], manifest, correlation).as_text(_terminal()[1]))
         return DONE
     _print(report.summary(tables, manifest, *_terminal()))
     _print(f"\nPage: {neutral(page.write_page(arguments[0]))}")

@@ -25,7 +25,9 @@ LARGEST_KM, BINS = 1_000.0, 100
 # Ranges d that are tried, of the largest distance: a tenth of a bin to half around the Earth.
 LEAST, MOST, TRIED = 1e-3, np.pi * sphere.EARTH_RADIUS_KM / LARGEST_KM, 400
 NO_SHARE = "the target does not lie between 0 and 1, which this estimator is made for"
-NONE_NEAR = f"no pair of rows nearer than {LARGEST_KM / BINS:g} km has a target above 0"
+NONE_NEAR = (
+    f"no two rows, at least one with a target above 0, are nearer than {LARGEST_KM / BINS:g} km"
+)
 NO_GROWTH = "the entropy of similarity does not grow with distance"
 TOO_SHORT = f"the range is far below {LARGEST_KM / BINS:g} km, one bin of distance"
 TOO_LONG = (

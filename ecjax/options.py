@@ -50,7 +50,7 @@ COMMANDS = {
     "scale": Command(
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
     ),
-    "report": Command("DIR", "prints the summary, writes DIR/report.html", ()),
+    "report": Command("DIR", "prints the summary; of evaluate it writes DIR/report.html too", ()),
 }
 TEXTS = {
     "out": "directory for the tables",

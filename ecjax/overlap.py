@@ -35,8 +35,8 @@ SHOWN = {
     "r2": "R² of a row's embedding predicted from a column's",
 }
 ABOUT = (
-    "1: the one tells all of the other; 0: nothing. overlap.csv has all measures, their intervals, "
-    "and why something is undefined (-)."
+    "1: the one tells all of the other; 0: nothing; below 0 by chance alone. overlap.csv has all "
+    "measures, their intervals, and why something is undefined (-)."
 )
 
 

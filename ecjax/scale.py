@@ -30,7 +30,7 @@ from ecjax.splits import made_from
 from ecjax.study import Study
 
 ESTIMATORS = ("paper", "variogram")
-NO_PLACES = "the task has no lat and lon"
+NO_PLACES = 'the task names no lat and lon; give it both, as in lat = "lat", lon = "lon"'
 KEPT = ("name", "created", "protocol", "swept")  # of an evaluation's manifest
 CLASSES = "the target is classes, and this estimator is made for numbers between 0 and 1"
 ABOUT = (
@@ -40,7 +40,8 @@ ABOUT = (
 )
 ABOUT_RHO = (
     "Spearman's ρ, over targets, of the range with the scores of singles and with the indices of "
-    "sets. *: adjusted one-sided p < 0.05. -: undefined."
+    "sets. In brackets how many targets, and the adjusted p that ρ is above 0; *: p < 0.05. -: "
+    "undefined."
 )
 
 
@@ -80,6 +81,11 @@ class ScaleResult:
             lines += _correlation_lines(self.scale_correlation, swept)
             lines += ["", *textwrap.wrap(ABOUT_RHO, width)]
         reasons = _reasons(self.scale)
+        if self.scale_correlation is not None:
+            told = self.scale_correlation.dropna(subset="reason").drop_duplicates(
+                ["estimator", "reason"]
+            )
+            reasons += [f"rho, {row.estimator}: {row.reason}" for row in told.itertuples()]
         if reasons:
             lines += ["", "To know:"]
         for reason in reasons:
@@ -251,9 +257,8 @@ def _correlation_lines(table: pd.DataFrame, swept: Sequence[str]) -> list[str]:
 def _rho(row: pd.Series) -> str:
     if np.isnan(row["rho"]):
         return "-"
-    return (
-        f"{row['rho']:+.3f} (p {row['p_adjusted']:.3f}){'*' if row['p_adjusted'] < 0.05 else ' '}"
-    )
+    star = "*" if row["p_adjusted"] < 0.05 else " "
+    return f"{row['rho']:+.3f} ({row['n_targets']:.0f}, p {row['p_adjusted']:.3f}){star}"
 
 
 def _reasons(table: pd.DataFrame) -> list[str]:
