@@ -338,7 +338,7 @@ def strict_index(losses, folds_of_row, fused, members):
     return 1 - losses[fused].sum() / best, chosen, best
 
 
-def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
+def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid, step=0.0):
     """As `nested`, with C for λ; labels are codes 0, 1, …
 
     Rows of classes that the training rows lack count for nothing in the inner loss.
@@ -353,7 +353,7 @@ def nested_logistic(embeddings, subset, labels, folds, seed, inner_folds, grid):
         own = found[np.arange(len(truth)), truth]
         return -np.log(own[own > 0]).sum()
 
-    return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss)
+    return nested(x, labels, folds, seed, inner_folds, grid, predict, log_loss, step)
 
 
 def kept_losses(blocks, y, counts, outer, penalties, strict=True):

@@ -15,6 +15,7 @@ from scipy import stats
 
 import ecjax
 from ecjax.host_nested import STEP
+from ecjax.nested_logistic import STEP as STEP_OF_C
 
 N, WIDTHS = 72, {"a": 3, "b": 2}
 WIDTHS_OF_SETS = WIDTHS | {"a+b": 5}
@@ -246,18 +247,20 @@ def test_logistic(case):
     by_fold = found.folds[found.folds["metric"] == "log_loss"].set_index("subset")
     ((seed, fold_of_row, pairs),) = folds_of(data, found, case)
     scored, labels = fold_of_row >= 0, data["labels"]
-    losses, inner_loss = {"accuracy": {}, "log_loss": {}}, {}
+    losses, slopes, inner_loss = {"accuracy": {}, "log_loss": {}}, {}, {}
     for subset in reference.all_subsets(WIDTHS):
         expected = reference.nested_logistic(
-            data["embeddings"], subset, labels, pairs, seed, 3, logistic_grid
+            data["embeddings"], subset, labels, pairs, seed, 3, logistic_grid, -STEP_OF_C
         )
         rows = by_fold.loc[[subset]].sort_values("fold")
         np.testing.assert_allclose(rows["chosen_logistic_c"], expected.chosen, rtol=1e-12)
         own = found.predictions.query("subset == @subset")
         wide = own.pivot(index="id", columns="target", values="prediction").to_numpy()
         np.testing.assert_allclose(wide, expected.predictions[scored], atol=2e-6, rtol=0)
-        with np.errstate(divide="ignore"):
-            loss = -np.log(expected.predictions[np.arange(N), labels])
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a class that is absent
+            probabilities = expected.predictions, expected.further
+            loss, further = (-np.log(of[np.arange(N), labels]) for of in probabilities)
+            slopes[subset] = (further - loss)[None, scored] / STEP_OF_C
         mean = np.array([loss[tested].mean() for _, tested in pairs])
         mean = np.where(np.isinf(mean), np.nan, mean)
         np.testing.assert_allclose(rows["score"], mean, atol=1e-8, rtol=0)
@@ -277,7 +280,8 @@ def test_logistic(case):
         assert "a class is absent from the training rows of fold" in index.loc["log_loss", "reason"]
     else:
         (log_loss,) = index.loc[["log_loss"]].itertuples()
-        assert_index_row(log_loss, losses["log_loss"], inner_loss, folds)
+        trained = with_training(losses["log_loss"], slopes)
+        assert_index_row(log_loss, losses["log_loss"], inner_loss, folds, trained)
     assert_ends_around_the_index(found.index)
 
 
