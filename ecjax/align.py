@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from ecjax.columns import in_short, place_columns
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
@@ -33,11 +32,11 @@ from ecjax.tables import (
     table_of_places,
 )
 from ecjax.transforms import forward
+from ecjax.understood import PLACES, columns_in_words
 from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
 MAX_MISSING_SHARE = 0.2
-PLACES = "task table, places"  # beside TASK_TABLE in `AlignedTask.read`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,44 +209,11 @@ def _align_one(
         group=kept.group,
         sample=sample,
         notes=notes,
-        read=_columns_in_words(task, tables),
+        read=columns_in_words(task, tables),
         split=kept.split,
         built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
         transform=task.transform,
     )
-
-
-def _columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, str]:
-    """What `AlignedTask.read` says; arrays have no columns that were chosen."""
-    made = {name: str(t.built_in) for name, t in tables.items() if t.built_in is not None}
-    if not task.roles:
-        return made
-    read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
-    read |= made
-    places = _places_in_words(task, tables)
-    read |= {PLACES: places} if places else {}
-    return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
-
-
-def _places_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> str:
-    """What a task's places are for; which columns look like some and are not used; or ""."""
-    uses = "the range of the residuals' correlation"
-    asked = '--split=spatial and source = "coordinates"'
-    if task.lat is not None:
-        return f"used for {uses}; there for {asked}"
-    owners = {"": task.coordinates} | {
-        f" of embedding {quote(name)}": table.coordinates for name, table in tables.items()
-    }
-    for owner, coordinates in owners.items():
-        found = place_columns(coordinates)
-        if found is not None:
-            lat, lon = map(quote, found)
-            copy = "copy them to the task's table, and " if owner else ""
-            return (
-                f"none; columns {lat} and {lon}{owner} only serve to find leaks: {copy}say lat = "
-                f"{lat} and lon = {lon} under task {quote(task.name)}, for {uses}, {asked}"
-            )
-    return ""
 
 
 def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecjax.errors import neutral
+from ecjax.errors import counted, neutral
 
 SIGNIFICANCE = 0.05
 NAME_LIMIT = 30
@@ -218,13 +218,13 @@ def headline(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> str:
     folds = tables.get("folds")
     models = len(manifest.get("embeddings") or {})
     parts = [
-        f"{_count(len(rows), 'task')} of {span} rows",
-        f"{_count(models, 'embedding')}, {_count(tables['scores']['subset'].nunique(), 'set')}",
+        f"{counted(len(rows), 'task')} of {span} rows",
+        f"{counted(models, 'embedding')}, {counted(tables['scores']['subset'].nunique(), 'set')}",
         f"protocol {mark(str(manifest.get('protocol', '?')))}",
     ]
     if folds is not None and len(folds):
         parts.append(_folds(folds, manifest))
-        parts.append(_count(folds["seed"].nunique(), "seed"))
+        parts.append(counted(folds["seed"].nunique(), "seed"))
     parts.append(f"{mark(str(manifest.get('device', '?')))}, {manifest.get('precision', '?')}")
     return " · ".join(parts)
 
@@ -235,11 +235,7 @@ def _folds(folds: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     numbers = folds.groupby("task")["fold"].nunique()
     noun = "fold" if split == "random" else f"{split} fold"
     fewest = "" if numbers.min() == numbers.max() else f"{numbers.min():,} to "
-    return fewest + _count(int(numbers.max()), noun)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return fewest + counted(int(numbers.max()), noun)
 
 
 def finding(task: TaskView, mark: Mark) -> str:
@@ -301,7 +297,7 @@ def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
         return ""
     counts = [int(task["units"]) for task in tasks]
     fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
-    units = fewest + _count(max(counts), mark(str(tasks[0]["unit"])))
+    units = fewest + counted(max(counts), mark(str(tasks[0]["unit"])))
     level = f"{100 * float(given['confidence']):.4g} %"
     kind = mark(str(given["interval"]))
     if given.get("bootstraps"):
@@ -316,7 +312,7 @@ def question_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     if not tasks:
         return ""
     # The same split and unit for all tasks, so one question.
-    question = _words(next(iter(tasks.values()))["question"], mark)
+    question = words_of(next(iter(tasks.values()))["question"], mark)
     ranges: dict[str, list[str]] = {}
     for name, task in tasks.items():
         ranges.setdefault(_range_text(task, mark), []).append(mark(name))
@@ -325,7 +321,7 @@ def question_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     return f"They speak about {question}. Range of the residuals' correlation: {alike}."
 
 
-def _words(text: Any, mark: Mark) -> str:
+def words_of(text: Any, mark: Mark) -> str:
     """A sentence of the manifest; names are cut, a sentence is not."""
     return " ".join(mark(word) for word in str(text).split())
 
@@ -333,71 +329,10 @@ def _words(text: Any, mark: Mark) -> str:
 def _range_text(task: Mapping[str, Any], mark: Mark) -> str:
     km = task.get("correlation_km")
     if km is None or math.isnan(km):
-        return f"undefined, {_words(task.get('correlation_reason'), mark)}"
+        return f"undefined, {words_of(task.get('correlation_reason'), mark)}"
     if not km:
         return "none found"
     return f"about {km:.2g} km" if km < 100 else f"about {km:,.0f} km"
-
-
-def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
-    """What a reader must know: (where, what) of notes, missing numbers and unconverged fits."""
-    found = []
-    for note in manifest.get("notes") or []:
-        first = f", first {mark(str(note['first']))}" if note.get("first") else ""
-        where = ", ".join(mark(str(note[key])) for key in ("task", "source") if note.get(key))
-        found.append((where, f"{_words(note['reason'], mark)}: {note['count']:,}{first}"))
-    found += _missing(tables["scores"], "score", "subset", "set", mark)
-    if "targets" in tables:
-        found += _missing(tables["targets"], "score", "target", "target", mark)
-    index = tables["index"]
-    scored = index[index["score"].notna() & index["best_single_score"].notna()]
-    found += _missing(scored[scored["target"].isna()], "eci", "subset", "set", mark)
-    found += _at_edges(tables.get("folds"), manifest, mark)
-    return found + _unconverged(tables.get("folds"), manifest, mark)
-
-
-def _missing(frame: pd.DataFrame, column: str, counted: str, noun: str, mark: Mark) -> list:
-    empty = frame[frame[column].isna()]
-    found = []
-    for (task, metric), rows in empty.groupby(["task", "metric"], sort=False):
-        everything = frame[(frame["task"] == task) & (frame["metric"] == metric)]
-        total = everything[counted].nunique()
-        for reason, same in rows.groupby(rows["reason"].fillna("no reason given"), sort=False):
-            what = "index" if column == "eci" else "score"
-            some = f"{same[counted].nunique():,} of {_count(total, noun)}"
-            found.append((mark(task), f"no {metric} {what} for {some}: {mark(reason)}"))
-    return found
-
-
-def _at_edges(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:
-    """Penalties chosen at an edge of their grid, beyond which a better one may lie."""
-    if folds is None or "grid_edge" not in folds.columns:
-        return []
-    keys = ["task", "subset", "seed", "fold", *(manifest.get("swept") or [])]
-    choices = folds[folds["grid_edge"].notna()].drop_duplicates(keys)
-    found = []
-    for task, rows in choices.groupby("task", sort=False):
-        edge = rows[rows["grid_edge"].astype(bool)]
-        if len(edge):
-            sets = _count(edge["subset"].nunique(), "set")
-            words = f"at an edge of the grid for {len(edge):,} of {_count(len(rows), 'choice')}"
-            found.append((mark(task), f"penalty {words}, of {sets} (grid_edge in folds.parquet)"))
-    return found
-
-
-def _unconverged(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:
-    if folds is None or "converged" not in folds.columns:
-        return []
-    keys = ["task", "subset", "seed", "fold", *(manifest.get("swept") or [])]
-    fits = folds[folds["converged"].notna()].drop_duplicates(keys)
-    found = []
-    for task, rows in fits.groupby("task", sort=False):
-        failed = rows[~rows["converged"].astype(bool)]
-        if len(failed):
-            norm = f"{failed['gradient_norm'].max():.1e}"
-            words = f"{len(failed):,} of {_count(len(rows), 'fit')} stopped above the tolerance"
-            found.append((mark(task), f"{words} (largest gradient norm {norm}; see folds.parquet)"))
-    return found
 
 
 def setting_name(setting: Setting, mark: Mark) -> str:

@@ -127,7 +127,7 @@ def fit(
         scored = outer[:, None]
         rows = jnp.concatenate([_widen(a, width, n) for a in (inner, scored, scored)], axis=1)
         b = k * (m + 2)
-        weaker = jnp.ones(m + 2).at[m + 1].set(np.exp(-STEP))
+        of_c = jnp.ones(m + 2).at[m + 1].set(np.exp(-STEP))
         batches = -(-b // at_once)
         side_by_side = -(-b // batches)
         idle = batches * side_by_side - b  # problems without training rows
@@ -142,7 +142,7 @@ def fit(
 
         def solve(tables, logistic_c: Array):
             """All problems with one C of each fold (k,)."""
-            of_problems = flat(logistic_c[:, None] * weaker, 1)
+            of_problems = flat(logistic_c[:, None] * of_c, 1)
             batch = make_problem(labels, classes, training, of_problems, z.dtype)
             whole = make_problem(labels, classes, everything, logistic_c[:1], z.dtype)
             whole = whole._replace(penalty=batch.penalty[:b].mean(keepdims=True))

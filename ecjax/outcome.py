@@ -255,15 +255,16 @@ def _class_moments(
         of_class = onehot.T.astype(float) @ losses / np.maximum(members, 1)[:, None]
         return losses - of_class[labels] + losses.mean(0)
 
-    def moments(of_rows: str, singles: np.ndarray | None, change: Callable) -> RowMoments:
+    def moments(of_rows: str, slope, singles: np.ndarray | None, change: Callable) -> RowMoments:
         losses, empty = (getattr(one, of_rows)[result.scored] for one in (result.own, result.empty))
-        if of_rows == "row_log_loss" and result.own.row_slope is not None:
-            losses = loss_moments.with_training(losses, result.own.row_slope[result.scored])
+        if slope is not None:
+            losses = loss_moments.with_training(losses, slope[result.scored])
         return _moments(result, losses, empty, np.zeros(len(labels)), 1.0, singles, change)
 
     losses = ("row_miss", "row_miss", "row_log_loss")
+    slopes = (None, None, result.own.row_slope)  # errors of classes have none
     changes = (np.asarray, balanced, np.asarray)
-    return tuple(map(moments, losses, by_fold, changes))
+    return tuple(map(moments, losses, slopes, by_fold, changes))
 
 
 def _moments(

@@ -23,7 +23,6 @@ from ecjax.digest import (
     legend,
     number,
     question_text,
-    remarks,
     set_name,
     setting_name,
     settings,
@@ -32,6 +31,7 @@ from ecjax.digest import (
 from ecjax.errors import neutral
 from ecjax.page_style import SCRIPT, STYLE
 from ecjax.picture import SETS, index_picture
+from ecjax.remarks import remarks
 
 READ = ("scores", "folds", "index", "targets")
 ROWS = 1000

@@ -19,12 +19,12 @@ from ecjax.digest import (
     number,
     plain_name,
     question_text,
-    remarks,
     set_name,
     setting_name,
     settings,
     smallest,
 )
+from ecjax.remarks import remarks
 
 LABEL_LIMIT = 60
 MATRIX_LIMIT = 40
