@@ -16,8 +16,7 @@ from ecjax.align import align, class_notes, describe
 from ecjax.errors import InputError, UsageError, neutral
 from ecjax.evaluate import Run
 from ecjax.notes import in_words
-from ecjax.overlap import run as run_overlap
-from ecjax.overlap import summary as overlap_summary
+from ecjax.overlap import Overlap, overlap
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
 from ecjax.scale import ScaleResult, scale
@@ -63,9 +62,7 @@ def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 
 def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
-    _expect(arguments, "evaluate", ("STUDY",))
-    if not values.out:
-        raise UsageError("evaluate needs --out=DIR, a directory for the tables")
+    _expect_out("evaluate", arguments, values)
     settings = from_arguments(_settings(values))
     study = read_study(arguments[0])
     run = Run(study.name, align(study), settings, study.sweep, Progress())
@@ -76,21 +73,16 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 
 def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
-    _expect(arguments, "overlap", ("STUDY",))
-    if not values.out:
-        raise UsageError("overlap needs --out=DIR, a directory for the table")
-    settings = from_arguments(_settings(values))
+    _expect_out("overlap", arguments, values)
     study = read_study(arguments[0])
-    result = run_overlap(study.name, align(study), settings, values.out, Progress())
-    _print(overlap_summary(result.overlap, result.manifest, _terminal()[1]))
-    _print(f"Table: {neutral(values.out)}")
+    result = overlap(study, out=values.out, progress=True, **_settings(values))
+    _print(result.as_text(_terminal()[1]))
+    _print(f"\nTable: {neutral(values.out)}.")
     return UNDEFINED if result.undefined else DONE
 
 
 def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
-    _expect(arguments, "scale", ("STUDY",))
-    if not values.out:
-        raise UsageError("scale needs --out=DIR, a directory for the tables")
+    _expect_out("scale", arguments, values)
     study = read_study(arguments[0])
     result = scale(study, out=values.out, results=values.results, progress=True)
     _print(result.as_text(_terminal()[1]))
@@ -103,7 +95,7 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     names = "scores", "index", "folds", "targets", "overlap", "scale", "scale_correlation"
     tables, manifest = store.read_results(arguments[0], names=names)
     if "overlap" in tables:
-        _print(overlap_summary(tables["overlap"], manifest, _terminal()[1]))
+        _print(Overlap(tables["overlap"], manifest).as_text(_terminal()[1]))
         return DONE
     if "scale" in tables:
         correlation = tables.get("scale_correlation")
@@ -142,6 +134,12 @@ def _expect(arguments: Sequence[str], command: str, names: tuple[str, ...]) -> N
     if len(arguments) != len(names):
         wanted = f"ecjax {command} {' '.join(names)}".rstrip()
         raise UsageError(f"`{wanted} [--flags]` is wanted; given: {' '.join(arguments) or 'none'}")
+
+
+def _expect_out(command: str, arguments: Sequence[str], values: flags.FlagValues) -> None:
+    _expect(arguments, command, ("STUDY",))
+    if not values.out:
+        raise UsageError(f"{command} needs --out=DIR, a directory for the tables")
 
 
 def _check_command(command: str) -> None:

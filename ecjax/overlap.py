@@ -56,8 +56,12 @@ class Overlap:
         """Whether a value is null for a reason in the data."""
         return bool(self.overlap["value"].isna().any())
 
+    def as_text(self, width: int = 100) -> str:
+        """The readable summary."""
+        return _summary(self.overlap, self.manifest, width)
+
     def __str__(self) -> str:
-        return summary(self.overlap, self.manifest)
+        return self.as_text()
 
 
 def overlap(
@@ -197,7 +201,7 @@ def _hash_rows(task: AlignedTask) -> str:
     return digest.hexdigest()
 
 
-def summary(table: pd.DataFrame, manifest: Mapping[str, Any], width: int = 100) -> str:
+def _summary(table: pd.DataFrame, manifest: Mapping[str, Any], width: int) -> str:
     """For each sample a matrix of pairs of three measures, and each model's dimensions."""
     names = list(manifest["embeddings"])
     labels = [plain_name(name) for name in names]
@@ -230,7 +234,7 @@ def summary(table: pd.DataFrame, manifest: Mapping[str, Any], width: int = 100) 
                     ]
                 matrix.append([label, *_cells(a, names, cells)])
             lines += ["", *aligned(matrix, None, rule_after=0)]
-    return "\n".join([*lines, "", *textwrap.wrap(ABOUT, width)]) + "\n"
+    return "\n".join([*lines, "", *textwrap.wrap(ABOUT, width)])
 
 
 def _cells(own: str, names: Sequence[str], values: Sequence[float | None]) -> list[str]:
