@@ -74,8 +74,9 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("overlap", arguments, values)
-    study = read_study(arguments[0])
-    result = overlap(study, out=values.out, progress=True, **_settings(values))
+    given = from_arguments(_settings(values))
+    study, how = read_study(arguments[0]), {"seed": given.seed, "confidence": given.confidence}
+    result = overlap(study, out=values.out, progress=True, **how)
     _print(result.as_text(_terminal()[1]))
     _print(f"\nTable: {neutral(values.out)}.")
     return UNDEFINED if result.undefined else DONE

@@ -24,6 +24,16 @@ def study(widths, n, targets, seed=0):
     }
 
 
+def labels_of(embeddings, c, seed=0, shares=None):
+    """(n,) codes that the columns tell a bit about."""
+    n = len(embeddings["a"])
+    rng = np.random.default_rng([seed, c])
+    signal = sum(reference.StandardScaler().fit_transform(x)[:, 0] for x in embeddings.values())
+    noisy = signal + 0.7 * rng.normal(size=n)
+    shares = np.full(c, 1 / c) if shares is None else shares
+    return np.searchsorted(np.quantile(noisy, np.cumsum(shares)[:-1]), noisy)
+
+
 def with_members(moments, members, fused, columns):
     """Every fused set compared with each of its members, one set after the other."""
     fused = np.repeat(fused, [len(own) for own in members])

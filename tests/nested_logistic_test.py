@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
-from nested_test import columns_of_test_rows, study
+from make_studies import labels_of, study
+from nested_test import columns_of_test_rows
 from quick import quickly_compiled
 
 import ecjax
@@ -25,16 +26,6 @@ NAMES = np.array(list("klmnop"))
 
 def default_grid(n_train):
     return 1 / (n_train * 10.0 ** np.arange(-1, -5.5, -1))
-
-
-def labels_of(embeddings, c, seed=0, shares=None):
-    """(n,) codes that the columns tell a bit about."""
-    n = len(embeddings["a"])
-    rng = np.random.default_rng([seed, c])
-    signal = sum(reference.StandardScaler().fit_transform(x)[:, 0] for x in embeddings.values())
-    noisy = signal + 0.7 * rng.normal(size=n)
-    shares = np.full(c, 1 / c) if shares is None else shares
-    return np.searchsorted(np.quantile(noisy, np.cumsum(shares)[:-1]), noisy)
 
 
 # widths, rows, classes, shares, arguments of evaluate, grid

@@ -14,6 +14,7 @@ from ecjax.align import by_id
 from ecjax.arrays import align_arrays
 from ecjax.manifest import hash_rows
 from ecjax.scale import CLASSES, NO_PLACES, ScaleResult
+from ecjax.scale_correlation import FEW
 
 N = 400
 
@@ -129,6 +130,9 @@ def test_results_are_ranked_and_written(tmp_path):
     assert found.loc[("index", "a+b", "variogram"), "n_targets"] == 4
     text = str(result)
     assert "rho of the range with the score" in text and "\na+b " in text
+    rho = found.loc[("index", "a+b", "variogram")]
+    assert f"{rho['rho']:+.3f} (4, p {rho['p_adjusted']:.3f})" in text
+    assert f"rho, paper: {FEW}" in text and text.count("rho, ") == 1
     for name, frame in result.tables.items():
         written = pd.read_parquet(out / f"{name}.parquet").fillna({"reason": ""})
         pd.testing.assert_frame_equal(written, frame.fillna({"reason": ""}), check_dtype=False)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import reference
-from make_studies import study
+from make_studies import labels_of, study
 from quick import quickly_compiled
 
 import ecjax
@@ -45,13 +45,8 @@ def test_slopes_are_derivatives_of_the_rows_errors(penalty):
     np.testing.assert_allclose(slope.row_slope, expected, atol=0.01 * np.abs(expected).max())
 
 
-def classes_of(embeddings, c=3):
-    """A task of so many classes that the first columns know a bit of."""
-    rng = np.random.default_rng(1)
-    signal = sum(reference.StandardScaler().fit_transform(x)[:, 0] for x in embeddings.values())
-    noisy = signal + rng.normal(size=len(signal))
-    labels = np.searchsorted(np.quantile(noisy, np.arange(1, c) / c), noisy)
-    return ecjax.Task(labels, kind="classification")
+def classes_of(embeddings):
+    return ecjax.Task(labels_of(embeddings, 3), kind="classification")
 
 
 def test_slopes_of_classes_are_derivatives_of_the_rows_log_losses():
@@ -75,7 +70,7 @@ def test_slopes_of_classes_are_derivatives_of_the_rows_log_losses():
 
 def test_a_class_that_training_rows_lack_has_no_slope():
     embeddings, _ = study([2, 6], 90, {})
-    labels = np.array(classes_of(embeddings).y)
+    labels = labels_of(embeddings, 3)
     labels[7] = 3
     tasks = {"w": ecjax.Task(labels, kind="classification")}
     with quickly_compiled():
