@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ecjax.errors import counted, neutral
+from ecjax.rounding import number
 
 SIGNIFICANCE = 0.05
 NAME_LIMIT = 30
@@ -92,16 +93,6 @@ class Setting:
         """Every fused set of any task, small sets first."""
         names = dict.fromkeys(cell.subset for task in self.tasks for cell in task.cells)
         return tuple(sorted(names, key=lambda name: name.count("+")))
-
-
-def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """A number for a reader: fixed digits, "-" where undefined, no sign where it rounds to 0."""
-    if value is None or math.isnan(value):
-        return "-"
-    if abs(value) >= 1e6:
-        return f"{value:+.3g}" if signed else f"{value:.3g}"
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    return text if float(text) else text.lstrip("+-")
 
 
 def index_text(cell: Cell, has_truth: bool) -> str:

@@ -20,11 +20,12 @@ import pandas as pd
 from ecjax import folds, overlap_pairs, store
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
-from ecjax.digest import number, plain_name
+from ecjax.digest import plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.manifest import made_by
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
+from ecjax.rounding import number
 from ecjax.settings import Settings, from_arguments
 from ecjax.study import Study
 

@@ -21,7 +21,6 @@ from ecjax.digest import (
     index_text,
     interval_text,
     legend,
-    number,
     question_text,
     set_name,
     setting_name,
@@ -32,6 +31,7 @@ from ecjax.errors import neutral
 from ecjax.page_style import SCRIPT, STYLE
 from ecjax.picture import SETS, index_picture
 from ecjax.remarks import remarks
+from ecjax.rounding import number
 
 READ = ("scores", "folds", "index", "targets")
 ROWS = 1000

@@ -16,7 +16,6 @@ from ecjax.digest import (
     index_text,
     interval_text,
     legend,
-    number,
     plain_name,
     question_text,
     set_name,
@@ -25,6 +24,7 @@ from ecjax.digest import (
     smallest,
 )
 from ecjax.remarks import remarks
+from ecjax.rounding import number
 
 LABEL_LIMIT = 60
 MATRIX_LIMIT = 40

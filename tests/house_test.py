@@ -15,16 +15,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms study columns files values tables leaks sphere correlation "
-    "pairs entropy variogram notes guard understood align arrays settings folds splits units inner "
-    "subsets sums blas gram banded host host_nested host_between host_kept host_rechosen host_call "
-    "softmax lbfgs ridge nested kept rechosen refine hat logistic_start logistic nested_logistic "
-    "probe program routes engine cost nested_cost precision pieces memory plan bootstrap "
-    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
-    "uncertainty complementarity strict_index chosen compared similarity products overlap_pairs "
-    "outcome question results control refits encode store digest remarks report picture page_style "
-    "page run_plan progress manifest evaluate overlap scale_correlation scale world truth demo "
-    "__init__ options cli __main__"
+    "errors keys coordinates transforms study columns files values tables leaks sphere "
+    "correlation pairs entropy variogram notes guard understood align arrays settings folds "
+    "splits units inner subsets sums blas gram banded host host_nested host_between host_kept "
+    "host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat logistic_start "
+    "logistic nested_logistic probe program routes engine cost nested_cost precision pieces "
+    "memory plan bootstrap standard_errors loss_moments further intervals simultaneous scores "
+    "baseline shapley uncertainty complementarity strict_index chosen compared similarity "
+    "products overlap_pairs outcome question results control refits encode store rounding digest "
+    "remarks report picture page_style page run_plan progress manifest evaluate overlap "
+    "scale_correlation scale world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "

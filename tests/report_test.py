@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ecjax import page, report, store
-from ecjax.digest import number, plain_name
+from ecjax.digest import plain_name
 from ecjax.errors import InputError
 
 EMBEDDINGS = {"alphaearth": 64, "tessera": 128, "geoclip": 512}
@@ -119,16 +119,6 @@ def test_summary_and_page_say_what_intervals_rest_on(tmp_path):
     manifest["arguments"] |= redone
     says = "Intervals of 90 % by refit (200 replicates, penalties chosen anew); taken"
     assert says in report.summary(tables, manifest)
-
-
-def test_number():
-    assert [number(v) for v in (0.12345, -2, math.nan, None, 1e7)] == [
-        "0.123", "-2.000", "-", "-", "1e+07",
-    ]  # fmt: skip
-    assert [number(v, signed=True) for v in (0.5, -0.5, 0.0, -0.0001, 0.0004)] == [
-        "+0.500", "-0.500", "0.000", "0.000", "0.000",
-    ]  # fmt: skip
-    assert number(-4.2e8, signed=True) == "-4.2e+08"
 
 
 def test_summary_of_a_study_line_by_line():
