@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from ecjax import polygons
+from ecjax.binning import Strata, strata_of_columns
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
@@ -60,6 +62,8 @@ class AlignedTask:
         split: (n,) object, what the task says about its rows' folds, or None.
         built_in: How those of the embeddings are made that come from the coordinates alone.
         transform: What the targets have been changed by, see `transforms`.
+        strata: What divides the rows, by name.
+        region: (n,) object, the region that each row is in, None where in none; or None.
     """
 
     name: str
@@ -78,6 +82,8 @@ class AlignedTask:
     split: np.ndarray | None = None
     built_in: dict[str, Coordinates] = dataclasses.field(default_factory=dict)
     transform: str = "none"
+    strata: dict[str, Strata] = dataclasses.field(default_factory=dict)
+    region: np.ndarray | None = None
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -89,9 +95,12 @@ def align(study: Study) -> tuple[AlignedTask, ...]:
     read: dict[EmbeddingSource, EmbeddingTable] = {}
     made: dict[tuple, np.ndarray] = {}
     pairs = []
+    layer = None if study.regions is None else polygons.read_layer(study.regions)
     for source in study.tasks.values():
         check_sources(source.embeddings, f"task {quote(source.name)}")
         task = read_task(source)
+        if layer is not None and task.lat is not None and task.lon is not None:
+            task = dataclasses.replace(task, region=layer.regions_of(task.lat, task.lon))
         tables = {}
         for name, embedding in source.embeddings.items():
             if embedding.built_in is not None:
@@ -132,8 +141,9 @@ def by_id(tasks: Iterable[AlignedTask]) -> tuple[AlignedTask, ...]:
             matrices[task.sample] = {name: x[order] for name, x in task.embeddings.items()}
         columns = {
             name: None if getattr(task, name) is None else getattr(task, name)[order]
-            for name in ("ids", "y", "lat", "lon", "group", "split")
+            for name in ("ids", "y", "lat", "lon", "group", "split", "region")
         }
+        columns["strata"] = {name: own.at(order) for name, own in task.strata.items()}
         return dataclasses.replace(task, embeddings=matrices[task.sample], **columns)
 
     return tuple(one(task) for task in tasks)
@@ -193,6 +203,8 @@ def _align_one(
     for name, matrix in matrices.items():
         notes += guard(kept, y, classes, tables[name], matrix, rows[name])
         notes += notice_vectors(task.name, name, tables[name].columns, matrix, ids)
+    strata = strata_of_columns(kept.strata, ids, task.where)
+    notes += _stray_notes(kept, strata)
     if kept.lat is not None:
         near = near_neighbours(kept.lat, kept.lon)
         notes += note_rows(task.name, TASK_TABLE, "near neighbours", near, ids)
@@ -213,6 +225,8 @@ def _align_one(
         split=kept.split,
         built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
         transform=task.transform,
+        strata=strata,
+        region=kept.region,
     )
 
 
@@ -225,8 +239,20 @@ def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
         lon=None if task.lon is None else task.lon[keep],
         group=None if task.group is None else task.group[keep],
         split=None if task.split is None else task.split[keep],
+        region=None if task.region is None else task.region[keep],
+        strata={name: (values[keep], how) for name, (values, how) in task.strata.items()},
         coordinates={name: values[keep] for name, values in task.coordinates.items()},
     )
+
+
+def _stray_notes(task: TaskTable, strata: Mapping[str, Strata]) -> tuple[Note, ...]:
+    """Notes on rows that are in no stratum, or in no region."""
+    notes = ()
+    for name, own in strata.items():
+        notes += note_rows(task.name, f"strata {name}", "no stratum", own.codes < 0, task.ids)
+    if task.region is not None:
+        notes += note_rows(task.name, TASK_TABLE, "no region", pd.isna(task.region), task.ids)
+    return notes
 
 
 def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:

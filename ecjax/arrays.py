@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecjax import binning
 from ecjax.align import AlignedTask, align_tables
+from ecjax.binning import VALUES, How
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, quote
 from ecjax.keys import check_known
@@ -31,6 +33,9 @@ class Task:
         lat, lon: (n,) degrees, for `split="spatial"` and for embeddings that are `Coordinates`.
         group: (n,) labels, for `split="group"`.
         split: (n,) "train" or "trainval" and "test", or the fold of each row, for `split="column"`.
+        strata: Name to (n,) labels, or to a pair of (n,) values and how they divide the rows, as in
+            {"climate": climate, "elevation": (metres, 4)}; see `binning`.
+        region: (n,) labels of the regions of maps; None: in none.
         transform: "none", or "log1p": fit and score log(1 + y) (regression); `predictions` are in
             the units of `y`.
     """
@@ -44,6 +49,8 @@ class Task:
     group: Any = None
     split: Any = None
     transform: str = "none"
+    strata: Mapping[str, Any] | None = None
+    region: Any = None
 
 
 def align_arrays(
@@ -149,9 +156,10 @@ def _task_table(name: str, task: Task) -> TaskTable:
     if task.lat is not None:
         lat = coordinate(_column(task.lat, n, "lat", where), "lat", 90, ids, where)
         lon = coordinate(_column(task.lon, n, "lon", where), "lon", 180, ids, where)
+    labels = {"group": task.group, "split": task.split, "region": task.region}
     labels = {
         what: None if given is None else _column(given, n, what, where).astype(object).to_numpy()
-        for what, given in {"group": task.group, "split": task.split}.items()
+        for what, given in labels.items()
     }
     return TaskTable(
         name=name,
@@ -162,8 +170,16 @@ def _task_table(name: str, task: Task) -> TaskTable:
         lat=lat,
         lon=lon,
         transform=task.transform,
+        strata={key: _stratum(v, n, key, where) for key, v in (task.strata or {}).items()},
         **labels,
     )
+
+
+def _stratum(given: Any, n: int, name: str, where: str) -> tuple[pd.Series, How]:
+    """Values of what divides the rows, and how they do."""
+    values, how = given if isinstance(given, tuple) and len(given) == 2 else (given, VALUES)
+    what = f"strata {quote(name)}"
+    return _column(values, n, what, where), binning.checked(how, f"{where}: {what}")
 
 
 def _targets(y: Any, name: str, where: str) -> dict[str, pd.Series]:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import blas, engine, question, refits, report, store
+from ecjax import analyses, blas, engine, maps, question, refits, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.control import with_control
@@ -51,12 +51,17 @@ class Result:
     predictions: pd.DataFrame | None = None
     gains: pd.DataFrame | None = None
     shapley: pd.DataFrame | None = None
+    commonality: pd.DataFrame | None = None
+    maps: pd.DataFrame | None = None
+    strata: pd.DataFrame | None = None
+    separation: pd.DataFrame | None = None
+    points: pd.DataFrame | None = None
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The frames that there are, by name."""
-        names = ("scores", "folds", "index", "targets", "predictions", "gains", "shapley")
-        found = {name: getattr(self, name) for name in names}
+        fields = (field.name for field in dataclasses.fields(self) if field.name != "manifest")
+        found = {name: getattr(self, name) for name in fields}
         return {name: frame for name, frame in found.items() if frame is not None}
 
     @property
@@ -161,6 +166,7 @@ class Run:
             found = [known[_cell(task, chosen)] for task in self.tasks]
             results += [dataclasses.replace(result, setting=setting) for result in found]
         frames = build_frames(results, self.settings.predictions)
+        frames |= analyses.build(results, self.settings)
         timings["total"] = time.perf_counter() - started
         answered = question.answers(results, self.settings)
         facts = Facts(
@@ -169,7 +175,9 @@ class Run:
             precision=self.precision(),
             fingerprint=fingerprint,
             swept=list(steps[0][0]),
-            notes=self.notes(results) + question.question_notes(answered, self.settings),
+            notes=self.notes(results)
+            + question.question_notes(answered, self.settings)
+            + analyses.notes(results, self.settings),
             timings=timings,
             answered=answered,
         )
@@ -199,7 +207,9 @@ class Run:
         known: set[tuple] = set()
         steps = []
         for task in self.tasks:
-            units_of(task, self.settings)  # refuses, before anything is fitted, what lacks them
+            # Both refuse, before anything is fitted, a task that lacks what they need.
+            units_of(task, self.settings)
+            maps.check(task, self.settings)
         for setting, chosen in sweep(self.settings, self.swept):
             for task in self.tasks:
                 refits.check(task, chosen)

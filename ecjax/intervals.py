@@ -316,6 +316,20 @@ def _over_the_best(
 
     starts: (i,) the first pair of each set.
     """
+    among = tied_with_best(moments, pairs, columns, z_tie)
+    return np.maximum.reduceat(np.where(among, pairs.gain(-z), -np.inf), starts)
+
+
+def tied_with_best(
+    moments: RowMoments, pairs: Comparisons, columns: np.ndarray, z_tie: float
+) -> np.ndarray:
+    """(j,) whether a pair's member has the smallest loss of its set's, or is tied with that one.
+
+    Args:
+      pairs: of every set against each of its singles, one set after the other.
+      z_tie: as `index_intervals`.
+    """
+    starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
     sizes = np.diff(np.r_[starts, len(pairs.fused)])
     loss = moments.mean[pairs.over]
     best_loss = np.repeat(np.minimum.reduceat(loss, starts), sizes)
@@ -325,5 +339,4 @@ def _over_the_best(
     ties = compare(moments._replace(replicates=None), pairs.over, best, columns)
     with np.errstate(invalid="ignore"):
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
-    upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
-    return np.maximum.reduceat(upper, starts)
+    return tied | (pairs.over == best)

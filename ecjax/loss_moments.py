@@ -46,6 +46,30 @@ class RowMoments(NamedTuple):
     errors: RefitErrors | NestedErrors | None = None
 
 
+class RowLosses(NamedTuple):
+    """What each row lost, summed over targets and averaged over seeds, and what that is divided by.
+
+    Attributes:
+      columns: (n, m − 2) as those of `RowMoments`, up to the composites.
+      spread: (n,) of the targets.
+      constant: the last column.
+      single: as `RowMoments`.
+    """
+
+    columns: np.ndarray
+    spread: np.ndarray
+    constant: float
+    single: np.ndarray | None
+
+    def at(self, rows: np.ndarray) -> RowLosses:
+        """Of some rows."""
+        return self._replace(columns=self.columns[rows], spread=self.spread[rows])
+
+    def moments(self, unit_of_row: np.ndarray | None = None, keep: bool = False) -> RowMoments:
+        """As `row_moments`."""
+        return row_moments(*self, unit_of_row, keep)
+
+
 def row_moments(
     losses: np.ndarray,
     spread: np.ndarray,

@@ -23,6 +23,8 @@ _WORDS = {
     "constant column": ("column", "constant: weight 0"),
     "identical vectors": ("row", "with the same vector as another row"),
     "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
+    "no stratum": ("row", "without a value or outside the edges: in no stratum"),
+    "no region": ("row", "outside all regions: in none of the map's"),
     "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
     IN_LOG1P: ("target", "taken as log(1 + target): scores are of that, predictions are not"),
     "leak allowed": ("column", "that looks like a leak, allowed by allow_leaks"),

@@ -29,7 +29,7 @@ _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
     "penalty", "control", "interval", "bootstraps", "bootstrap_choices", "bootstrap_unit",
-    "confidence", "precision", *_MACHINE,
+    "confidence", "map_by", "map_km", "precision", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -93,10 +93,17 @@ TEXTS = {
     "bootstrap_unit": "what counts as independent in intervals: row, block (of --block_km), group "
     "(the task's key group); auto: block with --split=spatial, group with --split=group, else row",
     "confidence": "level of the intervals",
+    "map_by": "parts of the map with an index of their own: cell (of equal area), group (the "
+    "task's key group), region (the study's [regions]); auto: region where there are some, else "
+    "cell",
+    "map_km": "side of the map's cells; 0: no maps of cells",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
+NUMBERS = (
+    "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
+)  # fmt: skip
 _HEAD = "Which Earth embeddings are better together?"
 
 
@@ -173,7 +180,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
     if flag in PENALTIES:
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
-    if flag in ("logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence"):
+    if flag in NUMBERS:
         return _Parser(float, "give a number")
     return _Parser(_split if flag == "subsets" else str, "")
 

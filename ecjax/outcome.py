@@ -20,13 +20,14 @@ from ecjax.compared import Compared, Measure
 from ecjax.complementarity import Index, index_of
 from ecjax.folds import NOWHERE, Folds
 from ecjax.further import NestedSums, RefitSums
-from ecjax.loss_moments import RowMoments
+from ecjax.loss_moments import RowLosses, RowMoments
 from ecjax.scores import Scores, class_scores, regression_scores, varying_targets
 from ecjax.strict_index import strict_index
 from ecjax.subsets import name as subset_name
 from ecjax.sums import ClassSums, RegressionSums, of_targets
 from ecjax.units import Units
 
+ROW_LOSSES = {"accuracy": "row_miss", "log_loss": "row_log_loss"}  # of classes
 NO_PROBABILITY = "the probe gives a row's own class no probability in"
 
 
@@ -179,6 +180,21 @@ class TaskResult:
         pairs = zip(scores, indices, strict=True)
         return tuple(Measure(target, one, index, compared) for one, index in pairs)
 
+    def row_losses(self, measure: Measure) -> RowLosses | None:
+        """Of the scored rows by one of `all_measures`, without what rows do to others.
+
+        None where the metric is no mean over rows, or nothing is scored.
+        """
+        by_fold = measure.index.by_fold
+        if self.task.kind == "classification":
+            of_rows = ROW_LOSSES.get(measure.scores.metric)
+            scored = self.own.count.shape[-1] > 1
+            return _class_losses(self, of_rows, None, by_fold) if of_rows and scored else None
+        names = self.task.targets
+        wanted = range(len(names)) if measure.target is None else [names.index(measure.target)]
+        varying = varying_targets(self.own, wanted)
+        return _regression_losses(self, varying, by_fold, training=False) if varying else None
+
     def _compared(self, moments: RowMoments | None, index: Index) -> Compared:
         return Compared(self.subsets, self.columns, self.confidence, moments, index.eci_pooled)
 
@@ -199,16 +215,15 @@ class TaskResult:
         return {one.metric: float(one.fold.mean()) for one in found}
 
 
-def _regression_moments(
-    result: TaskResult, targets: Sequence[int], by_fold: np.ndarray | None
-) -> RowMoments | None:
-    """Of squared errors in standard deviations, summed over the targets that vary.
+def _regression_losses(
+    result: TaskResult, varying: Sequence[int], by_fold: np.ndarray | None, training: bool
+) -> RowLosses:
+    """Squared errors in standard deviations, summed over the targets that vary.
 
-    by_fold: as `complementarity.Index`.
+    Args:
+      by_fold: as `complementarity.Index`.
+      training: with what rows do to others by being trained on, where that is known.
     """
-    varying = varying_targets(result.own, targets)
-    if not varying:
-        return None
     rows = result.scored
 
     def summed(of_targets: np.ndarray) -> np.ndarray:
@@ -217,12 +232,22 @@ def _regression_moments(
         total = chosen[0] if len(chosen) == 1 else chosen.sum(0)
         return total if len(total) == len(rows) else total[rows]
 
-    plain, empty = summed(result.own.row_error), summed(result.empty.row_error)
-    losses = plain
-    if result.own.row_slope is not None:
-        losses = loss_moments.with_training(plain, summed(result.own.row_slope))
+    losses, empty = summed(result.own.row_error), summed(result.empty.row_error)
+    if training and result.own.row_slope is not None:
+        losses = loss_moments.with_training(losses, summed(result.own.row_slope))
     spread = result.spread[varying].sum(0)
-    moments = _moments(result, losses, empty, spread, len(varying), by_fold)
+    return _row_losses(result, losses, empty, spread, len(varying), by_fold)
+
+
+def _regression_moments(
+    result: TaskResult, targets: Sequence[int], by_fold: np.ndarray | None
+) -> RowMoments | None:
+    """Of squared errors; None where no target varies."""
+    varying = varying_targets(result.own, targets)
+    if not varying:
+        return None
+    unit, keep = result.units.of_row, result.bootstraps > 0
+    moments = _regression_losses(result, varying, by_fold, training=True).moments(unit, keep)
     if result.further is None:
         return moments
     kinds = np.zeros((0, *result.folds.sizes.shape), int)
@@ -231,8 +256,9 @@ def _regression_moments(
     sums = result.further.of_targets(varying)
     if isinstance(sums, RefitSums):
         return moments._replace(errors=further.refit_errors(sums, kinds, moments))
-    rows = spread, result.fold_of_row, result.unit.of_row
-    naive = _moments(result, plain, empty, spread, len(varying), by_fold)
+    plain = _regression_losses(result, varying, by_fold, training=False)
+    rows = plain.spread, result.fold_of_row, result.unit.of_row
+    naive = plain.moments(unit, keep)
     return moments._replace(errors=further.nested_errors(sums, kinds, naive, *rows))
 
 
@@ -256,10 +282,9 @@ def _class_moments(
         return losses - of_class[labels] + losses.mean(0)
 
     def moments(of_rows: str, slope, singles: np.ndarray | None, change: Callable) -> RowMoments:
-        losses, empty = (getattr(one, of_rows)[result.scored] for one in (result.own, result.empty))
-        if slope is not None:
-            losses = loss_moments.with_training(losses, slope[result.scored])
-        return _moments(result, losses, empty, np.zeros(len(labels)), 1.0, singles, change)
+        found = _class_losses(result, of_rows, slope, singles)
+        found = found._replace(columns=change(found.columns))
+        return found.moments(result.units.of_row, result.bootstraps > 0)
 
     losses = ("row_miss", "row_miss", "row_log_loss")
     slopes = (None, None, result.own.row_slope)  # errors of classes have none
@@ -267,19 +292,25 @@ def _class_moments(
     return tuple(map(moments, losses, slopes, by_fold, changes))
 
 
-def _moments(
+def _class_losses(
+    result: TaskResult, of_rows: str, slope: np.ndarray | None, by_fold: np.ndarray | None
+) -> RowLosses:
+    """Of classes: the sums of this name, with what rows do to others where a slope is given."""
+    losses, empty = (getattr(one, of_rows)[result.scored] for one in (result.own, result.empty))
+    if slope is not None:
+        losses = loss_moments.with_training(losses, slope[result.scored])
+    return _row_losses(result, losses, empty, np.zeros(len(losses)), 1.0, by_fold)
+
+
+def _row_losses(
     result: TaskResult,
     losses: np.ndarray,
     empty: np.ndarray,
     spread: np.ndarray,
     constant: float,
     by_fold: np.ndarray | None,
-    change: Callable = np.asarray,
-) -> RowMoments:
-    """Of losses (m, s) of the m scored rows, and (m, 1) of the empty set, summed over seeds.
-
-    change: a linear map of losses of all rows, (m, …) → (m, …).
-    """
+) -> RowLosses:
+    """Of losses (m, s) of the m scored rows, and (m, 1) of the empty set, summed over seeds."""
     seeds = len(result.seeds)
     if seeds > 1:
         losses, empty = losses / seeds, empty / seeds
@@ -288,8 +319,7 @@ def _moments(
         folds = result.fold_of_row[:, result.scored]
         composite, single = loss_moments.composites(losses, by_fold, folds)
         parts.append(composite)
-    columns, unit = change(np.column_stack(parts)), result.units.of_row
-    return loss_moments.row_moments(columns, spread, constant, single, unit, result.bootstraps > 0)
+    return RowLosses(np.column_stack(parts), spread, constant, single)
 
 
 def resample(results: Sequence[TaskResult]) -> list[Compared]:

@@ -22,6 +22,8 @@ Columns = dict[str, np.ndarray]
 DTYPES = {
     "target": "str",
     "best_single": "str",
+    "least_stratum": "str",
+    "most_stratum": "str",
     "fold_name": "str",
     "reason": "str",
     "converged": "boolean",
@@ -69,7 +71,7 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         del parts["predictions"]
     swept = list(results[0].setting)
     _widen(parts["index"], measures, swept, results[0].confidence)
-    frames = {key: _frame(columns) for key, columns in parts.items()}
+    frames = {key: frame_of(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], swept)
     return frames
 
@@ -84,7 +86,7 @@ def _resampled(results: Sequence[TaskResult]) -> Iterator[TaskResult]:
             compared.settle()
 
 
-def _with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
+def with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
     """The columns and the swept keys as arrays of one length; single values are repeated."""
     columns = {**columns, **result.setting}
     rows = next(len(values) for values in columns.values() if np.ndim(values))
@@ -94,7 +96,7 @@ def _with_setting(columns: dict[str, Any], result: TaskResult) -> Columns:
     }
 
 
-def _frame(parts: Sequence[Columns]) -> pd.DataFrame:
+def frame_of(parts: Sequence[Columns]) -> pd.DataFrame:
     """The parts below each other, as one frame: to make many and join them takes longer."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return pd.DataFrame(
@@ -137,7 +139,7 @@ def _score_rows(
         **result.choices(bands).score_columns(len(score)),
         "reason": _reasons(score, scores.reason, result),
     }
-    return _with_setting(columns, result)
+    return with_setting(columns, result)
 
 
 def _score_interval(result: TaskResult, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +183,7 @@ def _fold_rows(result: TaskResult, scores: Scores, bands: Sequence[str]) -> Colu
         converged = (norm <= result.tolerance).astype(object)
     columns |= {"gradient_norm": norm, "converged": converged}
     columns |= result.choices(bands).fold_columns(r * s * k)
-    return _with_setting(columns, result)
+    return with_setting(columns, result)
 
 
 def _index_rows(result: TaskResult, measure: Measure) -> Columns:
@@ -216,7 +218,7 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
         "p_better_adjusted": undefined,
         "reason": np.array([r or result.units.lacking or None for r in index.reason], object),
     }
-    return _with_setting(columns, result)
+    return with_setting(columns, result)
 
 
 def _widen(
@@ -256,7 +258,7 @@ def _gain_rows(result: TaskResult, measure: Measure) -> Columns:
         "eci_high": high,
         "reason": _reasons(gain, reason, result),
     }
-    return _with_setting(columns, result)
+    return with_setting(columns, result)
 
 
 def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns:
@@ -284,7 +286,7 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
         "high": value + above,
         "reason": _reasons(value, reason, result),
     }
-    return _with_setting(columns, result)
+    return with_setting(columns, result)
 
 
 def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
@@ -339,4 +341,4 @@ def _prediction_rows(result: TaskResult) -> Columns:
         "prediction": prediction,
         "squared_error": (y - prediction) ** 2,
     }
-    return _with_setting(columns, result)
+    return with_setting(columns, result)

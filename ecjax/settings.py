@@ -19,6 +19,7 @@ AVAILABLE = {
     "interval": ("ratio", "bootstrap", "nested", "refit"),
     "bootstrap_choices": ("keep", "redo"),
     "bootstrap_unit": ("auto", "row", "block", "group"),
+    "map_by": ("auto", "cell", "group", "region"),
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
@@ -58,6 +59,8 @@ class Settings:
       bootstrap_choices: whether refits "keep" the penalties of the original folds, or "redo" their
         choice.
       bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
+      map_by, map_km: what the parts of maps are, see `maps`, and the side of their cells; 0: no
+        maps of cells.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
@@ -87,6 +90,8 @@ class Settings:
     subsets: tuple[str, ...] = ()
     max_subset_size: int = 0
     precision: str = "auto"
+    map_by: str = "auto"
+    map_km: float = 1000.0
     predictions: bool = False
     max_memory_gib: float = 0.0
     require_platform: str = ""
@@ -124,6 +129,7 @@ class Settings:
                 _check_positive(name, value)
         _check_positive("logistic_tolerance", self.logistic_tolerance)
         _check_split(self)
+        _check_map(self)
         if self.interval in REPLICATED and not self.bootstraps:
             raise UsageError(
                 f"interval={self.interval} is made from replicates; give their number, as in "
@@ -263,6 +269,8 @@ def _check_belongs(given: Mapping[str, Any]) -> None:
         )
     if "buffer_km" in given and split != "spatial":
         raise UsageError("buffer_km is for split=spatial; give --split=spatial, or leave it out")
+    if "map_km" in given and given.get("map_by") in ("group", "region"):
+        raise UsageError("map_km is for cells of the map; leave it out, or give map_by=cell")
     if "folds" in given and split == "column":
         raise UsageError("folds: with split=column the column says which there are; leave it out")
 
@@ -276,6 +284,17 @@ def _check_split(settings: Settings) -> None:
         raise UsageError(f"buffer_km={buffer!r}: give a number from 0 to {high:g}")
     if settings.seeds > 1 and not settings.strict and settings.one_dealing:
         raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
+
+
+def _check_map(settings: Settings) -> None:
+    low, high = BLOCKS_KM
+    side = settings.map_km
+    if side == 0 and _is_number(side) and settings.map_by != "cell":
+        return
+    if not _is_number(side) or not low <= side <= high:
+        raise UsageError(
+            f"map_km={side!r}: give a number from {low:g} to {high:g}, or 0 for no maps of cells"
+        )
 
 
 def _check_redone(settings: Settings) -> None:

@@ -50,14 +50,38 @@ def equal_area_cells(lat: np.ndarray, lon: np.ndarray, side_km: float) -> np.nda
     pole: M_i = round(N(1 − cos(πi/B))/2). Its M_i − M_{i−1} cells divide it at equal steps of
     longitude, from the date line eastwards.
     """
-    cells = max(1, round(4 * np.pi * (EARTH_RADIUS_KM / side_km) ** 2))
-    bands = max(1, round(np.pi * EARTH_RADIUS_KM / side_km))
-    edges = np.pi * np.arange(bands + 1) / bands
-    first = np.rint(cells * (1 - np.cos(edges)) / 2).astype(np.int64)  # M_0 … M_B
-    north = cells * (1 - np.sin(np.radians(lat))) / 2  # of each place, in areas of cells
+    first = _first_cells(side_km)
+    north = first[-1] * (1 - np.sin(np.radians(lat))) / 2  # of each place, in areas of cells
     band = np.searchsorted(first, north, side="right") - 1
-    band = np.clip(band, 0, bands - 1)  # the south pole
+    band = np.clip(band, 0, len(first) - 2)  # the south pole
     around = ((np.asarray(lon) + 180) / 360) % 1
     around = np.where(np.abs(lat) == 90, 0, around)  # a pole has every longitude
     inside = first[band + 1] - first[band]
     return first[band] + np.minimum((around * inside).astype(np.int64), inside - 1)
+
+
+def cell_edges(cells: np.ndarray, side_km: float) -> np.ndarray:
+    """(4, c) southern, northern, western and eastern edges in degrees of cells by their numbers."""
+    first = _first_cells(side_km)
+    band = np.searchsorted(first, cells, side="right") - 1
+    sines = 1 - 2 * np.stack([first[band + 1], first[band]]) / first[-1]
+    south, north = np.degrees(np.arcsin(np.clip(sines, -1, 1)))
+    step = 360 / (first[band + 1] - first[band])
+    west = -180 + step * (cells - first[band])
+    return np.stack([south, north, west, west + step])
+
+
+def mean_place(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
+    """Latitude and longitude of the middle of some places; NaN where they have none."""
+    x, y, z = unit_vectors(lat, lon).mean(0)
+    if np.linalg.norm([x, y, z]) < BLUR:
+        return np.nan, np.nan
+    return float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(y, x)))
+
+
+def _first_cells(side_km: float) -> np.ndarray:
+    """(B + 1,) M_0 … M_B of `equal_area_cells`."""
+    cells = max(1, round(4 * np.pi * (EARTH_RADIUS_KM / side_km) ** 2))
+    bands = max(1, round(np.pi * EARTH_RADIUS_KM / side_km))
+    edges = np.pi * np.arange(bands + 1) / bands
+    return np.rint(cells * (1 - np.cos(edges)) / 2).astype(np.int64)

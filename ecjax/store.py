@@ -31,10 +31,10 @@ from ecjax.errors import InputError
 MANIFEST = "manifest.json"
 PAGE = "report.html"
 TABLES = (
-    "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "overlap",
-    "scale", "scale_correlation",
+    "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "strata",
+    "separation", "commonality", "points", "overlap", "scale", "scale_correlation",
 )  # fmt: skip
-WITHOUT_CSV = ("folds", "predictions")
+WITHOUT_CSV = ("folds", "predictions", "points")
 STAGING = ".writing-"
 SHOWN_DIFFERENCES = 6
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecjax import keys
+from ecjax import binning, keys, polygons
 from ecjax.coordinates import Coordinates, checked
 from ecjax.errors import InputError, listing, quote
 from ecjax.transforms import TRANSFORMS, check_kind
@@ -32,11 +32,12 @@ MAX_EMBEDDINGS = 10
 EMBEDDING_KEYS_TO_COME = ("transform", "scale", "dequantise")
 TASK_KEYS_TO_COME = ()
 
-_STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep")
+_STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep", "regions")
 _EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks", "source", "encoding", "degree")
 _BUILT_IN_KEYS = ("source", "encoding", "degree")
 _TASK_KEYS = (
-    "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "embeddings"
+    "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "strata",
+    "embeddings",
 )  # fmt: skip
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
 
@@ -75,6 +76,7 @@ class TaskSource:
     embeddings: dict[str, EmbeddingSource]
     split: str | None = None
     transform: str = "none"
+    strata: dict[str, binning.How] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Study:
     tasks: dict[str, TaskSource]
     sweep: dict[str, tuple[float | int | tuple[float, ...], ...]]
     path: Path
+    regions: polygons.RegionSource | None = None
 
 
 def read_study(path: str | os.PathLike) -> Study:
@@ -126,6 +129,7 @@ def read_study(path: str | os.PathLike) -> Study:
         tasks=tasks,
         sweep=_sweep(data.get("sweep", {}), where),
         path=path,
+        regions=polygons.source_of(data.get("regions"), path.parent, f"{where}: [regions]"),
     )
 
 
@@ -269,6 +273,7 @@ def _task(
         embeddings=own,
         split=keys.text(table, "split", where),
         transform=transform,
+        strata=binning.all_checked(table.get("strata", {}), f"{where}: strata"),
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecjax import columns, files
+from ecjax.binning import How
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, quote
 from ecjax.study import EmbeddingSource, TaskSource
@@ -55,7 +56,8 @@ class TaskTable:
     `targets` maps each target to its (n,) values, uninterpreted; `lat` and `lon` are (n,) float64
     degrees, `group` and `split` (n,) object; `coordinates` as in EmbeddingTable. `names` are the
     columns that are no features: id, coordinates, targets; `roles` those taken as id, lat, lon,
-    group and split. `transform` is what the targets shall be changed by.
+    group and split. `transform` is what the targets shall be changed by; `strata` holds the columns
+    that divide the rows, uninterpreted, and how they do, see `binning`; `region` is (n,) object.
     """
 
     name: str
@@ -72,6 +74,8 @@ class TaskTable:
     files: tuple[Path, ...] = ()
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     transform: str = "none"
+    strata: dict[str, tuple[pd.Series, How]] = dataclasses.field(default_factory=dict)
+    region: np.ndarray | None = None
 
 
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
@@ -131,16 +135,17 @@ def read_task(source: TaskSource) -> TaskTable:
     where = f"{owner} ({source.path})"
     labels = {"group": source.group, "split": source.split}
     asked = {"lat": source.lat, "lon": source.lon, **labels}
+    strata = {f"strata {quote(name)}": name for name in source.strata}
 
     def choose(schema: pa.Schema, here: str) -> list[str]:
         columns.check_id(schema, source.id, here)
         for target in source.target:
             columns.check_present(schema, target, "a target", here)
-        for what, name in asked.items():
+        for what, name in {**asked, **strata}.items():
             if name is not None:
                 columns.check_present(schema, name, what, here)
         extra = [f.name for f in schema if columns.is_coordinate(f.name)]
-        given = [name for name in asked.values() if name is not None]
+        given = [name for name in (*asked.values(), *source.strata) if name is not None]
         return list(dict.fromkeys([source.id, *source.target, *given, *extra]))
 
     text = dict.fromkeys([source.id, *(name for name in labels.values() if name is not None)])
@@ -170,6 +175,7 @@ def read_task(source: TaskSource) -> TaskTable:
         files=source.files,
         roles={role: name for role, name in {"id": source.id, **asked}.items() if name is not None},
         transform=source.transform,
+        strata={name: (whole[name].to_pandas(), how) for name, how in source.strata.items()},
     )
 
 

@@ -15,16 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms study columns files values tables leaks sphere "
-    "correlation pairs entropy variogram notes guard understood align arrays settings folds "
-    "splits units inner subsets sums blas gram banded host host_nested host_between host_kept "
-    "host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat logistic_start "
-    "logistic nested_logistic probe program routes engine cost nested_cost precision pieces "
-    "memory plan bootstrap standard_errors loss_moments further intervals simultaneous scores "
-    "baseline shapley uncertainty complementarity strict_index chosen compared similarity "
-    "products overlap_pairs outcome question results control refits encode store rounding digest "
-    "remarks report picture page_style page run_plan progress manifest evaluate overlap "
-    "scale_correlation scale world truth demo __init__ options cli __main__"
+    "errors keys coordinates transforms columns values binning polygons study files tables leaks "
+    "sphere correlation pairs entropy variogram notes guard understood align arrays settings "
+    "folds splits maps units inner subsets sums blas gram banded host host_nested host_between "
+    "host_kept host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat "
+    "logistic_start logistic nested_logistic probe program routes engine cost nested_cost "
+    "precision pieces memory plan bootstrap standard_errors loss_moments further intervals "
+    "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
+    "chosen compared regions similarity products overlap_pairs outcome question results analyses "
+    "control refits encode store rounding digest remarks report picture page_style page run_plan "
+    "progress manifest evaluate overlap scale_correlation scale world truth demo __init__ "
+    "options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -33,10 +34,11 @@ SOLVERS = (
 ).split()
 STATISTICS = (
     "correlation entropy variogram standard_errors loss_moments further intervals simultaneous "
-    "scores baseline shapley uncertainty complementarity strict_index chosen compared "
-    "similarity scale_correlation"
+    "scores baseline shapley commonality uncertainty complementarity strict_index chosen "
+    "compared regions similarity scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
+OF_EXTRAS = {"polygons": ("geo",)}  # module → extras that it needs
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
@@ -201,7 +203,10 @@ def test_solvers_know_no_files_and_statistics_no_solver():
 @pytest.mark.parametrize("module", ECJAX)
 def test_imports_are_declared_as_run_time_dependencies(module):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {line.split(">")[0].replace("-", "_") for line in project["dependencies"]}
+    lines = list(project["dependencies"])
+    for extra in OF_EXTRAS.get(module, ()):
+        lines += project["optional-dependencies"][extra]
+    declared = {line.split(">")[0].replace("-", "_") for line in lines}
     known = packages(ECJAX[module]) - set(sys.stdlib_module_names)
     assert "sklearn" not in known
     assert {DISTRIBUTIONS.get(package, package) for package in known} <= declared

@@ -76,3 +76,28 @@ def test_names_of_one_place_are_one_cell():
         lat, lon = np.array([12.0, 12.0, 90, 90, -90, -90]), np.array([180.0, -180, 3, -99, 0, 77])
         cells = sphere.equal_area_cells(lat, lon, side)
         assert (cells[::2] == cells[1::2]).all() and len(set(cells)) == 3
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(LATITUDES, LONGITUDES, st.sampled_from([40.0, 1_000.0, 9_000.0, 30_000.0]))
+def test_every_place_lies_within_the_edges_of_its_cell(lat, lon, side):
+    cell = sphere.equal_area_cells(np.array([lat]), np.array([lon]), side)
+    south, north, west, east = sphere.cell_edges(cell, side)[:, 0]
+    assert south - 1e-6 <= lat <= north + 1e-6  # asin is steep at the poles
+    if abs(lat) < 90:
+        assert west - 1e-9 <= (lon if lon < 180 else -180) <= east + 1e-9
+
+
+def test_edges_close_up_and_share_the_area_alike():
+    side = 2_000.0
+    count = round(4 * np.pi * (sphere.EARTH_RADIUS_KM / side) ** 2)
+    south, north, west, east = sphere.cell_edges(np.arange(count), side)
+    area = (np.sin(np.radians(north)) - np.sin(np.radians(south))) * (east - west) / 720
+    np.testing.assert_allclose(area, 1 / count, rtol=1e-9)
+    assert west.min() == -180 and east.max() == pytest.approx(180)
+
+
+def test_the_middle_of_places_on_both_sides_of_the_date_line():
+    assert sphere.mean_place(np.zeros(2), np.array([179.0, -177.0])) == pytest.approx((0, -179))
+    assert sphere.mean_place(np.full(3, 80.0), np.array([0.0, 120, 240]))[0] == pytest.approx(90)
+    assert np.isnan(sphere.mean_place(np.zeros(2), np.array([0.0, 180.0]))).all()

@@ -1,0 +1,93 @@
+"""Which part of the map each row of a task lies in: cells of equal area, groups, or regions.
+
+By default the regions of the study's layer where it has one, else cells of `settings.map_km`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecjax import sphere
+from ecjax.align import AlignedTask
+from ecjax.errors import InputError, quote
+from ecjax.settings import Settings
+from ecjax.splits import texts_of
+
+EDGES = ("lat_min", "lat_max", "lon_min", "lon_max")
+
+
+class Parts(NamedTuple):
+    """The parts of a map that rows lie in.
+
+    Attributes:
+      names: (c,) texts.
+      of_row: (n,) 0 … c − 1, −1 of a row in none.
+      lat, lon: (c,) the middle of a part's rows, in degrees; NaN where the task has no places.
+      edges: (4, c) degrees, in the order of EDGES; NaN where parts are no cells.
+    """
+
+    names: np.ndarray
+    of_row: np.ndarray
+    lat: np.ndarray
+    lon: np.ndarray
+    edges: np.ndarray
+
+
+def check(task: AlignedTask, settings: Settings) -> None:
+    """Raises an InputError if a task lacks what its map is asked to be made of."""
+    parts_of(task, settings, np.arange(0))
+
+
+def parts_of(task: AlignedTask, settings: Settings, rows: np.ndarray) -> Parts | None:
+    """The parts that some rows of a task lie in; None where it has no map.
+
+    Raises:
+      InputError: the task lacks the groups, regions or coordinates that `settings` name.
+    """
+    kind = _kind(task, settings)
+    if kind is None:
+        return None
+    if kind == "cell":
+        numbers = sphere.equal_area_cells(task.lat, task.lon, settings.map_km)[rows]
+        cells, of_row = np.unique(numbers, return_inverse=True)
+        names, edges = cells.astype(str), sphere.cell_edges(cells, settings.map_km)
+    else:
+        labels = task.region
+        if kind == "group":
+            labels = texts_of(task, task.group, "--map_by=group", "group")
+        known = ~pd.isna(labels[rows])
+        of_row = np.full(len(rows), -1)
+        names, of_row[known] = np.unique(labels[rows][known].astype(str), return_inverse=True)
+        edges = np.full((4, len(names)), np.nan)
+    places = np.full((len(names), 2), np.nan)
+    if task.lat is not None:
+        lat, lon = task.lat[rows], task.lon[rows]
+        for part in range(len(names)):
+            own = of_row == part
+            places[part] = sphere.mean_place(lat[own], lon[own])
+    return Parts(names.astype(object), of_row.reshape(-1), *places.T, edges)
+
+
+def _kind(task: AlignedTask, settings: Settings) -> str | None:
+    """ "cell", "group" or "region"; None: no map."""
+    by = settings.map_by
+    placed = task.lat is not None and task.lon is not None
+    if by == "auto":
+        if task.region is not None:
+            return "region"
+        return "cell" if placed and settings.map_km else None
+    if by == "cell" and not placed:
+        raise InputError(
+            f"task {quote(task.name)}: --map_by=cell needs coordinates; name their columns with "
+            "lat and lon (arrays: lat=… and lon=… of ecjax.Task)"
+        )
+    if by == "region" and task.region is None:
+        raise InputError(
+            f"task {quote(task.name)}: --map_by=region needs a layer of polygons and coordinates; "
+            "add a table [regions] with path and name to the study, and lat and lon to the task "
+            "(arrays: region=… of ecjax.Task)"
+        )
+    return by
