@@ -385,6 +385,10 @@ def _describe_one(task: AlignedTask) -> str:
             f"  embedding {name:{width}}  {columns} columns  {matrix.dtype}  {_range(matrix)}"
             + (f"  ({task.read[name]})" if name in task.read else "")
         )
+    for name, strata in task.strata.items():
+        rows = np.bincount(strata.codes[strata.codes >= 0], minlength=len(strata.labels))
+        many = f"{len(rows)} strata of {rows.min():,} to {rows.max():,} rows"
+        lines.append(f"  strata    {neutral(name)}: {many}")
     lines += [f"  note: {in_words(note)}" for note in task.notes]
     return "\n".join(lines)
 

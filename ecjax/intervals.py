@@ -94,7 +94,7 @@ def columns_kept(relative: np.ndarray) -> np.ndarray:
     return (1 + relative) ** -4.0
 
 
-def _inflation(n: int, columns: np.ndarray) -> np.ndarray:
+def inflation(n: int, columns: np.ndarray) -> np.ndarray:
     """n / max(n − p, n/4), of a variance."""
     return n / np.maximum(n - columns, n / 4)
 
@@ -146,7 +146,7 @@ def combination_errors(
 def widening(moments: RowMoments, columns: np.ndarray) -> np.ndarray:
     """What intervals from drawn units are too narrow by; two units at least."""
     g = moments.units
-    return np.sqrt(_inflation(moments.rows, columns) * g / (g - 1))
+    return np.sqrt(inflation(moments.rows, columns) * g / (g - 1))
 
 
 def _error(moments: RowMoments, variance: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def _error(moments: RowMoments, variance: np.ndarray, columns: np.ndarray) -> np
     if moments.units < 2:
         return np.full(len(variance), np.nan)
     of_mean = np.maximum(variance, 0) / (moments.units - 1)
-    return np.sqrt(of_mean * _inflation(moments.rows, columns))
+    return np.sqrt(of_mean * inflation(moments.rows, columns))
 
 
 class Comparisons(NamedTuple):
@@ -316,20 +316,6 @@ def _over_the_best(
 
     starts: (i,) the first pair of each set.
     """
-    among = tied_with_best(moments, pairs, columns, z_tie)
-    return np.maximum.reduceat(np.where(among, pairs.gain(-z), -np.inf), starts)
-
-
-def tied_with_best(
-    moments: RowMoments, pairs: Comparisons, columns: np.ndarray, z_tie: float
-) -> np.ndarray:
-    """(j,) whether a pair's member has the smallest loss of its set's, or is tied with that one.
-
-    Args:
-      pairs: of every set against each of its singles, one set after the other.
-      z_tie: as `index_intervals`.
-    """
-    starts = np.flatnonzero(np.r_[True, pairs.fused[1:] != pairs.fused[:-1]])
     sizes = np.diff(np.r_[starts, len(pairs.fused)])
     loss = moments.mean[pairs.over]
     best_loss = np.repeat(np.minimum.reduceat(loss, starts), sizes)
@@ -339,4 +325,5 @@ def tied_with_best(
     ties = compare(moments._replace(replicates=None), pairs.over, best, columns)
     with np.errstate(invalid="ignore"):
         tied = np.abs(ties.log_ratio) <= z_tie * ties.standard_error
-    return tied | (pairs.over == best)
+    upper = np.where(tied | (pairs.over == best), pairs.gain(-z), -np.inf)
+    return np.maximum.reduceat(upper, starts)

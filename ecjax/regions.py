@@ -22,10 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ecjax import intervals
-from ecjax.compared import Compared
-from ecjax.intervals import Comparisons
-from ecjax.loss_moments import RowLosses
+from ecjax.intervals import inflation
+from ecjax.loss_moments import RowLosses, unit_sums
 
 FEWEST = 10  # units of a part with an interval: measured, at 10 they still hold
 NO_LOSS = "the best single has no loss here"
@@ -81,37 +79,123 @@ def indices(
     """
     fused = np.array([i for i, subset in enumerate(subsets) if len(subset) > 1], int)
     best = best_singles(losses, subsets, fused)
-    order = np.argsort(part_of_row, kind="stable")
-    ends = np.searchsorted(part_of_row[order], np.arange(parts + 1))
-    shape = parts, len(fused)
-    found = Regions(*(np.zeros(parts, int) for _ in range(2)), *(np.full(shape, np.nan),) * 7)
-    found = Regions(*map(np.copy, found))
-    share = np.asarray(columns) / len(losses.columns)
-    for part in range(parts):
-        rows = order[ends[part] : ends[part + 1]]
-        found.rows[part] = len(rows)
-        if not len(rows):
-            continue
-        units = np.arange(len(rows))
-        if unit_of_row is not None:
-            units = np.unique(unit_of_row[rows], return_inverse=True)[1].reshape(-1)
-        found.units[part] = units.max() + 1
-        own = losses.at(rows)
-        sums = own.columns.sum(0)
+    counted = np.zeros(losses.columns.shape[1])  # the empty set and composites have no columns
+    counted[: len(subsets)] = columns
+    sums = _sums(losses.columns, part_of_row, parts, unit_of_row)
+    sums = sums._replace(inflation=inflation(len(losses.columns), counted))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eci = 1 - sums.losses[:, fused] / sums.losses[:, best] + 0.0  # no negative zero
+    eci = np.where(sums.losses[:, best] > 0, eci, np.nan)
+    with_best = _ratios(sums, fused, best)
+    low, high, p_better, p_worse = _over_members(sums, subsets, fused, confidence)
+    t = sums.quantile(confidence)
+    low, high = np.minimum(low, eci), np.maximum(np.maximum(high, with_best.gain(-t)), eci)
+    p_worse = np.maximum(p_worse, 1 - with_best.p_values(sums.degrees))
+    undefined = (sums.units < FEWEST)[:, None] | np.isnan(low) | np.isnan(high)
+    found = low, high, p_better, p_worse, *with_best
+    return Regions(sums.rows, sums.units, eci, *(np.where(undefined, np.nan, f) for f in found))
+
+
+def _over_members(
+    sums: _Sums, subsets: Sequence[tuple[int, ...]], fused: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ends and both p (c, i) over the members: all of them, or the best one in a part and those
+    tied with it, as `intervals.index_intervals` has it."""
+    where = {subset: i for i, subset in enumerate(subsets)}
+    sizes = np.array([len(subsets[i]) for i in fused])
+    starts = np.cumsum(sizes) - sizes  # of each set's members
+    over = np.array([where[(m,)] for i in fused for m in subsets[i]], int)
+    members, t = _ratios(sums, np.repeat(fused, sizes), over), sums.quantile(confidence)
+    loss = sums.losses[:, over]
+    least = np.repeat(np.minimum.reduceat(loss, starts, axis=1), sizes, axis=1)
+    # The first of a set's members with the smallest loss.
+    place = np.where(loss == least, np.arange(len(over)), len(over) - 1)
+    best = over[np.repeat(np.minimum.reduceat(place, starts, axis=1), sizes, axis=1)]
+    tie = _ratios(sums, over, best)
+    with np.errstate(invalid="ignore"):
+        among = (np.abs(tie.log) <= t * tie.error) | (over == best)
+    p = members.p_values(sums.degrees)
+    return (
+        np.minimum.reduceat(members.gain(t), starts, axis=1),
+        np.maximum.reduceat(np.where(among, members.gain(-t), -np.inf), starts, axis=1),
+        np.maximum.reduceat(p, starts, axis=1),
+        np.maximum.reduceat(np.where(among, 1 - p, 0.0), starts, axis=1),
+    )
+
+
+class _Sums(NamedTuple):
+    """Of each part: rows and units (c,), losses (c, q), and their products over units (c, q, q);
+    and (q,) what fits that share their rows multiply a variance by."""
+
+    rows: np.ndarray
+    units: np.ndarray
+    losses: np.ndarray
+    cross: np.ndarray
+    inflation: np.ndarray
+
+    @property
+    def degrees(self) -> np.ndarray:
+        """(c, 1) of freedom; NaN where there is one unit, or none."""
+        return np.where(self.units > 1, self.units - 1.0, np.nan)[:, None]
+
+    def quantile(self, confidence: float) -> np.ndarray:
+        """(c, 1) two-sided, of Student's t."""
+        return special.stdtrit(self.degrees, 0.5 + confidence / 2)
+
+
+def _sums(
+    columns: np.ndarray, part_of_row: np.ndarray, parts: int, unit_of_row: np.ndarray | None
+) -> _Sums:
+    """With an inflation of 1."""
+    inside = part_of_row >= 0
+    columns, part = columns[inside], part_of_row[inside]
+    rows = np.bincount(part, minlength=parts)
+    if unit_of_row is not None:
+        unit = unit_of_row[inside]
+        size = unit.max(initial=0) + 1
+        codes, place = np.unique(part * size + unit, return_inverse=True)
+        columns, part = unit_sums(columns, place.reshape(-1)), codes // size
+    order = np.argsort(part, kind="stable")
+    columns, ends = columns[order], np.searchsorted(part[order], np.arange(parts + 1))
+    q = columns.shape[1]
+    total, cross = np.zeros((parts, q)), np.zeros((parts, q, q))
+    for c in range(parts):
+        own = columns[ends[c] : ends[c + 1]]
+        total[c], cross[c] = own.sum(0), own.T @ own
+    return _Sums(rows, np.diff(ends), total, cross, np.ones(q))
+
+
+class _Ratios(NamedTuple):
+    """Log ratios of summed losses and their standard errors, (c, j)."""
+
+    log: np.ndarray
+    error: np.ndarray
+
+    def gain(self, t: np.ndarray) -> np.ndarray:
+        """1 − exp(r + t·s)."""
+        return 1 - np.exp(self.log + t * self.error)
+
+    def p_values(self, degrees: np.ndarray) -> np.ndarray:
+        """One-sided, that the first is no better than the second."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            index = 1 - sums[fused] / sums[best] + 0.0  # no negative zero
-        found.eci[part] = np.where(np.isfinite(index), index, np.nan)
-        if found.units[part] < FEWEST:
-            continue
-        compared = Compared(
-            subsets, share * len(rows), confidence, own.moments(units), found.eci[part]
-        )
-        low, high, p_better = compared.interval
-        over = intervals.compare(compared.moments, fused, best, compared.columns)
-        found.low[part], found.high[part], found.p_better[part] = low, high, p_better
-        found.p_worse[part] = _worse(compared, over)
-        found.log_ratio[part], found.standard_error[part] = over.log_ratio, over.standard_error
-    return found
+            p = special.stdtr(degrees, self.log / self.error)
+        sure = np.where(self.log < 0, 0.0, 1.0)
+        return np.where(self.error > 0, p, np.where(np.isnan(self.error), np.nan, sure))
+
+
+def _ratios(sums: _Sums, first: np.ndarray, second: np.ndarray) -> _Ratios:
+    """Of some columns (j,) by others, (j,) or in each part others, (c, j)."""
+    part = np.arange(len(sums.rows))[:, None]
+    a, b = sums.losses[part, first], sums.losses[part, second]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.log(a / b)
+        squares = sums.cross[part, first, first] / a**2 + sums.cross[part, second, second] / b**2
+        squares = squares - 2 * sums.cross[part, first, second] / (a * b)
+    log = np.where(np.isfinite(log), log, np.nan)
+    few = 1 + 1 / sums.degrees  # u/(u − 1)
+    widest = np.maximum(sums.inflation[first], sums.inflation[second])
+    error = np.sqrt(np.maximum(squares, 0) * few * widest)
+    return _Ratios(log, np.where(np.isnan(log), np.nan, error))
 
 
 def best_singles(
@@ -125,16 +209,6 @@ def best_singles(
     total = losses.columns.sum(0)
     members = ([where[(m,)] for m in subsets[i]] for i in fused)
     return np.array([own[int(np.argmin(total[own]))] for own in members], int)
-
-
-def _worse(compared: Compared, over: Comparisons) -> np.ndarray:
-    """(i,) p that a set is worse than its best single, than the best of its members here, and than
-    those tied with that: of all that an interval's upper end is over."""
-    degrees, pairs = compared.moments.degrees, compared.with_members
-    among = intervals.tied_with_best(compared.moments, pairs, compared.columns, compared.z)
-    of_members = np.where(among, 1 - pairs.p_value(degrees), 0.0)
-    starts = np.searchsorted(pairs.fused, over.fused)
-    return np.maximum(1 - over.p_value(degrees), np.maximum.reduceat(of_members, starts))
 
 
 class Separation(NamedTuple):
