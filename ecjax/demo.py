@@ -37,6 +37,7 @@ target = "biomass"
 kind = "regression"                  # or "classification"
 lat = "lat"
 lon = "lon"
+strata = {{ lat = [-90, -30, 0, 30, 90] }}   # optional: scores and indices in bands, or by a column
 """
 READING = """\
 How to read it: the index says which share of what the best single model leaves unexplained is

@@ -19,6 +19,7 @@ KINDS = {"climate": 10, "terrain": 14, "surface": 24}  # number of latent traits
 SPACING_KM = {"climate": 4000.0, "terrain": 1200.0}
 EARTH_RADIUS_KM = 6371.0
 WAVES = 64
+BANDS = (-90, -30, 0, 30, 90)  # of latitude, strata of every task
 CLASSES = 18
 
 
@@ -163,5 +164,6 @@ def as_tasks(drawn: dict[str, Places]) -> dict[str, Task]:
             lat=places.lat,
             lon=places.lon,
             transform=transform,
+            strata={"lat": (places.lat, BANDS)},
         )
     return tasks
