@@ -93,8 +93,9 @@ def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
     assert "alpha+beta" in printed.out and "height" in printed.out
     assert printed.err.startswith("cpu")
     written = {path.name for path in (study_folder / "out").iterdir()}
-    names = {"scores", "folds", "index", "targets", "gains", "shapley", "predictions"}
-    csv = names - {"folds", "predictions"}
+    names = {"scores", "folds", "index", "targets", "gains", "shapley", "commonality"}
+    names |= {"predictions", "points"}
+    csv = names - {"folds", "predictions", "points"}
     assert written == (
         {f"{n}.parquet" for n in names} | {f"{n}.csv" for n in csv} | {"manifest.json"}
     )
@@ -137,8 +138,8 @@ def test_evaluating_again_says_that_the_page_is_gone(study_folder, capsys):
     capsys.readouterr()
     assert evaluate(study_folder, "--predictions=false") == cli.DONE
     assert (
-        "removed, because the earlier run's: predictions.parquet, report.html; `ecjax report"
-        in (capsys.readouterr().err)
+        "removed, because the earlier run's: predictions.parquet, "
+        "points.parquet, report.html; `ecjax report" in (capsys.readouterr().err)
     )
     assert not (study_folder / "out" / "report.html").exists()
 

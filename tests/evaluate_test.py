@@ -104,6 +104,8 @@ COLUMNS = {
     "gains": "task target subset over metric score_difference eci_pooled eci_low eci_high reason",
     "shapley": "task target model metric value low high reason",
     "predictions": "task id lat lon subset target seed fold y prediction squared_error",
+    "commonality": "task target model_a model_b metric part value low high share reason",
+    "points": "task id lat lon metric subset loss best_single_loss eci",
 }
 
 
@@ -113,8 +115,7 @@ NUMBERS = ["score", "sem", "eci", "p_value", "prediction", "eci_low", "p_better"
 def test_columns_rows_and_types_of_the_tables(watched_run):
     embeddings, _, result, _ = watched_run
     subsets = reference.all_subsets(embeddings)
-    names = ["scores", "folds", "index", "targets", "predictions", "gains", "shapley"]
-    assert list(result.tables) == names
+    assert set(result.tables) == set(COLUMNS)
     for table, columns in COLUMNS.items():
         assert list(getattr(result, table).columns) == columns.split(), table
     rows = {
@@ -125,6 +126,8 @@ def test_columns_rows_and_types_of_the_tables(watched_run):
         "predictions": 15 * N * (1 + 2 + 3),
         "gains": (6 * 2 + 4 * 6 + 8) * (7 + 2 * 2),
         "shapley": 4 * (7 + 2 * 2),
+        "commonality": 6 * 5 * (1 + 1 + 2 + 2),  # metrics whose best value is 1
+        "points": 11 * N * 3,
     }
     assert {table: len(frame) for table, frame in result.tables.items()} == rows
     for frame in result.tables.values():
