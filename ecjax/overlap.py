@@ -161,9 +161,11 @@ def _measured(task: AlignedTask, settings: Settings) -> list[tuple[str, str | No
     found = [(b.name, None, overlap_pairs.single(b, groups, settings.confidence)) for b in blocks]
     for i, a in enumerate(blocks):
         for b in blocks[i + 1 :]:
-            both, predicted = overlap_pairs.pair(a, b, groups, settings.confidence)
-            found += [(a.name, b.name, estimate) for estimate in both]
-            found += [(a.name, b.name, predicted[0]), (b.name, a.name, predicted[1])]
+            sums = overlap_pairs.sums_of(a, b, groups)
+            both = overlap_pairs.alike(sums, settings.confidence)
+            there, back = overlap_pairs.predicted(sums, settings.confidence)
+            found += [(a.name, b.name, estimate) for estimate in (*both, there)]
+            found.append((b.name, a.name, back))
     return found
 
 
