@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 PAGE = "report.html"
 TABLES = (
     "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "overlap",
-    "scale", "scale_correlation",
+    "overlap_correlation", "scale", "scale_correlation", "scale_curve",
 )  # fmt: skip
 WITHOUT_CSV = ("folds", "predictions")
 STAGING = ".writing-"
