@@ -54,8 +54,8 @@ COMMANDS = {
 }
 TEXTS = {
     "out": "directory for the tables",
-    "results": "directory that `ecjax evaluate` wrote for the same study: ranks by scale of the "
-    "targets its scores and indices, by overlap the indices of pairs",
+    "results": "directory that `ecjax evaluate` wrote for the same study, to tell whether indices "
+    "of pairs go with their overlap, or scores and indices with the scale of the targets",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
     "time",
     "seeds": "how often the rows are dealt to folds",

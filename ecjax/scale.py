@@ -22,7 +22,7 @@ from ecjax.digest import plain_name
 from ecjax.errors import UsageError, counted, neutral
 from ecjax.evaluate import Result
 from ecjax.manifest import hash_rows, hash_split, made_by
-from ecjax.pairs import Scale
+from ecjax.pairs import Curve, Scale
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
 from ecjax.study import Study
@@ -50,16 +50,20 @@ class ScaleResult:
       scale: a row for each task × target × estimator.
       manifest: of the run.
       scale_correlation: a row for each subset × estimator; None where no results were given.
+      scale_curve: a row for each distance of each task × target × estimator that has a range; None
+        where it was not read.
     """
 
     scale: pd.DataFrame
     manifest: dict[str, Any]
     scale_correlation: pd.DataFrame | None = None
+    scale_curve: pd.DataFrame | None = None
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The frames that there are, by name."""
-        found = {"scale": self.scale, "scale_correlation": self.scale_correlation}
+        names = "scale", "scale_correlation", "scale_curve"
+        found = {name: getattr(self, name) for name in names}
         return {name: frame for name, frame in found.items() if frame is not None}
 
     @property
@@ -131,7 +135,8 @@ def scale(
         store.check_directory(out, fingerprint)
     known = evaluated.read(results, used, scale_correlation.TABLES)
     speaker.say("cpu, float64")
-    table = pd.concat([_task_rows(task, speaker) for task in used], ignore_index=True)
+    found = [(task, *pair) for task in used for pair in _estimated(task, speaker)]
+    table = _ranges(found)
     result = ScaleResult(
         scale=table,
         manifest={
@@ -143,6 +148,7 @@ def scale(
             "results": known and known.kept,
         },
         scale_correlation=known and scale_correlation.correlate(table, known.tables, known.swept),
+        scale_curve=_curves(found),
     )
     if out is not None:
         removed = store.write_results(out, result.tables, result.manifest)
@@ -161,10 +167,19 @@ def _fingerprint(tasks: Sequence[AlignedTask]) -> dict[str, Any]:
     }
 
 
-def _task_rows(task: AlignedTask, progress: Silent) -> pd.DataFrame:
-    """A row for each target and estimator."""
+def _estimated(task: AlignedTask, progress: Silent) -> list[tuple[str, str, Scale]]:
+    """(target, estimator, scale) of each of a task's targets."""
     label = f"scale of {neutral(task.name)}"
     found = progress.run(lambda: estimate(task), label, None)
+    return [
+        (target, estimator, one)
+        for target, scales in zip(task.targets, found, strict=True)
+        for estimator, one in zip(ESTIMATORS, scales, strict=True)
+    ]
+
+
+def _ranges(found: Sequence[tuple[AlignedTask, str, str, Scale]]) -> pd.DataFrame:
+    """A row for each target and estimator."""
     return pd.DataFrame(
         [
             {
@@ -176,10 +191,21 @@ def _task_rows(task: AlignedTask, progress: Silent) -> pd.DataFrame:
                 "n_rows": len(task.ids),
                 "reason": one.reason or None,
             }
-            for target, scales in zip(task.targets, found, strict=True)
-            for estimator, one in zip(ESTIMATORS, scales, strict=True)
+            for task, target, estimator, one in found
         ]
     )
+
+
+def _curves(found: Sequence[tuple[AlignedTask, str, str, Scale]]) -> pd.DataFrame:
+    """A row for each distance of each target and estimator with a range."""
+    names = pd.DataFrame(
+        [[task.name, target, estimator] for task, target, estimator, _ in found],
+        columns=["task", "target", "estimator"],
+    )
+    curves = [one.curve for *_, one in found]
+    table = names.loc[names.index.repeat([len(curve.km) for curve in curves])]
+    numbers = dict(zip(Curve._fields, np.concatenate(curves, axis=1), strict=True))
+    return table.reset_index(drop=True).assign(**numbers)
 
 
 def estimate(task: AlignedTask) -> list[tuple[Scale, Scale]]:
