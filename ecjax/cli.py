@@ -76,9 +76,9 @@ def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("overlap", arguments, values)
     given = from_arguments(_settings(values))
     study, how = read_study(arguments[0]), {"seed": given.seed, "confidence": given.confidence}
-    result = overlap(study, out=values.out, progress=True, **how)
+    result = overlap(study, out=values.out, results=values.results, progress=True, **how)
     _print(result.as_text(_terminal()[1]))
-    _print(f"\nTable: {neutral(values.out)}.")
+    _print(f"\nTables: {neutral(values.out)}.")
     return UNDEFINED if result.undefined else DONE
 
 
@@ -93,10 +93,12 @@ def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
-    names = "scores", "index", "folds", "targets", "overlap", "scale", "scale_correlation"
+    names = ("scores", "index", "folds", "targets", "overlap", "overlap_correlation", "scale",
+             "scale_correlation")  # fmt: skip
     tables, manifest = store.read_results(arguments[0], names=names)
     if "overlap" in tables:
-        _print(Overlap(tables["overlap"], manifest).as_text(_terminal()[1]))
+        correlation = tables.get("overlap_correlation")
+        _print(Overlap(tables["overlap"], manifest, correlation).as_text(_terminal()[1]))
         return DONE
     if "scale" in tables:
         correlation = tables.get("scale_correlation")
@@ -120,8 +122,9 @@ COMMANDS = {
 
 def _settings(values: flags.FlagValues) -> dict:
     """Arguments of `Settings` from those of a command's flags that were given."""
-    given = [name for name in values if values[name].present]
-    return {name: values[name].value for name in given if name not in ("help", "h", "out")}
+    others = "help", "h", "out", "results"
+    given = [name for name in values if values[name].present and name not in others]
+    return {name: values[name].value for name in given}
 
 
 def _terminal() -> tuple[bool, int]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from ecjax import sphere
-from ecjax.pairs import BLOCK, Scale, near_pairs, settled_order
+from ecjax.pairs import BLOCK, Curve, Scale, near_pairs, settled_order
 
 LARGEST_KM, BINS = 1_000.0, 100
 # Ranges d that are tried, of the largest distance: a tenth of a bin to half around the Earth.
@@ -91,7 +91,9 @@ def entropies(histogram: np.ndarray) -> np.ndarray:
 def fit(curve: np.ndarray) -> Scale:
     """The scale of entropies (b,), over columns that have any.
 
-    The slope of the squared error by d is followed to its zero, so that d is exact to rounding.
+    The slope of the squared error by d is followed to its zero, so that d is exact to rounding. In
+    its curve distances are t times the last outer edge, as the scale is d times it; each lies in
+    its bin.
     """
     from scipy import optimize  # here, because importing it takes a third of a second
 
@@ -116,4 +118,6 @@ def fit(curve: np.ndarray) -> Scale:
     left, right = tried[best - 1], tried[best + 1]
     if not slope(left) < 0 < slope(right):
         return Scale(np.nan, NO_GROWTH)
-    return Scale(float(np.exp(optimize.brentq(slope, left, right, xtol=1e-15)) * LARGEST_KM))
+    d = np.exp(optimize.brentq(slope, left, right, xtol=1e-15))
+    fitted = Curve(t * LARGEST_KM, h, 1 - gain * np.exp(-t / d))
+    return Scale(float(d * LARGEST_KM), curve=fitted)

@@ -150,8 +150,7 @@ def _split(tasks: Sequence[AlignedTask], settings: Settings) -> dict[str, Any]:
     split = settings.split
     if split == "random":
         return {}
-    made = {task.name: repr(made_from(task, split)).encode() for task in tasks}
-    found = {"split_of": {k: hashlib.sha256(v).hexdigest() for k, v in made.items()}}
+    found = {"split_of": {task.name: hash_split(task, split) for task in tasks}}
     if split == "spatial":
         found |= {"block_km": settings.block_km, "buffer_km": settings.buffer_km}
     return found
@@ -161,6 +160,11 @@ def device_text(device: jax.Device) -> str:
     """ "cpu" or "gpu (NVIDIA …)"."""
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
+
+
+def hash_split(task: AlignedTask, split: str) -> str:
+    """Fingerprint of what a split of the task's rows is made from; of "spatial": its places."""
+    return hashlib.sha256(repr(made_from(task, split)).encode()).hexdigest()
 
 
 def hash_rows(task: AlignedTask) -> str:

@@ -45,7 +45,7 @@ COMMANDS = {
     "overlap": Command(
         "STUDY --out=DIR",
         "how much embeddings tell the same, without a task",
-        ("out", "seed", "confidence"),
+        ("out", "results", "seed", "confidence"),
     ),
     "scale": Command(
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
@@ -54,8 +54,8 @@ COMMANDS = {
 }
 TEXTS = {
     "out": "directory for the tables",
-    "results": "directory that `ecjax evaluate` wrote for the same study: ranks its scores and "
-    "indices by the scale of the targets",
+    "results": "directory that `ecjax evaluate` wrote for the same study, to tell whether indices "
+    "of pairs go with their overlap, or scores and indices with the scale of the targets",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
     "time",
     "seeds": "how often the rows are dealt to folds",

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import folds, overlap_pairs, store
+from ecjax import evaluated, folds, overlap_correlation, overlap_pairs, store
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
+from ecjax.evaluate import Result
 from ecjax.manifest import made_by
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
@@ -41,16 +42,33 @@ ABOUT = (
 )
 
 
+ABOUT_RHO = (
+    "Mean over tasks of Spearman's ρ, over pairs of models, of their overlap with their index. "
+    "Below 0: pairs that tell less of the same gain more. p: two-sided, by relabelling the models "
+    "(Mantel); adjusted over measures; *: below 0.05. -: undefined."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """What `overlap` found: a table, a row for each sample, pair and measure, and the manifest."""
+    """What `overlap` found, as pandas frames with the columns that the README lists.
+
+    Attributes:
+      overlap: a row for each sample, pair and measure.
+      manifest: of the run.
+      overlap_correlation: a row for each task, target and measure; None where no results were
+        given.
+    """
 
     overlap: pd.DataFrame
     manifest: dict[str, Any]
+    overlap_correlation: pd.DataFrame | None = None
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        return {"overlap": self.overlap}
+        """The frames that there are, by name."""
+        found = {"overlap": self.overlap, "overlap_correlation": self.overlap_correlation}
+        return {name: frame for name, frame in found.items() if frame is not None}
 
     @property
     def undefined(self) -> bool:
@@ -59,7 +77,11 @@ class Overlap:
 
     def as_text(self, width: int = 100) -> str:
         """The readable summary."""
-        return _summary(self.overlap, self.manifest, width)
+        lines = [_summary(self.overlap, self.manifest, width)]
+        if self.overlap_correlation is not None:
+            swept = self.manifest["results"]["swept"]
+            lines += ["", *_correlation_lines(self.overlap_correlation, swept, width)]
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.as_text()
@@ -73,6 +95,7 @@ def overlap(
     out: str | Path | None = None,
     seed: int = 42,
     confidence: float = 0.95,
+    results: str | Path | Result | None = None,
     progress: bool = False,
 ) -> Overlap:
     """Measures how much embeddings overlap on the same rows, without any task.
@@ -87,9 +110,13 @@ def overlap(
       out: a directory that the table is also written to.
       seed: of the dealing of rows to the groups of intervals and to the folds of `r2`.
       confidence: level of the intervals.
+      results: of an evaluation of the same study, or its directory: also correlates overlap with
+        the indices of pairs.
+      progress: show what is computed in, and progress, on standard error.
 
     Raises:
-      ecjax.InputError: the data cannot be used; the message says where and what to do.
+      ecjax.InputError: the data cannot be used, or the results are of other tables; the message
+        says where and what to do.
       ecjax.UsageError: an argument is out of range.
     """
     settings = from_arguments({"seed": seed, "confidence": confidence})
@@ -101,7 +128,7 @@ def overlap(
         if tasks is not None and id is not None:
             raise UsageError("ids belong to the tasks: ecjax.Task(y, id=…); leave out id")
         found, name = align_arrays(data, tasks or _rows(data, id)), "arrays"
-    return run(name, found, settings, out, Progress() if progress else Silent())
+    return run(name, found, settings, out, results, Progress() if progress else Silent())
 
 
 def run(
@@ -109,9 +136,10 @@ def run(
     tasks: Sequence[AlignedTask],
     settings: Settings,
     out: str | Path | None,
+    results: str | Path | Result | None,
     progress: Silent,
 ) -> Overlap:
-    """Measures all samples and, if `out` is given, writes the table."""
+    """Measures all samples and, if `out` is given, writes the tables; arguments as of `overlap`."""
     started = time.perf_counter()
     samples = _samples(by_id(tasks))
     fingerprint = {
@@ -121,6 +149,7 @@ def run(
     }
     if out is not None:
         store.check_directory(out, fingerprint)
+    known = evaluated.read(results, tasks, overlap_correlation.TABLES)
     progress.say("cpu, float64")
     rows = []
     for number_of, (sample, task) in enumerate(samples.items(), start=1):
@@ -141,14 +170,27 @@ def run(
             for sample, task in samples.items()
         },
         "embeddings": {k: x.shape[1] for task in tasks for k, x in task.embeddings.items()},
+        "results": known and known.kept,
         "timings": {"total": round(time.perf_counter() - started, 3)},
     }
-    result = Overlap(pd.DataFrame(rows, columns=COLUMNS), manifest)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    result = Overlap(table, manifest, known and _correlated(table, samples, tasks, known))
     if out is not None:
         removed = store.write_results(out, result.tables, manifest)
         if removed:
             progress.say(f"removed, because the earlier run's: {', '.join(removed)}")
     return result
+
+
+def _correlated(
+    table: pd.DataFrame,
+    samples: Mapping[str, AlignedTask],
+    tasks: Sequence[AlignedTask],
+    known: evaluated.Evaluated,
+) -> pd.DataFrame:
+    names = {task.sample: name for name, task in samples.items()}
+    of_task = {task.name: names[task.sample] for task in tasks}
+    return overlap_correlation.correlate(table, of_task, known.tables["index"], known.swept)
 
 
 def _measured(task: AlignedTask, settings: Settings) -> list[tuple[str, str | None, Any]]:
@@ -161,9 +203,11 @@ def _measured(task: AlignedTask, settings: Settings) -> list[tuple[str, str | No
     found = [(b.name, None, overlap_pairs.single(b, groups, settings.confidence)) for b in blocks]
     for i, a in enumerate(blocks):
         for b in blocks[i + 1 :]:
-            both, predicted = overlap_pairs.pair(a, b, groups, settings.confidence)
-            found += [(a.name, b.name, estimate) for estimate in both]
-            found += [(a.name, b.name, predicted[0]), (b.name, a.name, predicted[1])]
+            sums = overlap_pairs.sums_of(a, b, groups)
+            both = overlap_pairs.alike(sums, settings.confidence)
+            there, back = overlap_pairs.predicted(sums, settings.confidence)
+            found += [(a.name, b.name, estimate) for estimate in (*both, there)]
+            found.append((b.name, a.name, back))
     return found
 
 
@@ -236,6 +280,31 @@ def _summary(table: pd.DataFrame, manifest: Mapping[str, Any], width: int) -> st
                 matrix.append([label, *_cells(a, names, cells)])
             lines += ["", *aligned(matrix, None, rule_after=0)]
     return "\n".join([*lines, "", *textwrap.wrap(ABOUT, width)])
+
+
+def _correlation_lines(table: pd.DataFrame, swept: Sequence[str], width: int) -> list[str]:
+    """For each swept setting the rho of all tasks together, by measure."""
+    together = table[table["task"].isna()]
+    lines = []
+    for setting, own in overlap_correlation.by_setting(together, swept):
+        named = [f"{key} = {value}" for key, value in setting.items()]
+        head = ", ".join(["rho of overlap with the index", *named])
+        rows = [[head, "rho", "p", "adjusted p ", "pairs", "tasks"]]
+        for row in own.itertuples():
+            star = "*" if row.p_adjusted < 0.05 else " "
+            numbers = number(row.rho, signed=True), _p_text(row.p_value)
+            adjusted = _p_text(row.p_adjusted) + star
+            rows.append([row.measure, *numbers, adjusted, f"{row.n_pairs:,}", f"{row.n_tasks:,}"])
+        lines += [*aligned(rows, None, rule_after=0), ""]
+    lines += textwrap.wrap(ABOUT_RHO, width)
+    for reason, own in together.dropna(subset="reason").groupby("reason", sort=False):
+        told = f"  {', '.join(dict.fromkeys(own['measure']))}: {reason}"
+        lines += textwrap.wrap(told, width, subsequent_indent="    ")
+    return lines
+
+
+def _p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else number(p_value)
 
 
 def _cells(own: str, names: Sequence[str], values: Sequence[float | None]) -> list[str]:

@@ -55,49 +55,84 @@ def single(block: Block, groups: Sequence[np.ndarray], confidence: float) -> Est
     )
 
 
-def pair(
-    first: Block, second: Block, groups: Sequence[np.ndarray], confidence: float
-) -> tuple[list[Estimate], tuple[Estimate, Estimate]]:
-    """Measures of two embeddings, and R² of the first predicted from the second and back.
+class PairSums(NamedTuple):
+    """What all measures of two embeddings start from.
+
+    Attributes:
+      blocks: the two, of p and p' columns.
+      groups: row numbers of each group.
+      parts: of each group, moments of the p + p' columns, each about `origin` and 0 where it is
+        constant, and of two more, the squared lengths of both rows.
+      origin: (p + p',) means.
+      constant: (p + p',) whether a column is.
+    """
+
+    blocks: tuple[Block, Block]
+    groups: Sequence[np.ndarray]
+    parts: list[Moments]
+    origin: np.ndarray
+    constant: np.ndarray
+
+    @property
+    def plain(self) -> list[Moments]:
+        """`parts` without the lengths."""
+        return [part.of(slice(len(self.origin))) for part in self.parts]
+
+
+def sums_of(first: Block, second: Block, groups: Sequence[np.ndarray]) -> PairSums:
+    """One pass over the rows of two embeddings.
 
     Args:
       groups: row numbers of each of at most GROUPS groups, none empty.
-      confidence: level of the intervals.
     """
-    blocks, p, n = (first, second), first.width, sum(map(len, groups))
-    x, tile = [first.x, second.x], first.tile
+    blocks = first, second
     origin = np.concatenate([first.mean, second.mean])
 
     def augmented(own: list[np.ndarray]) -> list[np.ndarray]:
         centred = [rows - block.mean for rows, block in zip(own, blocks, strict=True)]
         return centred + [np.einsum("ij,ij->i", rows, rows)[:, None] for rows in centred]
 
-    parts = products.moments_of(x, groups, augmented, tile)
+    parts = products.moments_of([first.x, second.x], groups, augmented, first.tile)
     total = products.total_of(parts)
-    q = len(origin)
-    constant = products.constant_columns(total.of(slice(q)), origin)
+    constant = products.constant_columns(total.of(slice(len(origin))), origin)
     parts = [products.without(part, np.append(constant, [False] * 2)) for part in parts]
-    plain = [part.of(slice(q)) for part in parts]
-    flat = _constant(blocks, constant, [0, p])
+    return PairSums(blocks, groups, parts, origin, constant)
+
+
+def alike(sums: PairSums, confidence: float) -> list[Estimate]:
+    """The measures that are the same from either side.
+
+    Args:
+      sums: of `sums_of`.
+      confidence: level of the intervals.
+    """
+    blocks, groups, plain = sums.blocks, sums.groups, sums.plain
+    p, n = blocks[0].width, sum(map(len, groups))
+    flat = _constant(blocks, sums.constant, [0, p])
     one_row = _few(n) if n == 1 else ""
 
     def add(measure: str, function: Callable, parts: Sequence[Moments], reason: str) -> Estimate:
         return _estimate(measure, function, parts, confidence, reason)
 
     few = f"{counted(n, 'row')}, and the unbiased form needs four" if n < 4 else ""
-    found = [
+    return [
         add("cka", lambda m: similarity.cka(m, p), plain, _few(n) or flat),
-        add("cka_debiased", lambda m: similarity.cka_debiased(m, p), parts, few or flat),
-        *_canonical(blocks, plain, origin, groups, one_row or flat, confidence),
+        add("cka_debiased", lambda m: similarity.cka_debiased(m, p), sums.parts, few or flat),
+        *_canonical(blocks, plain, sums.origin, groups, one_row or flat, confidence),
         _rsa(blocks, groups, add),
     ]
+
+
+def predicted(sums: PairSums, confidence: float) -> tuple[Estimate, Estimate]:
+    """R² of the first predicted from the second, and back; arguments as of `alike`."""
+    (first, second), plain = sums.blocks, sums.plain
+    p, q = first.width, len(sums.origin)
     back = np.r_[p:q, :p]
     turned = [Moments(m.count, m.sums[back], m.products[np.ix_(back, back)]) for m in plain]
-    predicted = (
+    return (
         _predicted(turned, second.width, first.name, confidence),
         _predicted(plain, p, second.name, confidence),
     )
-    return found, predicted
 
 
 def _canonical(blocks, plain, origin, groups, known: str, confidence: float) -> list[Estimate]:

@@ -18,6 +18,23 @@ from ecjax import sphere
 BLOCK = 512  # places; two blocks' pairs, some 30 arrays of them at a time, are looked at together
 
 
+class Curve(NamedTuple):
+    """What a range was fitted to: difference by distance, and the model of it.
+
+    Attributes:
+      km: (b,) distances, rising.
+      value: (b,) how much values differ there, in the estimator's unit.
+      fitted: (b,) the model.
+    """
+
+    km: np.ndarray
+    value: np.ndarray
+    fitted: np.ndarray
+
+
+NO_CURVE = Curve(*np.empty((3, 0)))
+
+
 class Scale(NamedTuple):
     """How far values of a target are alike.
 
@@ -25,10 +42,12 @@ class Scale(NamedTuple):
       range_km: where the difference of values has risen by 1 − 1/e from what it is close by towards
         what it is far away; NaN where that cannot be told.
       reason: why not; "" where it can.
+      curve: that the range is of; empty where there is none.
     """
 
     range_km: float
     reason: str = ""
+    curve: Curve = NO_CURVE
 
 
 class Pairs(NamedTuple):

@@ -7,7 +7,6 @@ the paper (`entropy`) and that of the variogram (`variogram`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,22 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import entropy, scale_correlation, store, variogram
-from ecjax.align import AlignedTask, align, by_id
+from ecjax import entropy, evaluated, scale_correlation, store, variogram
+from ecjax.align import AlignedTask, align
 from ecjax.arrays import align_arrays
 from ecjax.digest import plain_name
-from ecjax.errors import InputError, UsageError, counted, neutral, quote
+from ecjax.errors import UsageError, counted, neutral
 from ecjax.evaluate import Result
-from ecjax.manifest import hash_rows, made_by
-from ecjax.pairs import Scale
+from ecjax.manifest import hash_rows, hash_split, made_by
+from ecjax.pairs import Curve, Scale
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
-from ecjax.splits import made_from
 from ecjax.study import Study
 
 ESTIMATORS = ("paper", "variogram")
 NO_PLACES = 'the task names no lat and lon; give it both, as in lat = "lat", lon = "lon"'
-KEPT = ("name", "created", "protocol", "swept")  # of an evaluation's manifest
 CLASSES = "the target is classes, and this estimator is made for numbers between 0 and 1"
 ABOUT = (
     "Range: the distance at which a target differs by 1 − 1/e (63 %) of the way from near to far "
@@ -53,16 +50,20 @@ class ScaleResult:
       scale: a row for each task × target × estimator.
       manifest: of the run.
       scale_correlation: a row for each subset × estimator; None where no results were given.
+      scale_curve: a row for each distance of each task × target × estimator that has a range; None
+        where it was not read.
     """
 
     scale: pd.DataFrame
     manifest: dict[str, Any]
     scale_correlation: pd.DataFrame | None = None
+    scale_curve: pd.DataFrame | None = None
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The frames that there are, by name."""
-        found = {"scale": self.scale, "scale_correlation": self.scale_correlation}
+        names = "scale", "scale_correlation", "scale_curve"
+        found = {name: getattr(self, name) for name in names}
         return {name: frame for name, frame in found.items() if frame is not None}
 
     @property
@@ -132,9 +133,10 @@ def scale(
     fingerprint = _fingerprint(used)
     if out is not None:
         store.check_directory(out, fingerprint)
-    tables, manifest = _evaluation(results, used)
+    known = evaluated.read(results, used, scale_correlation.TABLES)
     speaker.say("cpu, float64")
-    table = pd.concat([_task_rows(task, speaker) for task in used], ignore_index=True)
+    found = [(task, *pair) for task in used for pair in _estimated(task, speaker)]
+    table = _ranges(found)
     result = ScaleResult(
         scale=table,
         manifest={
@@ -143,9 +145,10 @@ def scale(
             "device": "cpu",
             "precision": "float64",
             "study": fingerprint,
-            "results": {key: manifest[key] for key in KEPT} if manifest else None,
+            "results": known and known.kept,
         },
-        scale_correlation=tables and scale_correlation.correlate(table, tables, manifest),
+        scale_correlation=known and scale_correlation.correlate(table, known.tables, known.swept),
+        scale_curve=_curves(found),
     )
     if out is not None:
         removed = store.write_results(out, result.tables, result.manifest)
@@ -156,47 +159,27 @@ def scale(
 
 def _fingerprint(tasks: Sequence[AlignedTask]) -> dict[str, Any]:
     """What makes this study this one; results of another may not share its directory."""
-    places = {task.name: repr(made_from(task, "spatial")).encode() for task in tasks}
     return {
         "command": "scale",
         "tasks": [task.name for task in tasks],
         "rows": {task.name: hash_rows(task) for task in tasks},
-        "places": {name: hashlib.sha256(text).hexdigest() for name, text in places.items()},
+        "places": {task.name: hash_split(task, "spatial") for task in tasks},
     }
 
 
-def _evaluation(
-    results: str | Path | Result | None, tasks: Sequence[AlignedTask]
-) -> tuple[dict[str, pd.DataFrame] | None, dict[str, Any]]:
-    """Tables and manifest of an evaluation, if there is one, of the same rows."""
-    if results is None:
-        return None, {}
-    if isinstance(results, Result):
-        where, tables, manifest = "results", results.tables, results.manifest
-    else:
-        where = str(results)
-        tables, manifest = store.read_results(results, names=scale_correlation.TABLES)
-    hashes = manifest["study"].get("rows", {})  # none where nothing was written
-    evaluated = manifest.get("tasks", {})
-    if not any(task.name in evaluated for task in tasks):
-        raise InputError(
-            f"{where}: holds results of none of this study's tasks; give those of the same study"
-        )
-    for task in tasks if manifest.get("protocol") != "strict" else by_id(tasks):
-        known = evaluated.get(task.name)
-        same = known is None or known["rows"] == len(task.ids)
-        if not same or hashes.get(task.name, same and hash_rows(task)) != hash_rows(task):
-            raise InputError(
-                f"{where}: results of task {quote(task.name)} are of other ids, targets or vectors "
-                "than the study has now; evaluate it again"
-            )
-    return tables, manifest
-
-
-def _task_rows(task: AlignedTask, progress: Silent) -> pd.DataFrame:
-    """A row for each target and estimator."""
+def _estimated(task: AlignedTask, progress: Silent) -> list[tuple[str, str, Scale]]:
+    """(target, estimator, scale) of each of a task's targets."""
     label = f"scale of {neutral(task.name)}"
     found = progress.run(lambda: estimate(task), label, None)
+    return [
+        (target, estimator, one)
+        for target, scales in zip(task.targets, found, strict=True)
+        for estimator, one in zip(ESTIMATORS, scales, strict=True)
+    ]
+
+
+def _ranges(found: Sequence[tuple[AlignedTask, str, str, Scale]]) -> pd.DataFrame:
+    """A row for each target and estimator."""
     return pd.DataFrame(
         [
             {
@@ -208,10 +191,21 @@ def _task_rows(task: AlignedTask, progress: Silent) -> pd.DataFrame:
                 "n_rows": len(task.ids),
                 "reason": one.reason or None,
             }
-            for target, scales in zip(task.targets, found, strict=True)
-            for estimator, one in zip(ESTIMATORS, scales, strict=True)
+            for task, target, estimator, one in found
         ]
     )
+
+
+def _curves(found: Sequence[tuple[AlignedTask, str, str, Scale]]) -> pd.DataFrame:
+    """A row for each distance of each target and estimator with a range."""
+    names = pd.DataFrame(
+        [[task.name, target, estimator] for task, target, estimator, _ in found],
+        columns=["task", "target", "estimator"],
+    )
+    curves = [one.curve for *_, one in found]
+    table = names.loc[names.index.repeat([len(curve.km) for curve in curves])]
+    numbers = dict(zip(Curve._fields, np.concatenate(curves, axis=1), strict=True))
+    return table.reset_index(drop=True).assign(**numbers)
 
 
 def estimate(task: AlignedTask) -> list[tuple[Scale, Scale]]:

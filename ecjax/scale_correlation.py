@@ -7,7 +7,7 @@ Hochberg over all singles, and apart from them over all sets, as in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ EQUAL = "all ranges, or all values, are the same"
 
 
 def correlate(
-    scale: pd.DataFrame, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+    scale: pd.DataFrame, tables: Mapping[str, pd.DataFrame], swept: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Correlations over targets, a row for each single (kind "score") and set (kind "index").
 
@@ -33,9 +33,8 @@ def correlate(
     Args:
       scale: of `ecjax scale`: `task, target, estimator, range_km`.
       tables: of an evaluation: `scores`, `index` and `targets`.
-      manifest: of it; settings that it swept get rows of their own.
+      swept: keys that it swept; their settings get rows of their own.
     """
-    swept = list(manifest.get("swept", []))
     values = _values(scale, tables)
     metrics = values.drop_duplicates(["task", "target", "metric"])["metric"].value_counts()
     metric = max(("r2", "accuracy"), key=lambda name: metrics.get(name, 0))

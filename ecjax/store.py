@@ -32,7 +32,8 @@ MANIFEST = "manifest.json"
 PAGE = "report.html"
 TABLES = (
     "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "strata",
-    "separation", "commonality", "points", "overlap", "scale", "scale_correlation",
+    "separation", "commonality", "points", "overlap", "overlap_correlation", "scale",
+    "scale_correlation", "scale_curve",
 )  # fmt: skip
 WITHOUT_CSV = ("folds", "predictions", "points")
 STAGING = ".writing-"

@@ -24,7 +24,7 @@ import numpy as np
 
 from ecjax import sphere
 from ecjax.correlation import CLEAR, LEAST_KM, bin_edges, drawn_rows
-from ecjax.pairs import BLOCK, Scale, near_pairs, settled_order
+from ecjax.pairs import BLOCK, Curve, Scale, near_pairs, settled_order
 
 SAMPLE = 4_000  # rows, all pairs of which are looked at
 LEAST_PAIRS = 30  # of a bin (Journel and Huijbregts, 1978)
@@ -58,7 +58,9 @@ def estimate(
         found = (Scale(np.nan, ONE_PLACE) for _ in columns)
     else:
         vectors = [_vectors(c, kind) for c, varies in zip(columns, varied, strict=True) if varies]
-        found = (fit(sums, edges[-1]) for sums in empirical(places, vectors, edges, block))
+        sums = empirical(places, vectors, edges, block)
+        variances = [(z**2).sum(1).mean() for z in vectors]
+        found = (fit(of, edges[-1], var) for of, var in zip(sums, variances, strict=True))
     return tuple(next(found) if varies else Scale(np.nan, ALL_EQUAL) for varies in varied)
 
 
@@ -113,8 +115,11 @@ def _sums(
     return found
 
 
-def fit(sums: np.ndarray, largest_km: float) -> Scale:
+def fit(sums: np.ndarray, largest_km: float, variance: float = 1.0) -> Scale:
     """The scale from sums (4, b) over pairs up to a largest distance.
+
+    In its curve γ is over the variance, the mean of |z_i|² over rows, so that 1 is how much any two
+    rows differ; distances are the mean ones of the bins' pairs.
 
     Of independent rows the products are uncorrelated with variance 1, so that Σ k Σ z_i·z_j, with
     k = exp(−h/a), has the standard error √(Σ N k²).
@@ -129,8 +134,8 @@ def fit(sums: np.ndarray, largest_km: float) -> Scale:
     model = gamma
     for _ in range(ROUNDS):
         weights = pairs / model**2
-        best = int(np.argmin([_curve(h, gamma, weights, log_a).error for log_a in tried]))
-        model = _curve(h, gamma, weights, tried[best]).model
+        best = int(np.argmin([_fit_of(h, gamma, weights, log_a).error for log_a in tried]))
+        model = _fit_of(h, gamma, weights, tried[best]).model
     k = np.exp(-h / np.exp(tried[best]))
     if np.ptp(model) == 0 or k @ products <= CLEAR * np.sqrt(k**2 @ pairs):
         return Scale(np.nan, NO_STRUCTURE)
@@ -138,7 +143,7 @@ def fit(sums: np.ndarray, largest_km: float) -> Scale:
         return Scale(np.nan, TOO_SHORT)
     between = tried[best - 1], tried[min(best + 1, TRIED - 1)]
     done = optimize.minimize_scalar(
-        lambda log_a: _curve(h, gamma, weights, log_a).error,
+        lambda log_a: _fit_of(h, gamma, weights, log_a).error,
         bounds=between,
         method="bounded",
         options={"xatol": 1e-9},
@@ -146,17 +151,18 @@ def fit(sums: np.ndarray, largest_km: float) -> Scale:
     a = float(np.exp(done.x))
     if PRACTICAL * a > largest_km:
         return Scale(np.nan, TOO_LONG.format(largest_km))
-    return Scale(a)
+    model = _fit_of(h, gamma, weights, done.x).model
+    return Scale(a, curve=Curve(h, gamma / variance, model / variance))
 
 
-class _Curve(NamedTuple):
+class _Fit(NamedTuple):
     """A fitted model: its values (b,) in the bins, and the weighted mean squared error."""
 
     model: np.ndarray
     error: float
 
 
-def _curve(h: np.ndarray, gamma: np.ndarray, weights: np.ndarray, log_a: float) -> _Curve:
+def _fit_of(h: np.ndarray, gamma: np.ndarray, weights: np.ndarray, log_a: float) -> _Fit:
     """The model with a given range that is nearest to γ (b,) at distances h (b,) in km."""
     rise = -np.expm1(-h / np.exp(log_a))
     w = weights / weights.sum()
@@ -168,4 +174,4 @@ def _curve(h: np.ndarray, gamma: np.ndarray, weights: np.ndarray, log_a: float) 
         model = w @ (rise * gamma) / (w @ rise**2) * rise
     else:
         model = mean + c * (rise - mean_rise)
-    return _Curve(model, float(w @ (gamma - model) ** 2))
+    return _Fit(model, float(w @ (gamma - model) ** 2))

@@ -415,7 +415,8 @@ def test_scale_of_a_study_with_its_results(study_folder, capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith("study: scale of 2 targets\n") and printed.err == "cpu, float64\n"
     assert "rho of the range with the index" in printed.out and "To know:" in printed.out
-    names = {"scale.parquet", "scale.csv", "scale_correlation.parquet", "scale_correlation.csv"}
+    tables = "scale", "scale_correlation", "scale_curve"
+    names = {f"{name}.{ending}" for name in tables for ending in ("parquet", "csv")}
     assert {path.name for path in (study_folder / "s").iterdir()} == names | {"manifest.json"}
     correlated = pd.read_parquet(study_folder / "s" / "scale_correlation.parquet")
     assert set(correlated["subset"]) == {"alpha", "beta", "alpha+beta"}

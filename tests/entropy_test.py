@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import entropy_range, great_circle_km, similarity_histogram
-from scipy import stats
+from scipy import interpolate, stats
 
 from ecjax import entropy
 
@@ -53,6 +53,26 @@ def test_ranges_equal_a_curve_fit_to_the_double_loop():
     expected = [entropy_range(similarity_histogram(lat, lon, share)) for share in shares.T]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found[0] > 2 * found[2]
+
+
+def test_curves_are_the_entropies_of_the_double_loop_and_rise_as_the_range_says():
+    rng = np.random.default_rng(1)
+    lat, lon = about_the_pole(rng, 250, 250)
+    shares = smooth_shares(lat, lon, [30, 60])
+    for one, share in zip(entropy.estimate(lat, lon, shares), shares.T, strict=True):
+        histogram = similarity_histogram(lat, lon, share)
+        known = histogram.sum(1) > 0
+        expected = np.array([stats.entropy(row) for row in histogram[known]])
+        km, value, fitted = one.curve
+        np.testing.assert_allclose(value, expected / expected.max(), rtol=1e-9)
+        np.testing.assert_allclose(km, np.flatnonzero(known) * 1000 / 99, rtol=1e-12)
+        bins = np.flatnonzero(known)
+        assert (10 * bins <= km + 1e-9).all() and (km <= 10 * bins + 10 + 1e-9).all()
+        # From h₀ at 0 km, 1 − 1/e of the way to 1 at the range.
+        model = interpolate.CubicSpline(km, fitted)
+        assert model(0) == pytest.approx(value[0], abs=1e-9)
+        risen = (model(one.range_km) - value[0]) / (1 - value[0])
+        assert risen == pytest.approx(1 - np.exp(-1), abs=1e-3)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 50, 100])
@@ -119,6 +139,7 @@ def test_undefined_is_null_with_a_reason():
     assert np.isnan(far.range_km) and far.reason == entropy.NONE_NEAR
     one_place = entropy.estimate(np.full(80, 5.0), np.full(80, 5.0), y[:, None])[0]
     assert np.isnan(one_place.range_km) and one_place.reason == entropy.NO_GROWTH
+    assert len(far.curve.km) == len(one_place.curve.fitted) == 0
     level = np.r_[0.5, np.ones(99)]
     assert entropy.fit(level).reason == entropy.TOO_SHORT
     assert entropy.fit(level[::-1]).reason == entropy.NO_GROWTH

@@ -24,8 +24,8 @@ ORDER = (
     "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
     "chosen compared regions similarity products overlap_pairs outcome question results analyses "
     "control refits encode store rounding digest remarks report picture page_style page run_plan "
-    "progress manifest evaluate overlap scale_correlation scale world truth demo __init__ "
-    "options cli __main__"
+    "progress manifest evaluate evaluated overlap_correlation overlap scale_correlation scale "
+    "world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -35,7 +35,7 @@ SOLVERS = (
 STATISTICS = (
     "correlation entropy variogram standard_errors loss_moments further intervals simultaneous "
     "scores baseline shapley commonality uncertainty complementarity strict_index chosen "
-    "compared regions similarity scale_correlation"
+    "compared regions similarity overlap_correlation scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 OF_EXTRAS = {"polygons": ("geo",)}  # module → extras that it needs

@@ -14,22 +14,14 @@ NAMES = ("cka", "cka_debiased", "cca", "cca_centred", "cca_weighted", "rsa")
 few = hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
 
 
-@pytest.fixture(autouse=True)
-def no_predictions(monkeypatch, request):
-    """Predictions have tests of their own, and take a second each."""
-    if "predicts" not in request.node.name:
-        nothing = overlap_pairs.Estimate("r2", 0.5, 0.4, 0.6, "")
-        monkeypatch.setattr(overlap_pairs, "_predicted", lambda *_: nothing)
-
-
 def groups_of(n, count=overlap_pairs.GROUPS):
     return [np.arange(n)[g::count] for g in range(min(count, n))]
 
 
 def estimates(x, y, tile=products.TILE, groups=None, confidence=0.95):
     blocks = overlap_pairs.Block("x", x, tile), overlap_pairs.Block("y", y, tile)
-    found, _ = overlap_pairs.pair(*blocks, groups or groups_of(len(x)), confidence)
-    return {estimate.measure: estimate for estimate in found}
+    sums = overlap_pairs.sums_of(*blocks, groups or groups_of(len(x)))
+    return {estimate.measure: estimate for estimate in overlap_pairs.alike(sums, confidence)}
 
 
 def values(*arguments, **options):
@@ -232,7 +224,8 @@ def test_theory_lies_in_the_intervals_as_often_as_they_say():
 def test_predicts_what_theory_says():
     x, y = planted(np.random.default_rng(2), 4000)
     blocks = overlap_pairs.Block("x", x), overlap_pairs.Block("y", y)
-    _, (first, second) = overlap_pairs.pair(*blocks, groups_of(4000), 0.99)
+    sums = overlap_pairs.sums_of(*blocks, groups_of(4000))
+    first, second = overlap_pairs.predicted(sums, 0.99)
     assert first.low < (RHO**2).mean() < first.high  # x, of three columns, from y
     assert second.low < (RHO**2).sum() / 4 < second.high
     assert first.high - first.low < 0.05

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from quick import quickly_compiled
+from scipy import stats
 
 import ecjax
-from ecjax import cli
+from ecjax import cli, overlap_correlation
 from ecjax.align import align
+from ecjax.rounding import number
 from ecjax.study import read_study
 
 SYMMETRIC = ("cka", "cka_debiased", "cca", "cca_centred", "cca_weighted", "rsa")
@@ -115,6 +117,78 @@ def test_wrong_arguments_and_input_are_told(embeddings):
         ecjax.overlap(embeddings, {"t": np.zeros(60)}, id=np.arange(60))
 
 
+@pytest.fixture(scope="module")
+def planted():
+    """Four embeddings of which some share more than others, tasks of two samples, and results."""
+    rng = np.random.default_rng(8)
+    common = rng.normal(size=(60, 4))
+    x = {
+        name: common @ rng.normal(size=(4, p)) + rng.normal(size=(60, p))
+        for name, p in (*SIZES, ("d", 2))
+    }
+    y = pd.DataFrame(common[:, :2] + 0.3 * rng.normal(size=(60, 2)), columns=["one", "two"])
+    own = {name: values[:45] for name, values in x.items()}
+    few = ecjax.Task(common[:45, 3], embeddings=own)
+    tasks = {"several": y, "few": few}
+    with quickly_compiled():
+        results = ecjax.evaluate(x, tasks, protocol="paper", folds=3)
+    return x, tasks, results
+
+
+@pytest.fixture(scope="module")
+def correlated(planted):
+    x, tasks, results = planted
+    return ecjax.overlap(x, tasks, results=results)
+
+
+def test_overlap_is_correlated_with_the_index_of_the_same_rows(planted, correlated):
+    table = correlated.overlap_correlation
+    assert list(correlated.tables) == ["overlap", "overlap_correlation"]
+    keys = table[["task", "target"]].fillna("").drop_duplicates().to_numpy().tolist()
+    targets = [["several", ""], ["several", "one"], ["several", "two"], ["few", ""]]
+    assert keys == [*targets, ["", ""]] and (table["metric"] == "r2").all()
+    index = planted[2].index
+    index = index[index["target"].isna() & (index["metric"] == "r2")]
+    for task in ("several", "few"):
+        values = correlated.overlap[correlated.overlap["sample"] == task]
+        values = values[values["measure"] == "rsa"]
+        eci = index[index["task"] == task].set_index("subset")["eci"]
+        own = eci[values["model_a"] + "+" + values["model_b"]]
+        row = table[(table["task"] == task) & table["target"].isna()].set_index("measure")
+        rho = stats.spearmanr(values["value"], own).statistic
+        assert row.loc["rsa", "rho"] == pytest.approx(rho, abs=1e-12)
+
+
+def test_the_text_tells_the_rho_of_all_tasks(correlated):
+    text = str(correlated)
+    assert "rho of overlap with the index" in text and "Mantel" in text
+    table = correlated.overlap_correlation
+    for row in table[table["task"].isna()].itertuples():
+        line = next(one for one in text.splitlines() if one.startswith(f"{row.measure} "))
+        assert line.split()[1:3] == [number(row.rho, signed=True), number(row.p_value)]
+        assert line.split()[-2:] == ["6", "2"]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_why_a_rho_is_undefined_is_told_and_settings_apart(correlated):
+    table = correlated.overlap_correlation
+    table = table.assign(rho=np.nan, p_value=np.nan, p_adjusted=np.nan, reason="too few")
+    swept = pd.concat([table.assign(folds=3), table.assign(folds=4)])
+    manifest = correlated.manifest | {"results": {"swept": ["folds"]}}
+    text = ecjax.Overlap(correlated.overlap, manifest, swept).as_text()
+    assert "  cka, cka_debiased, cca, cca_centred, cca_weighted, rsa, r2: too few" in text
+    assert all(f"rho of overlap with the index, folds = {k}" in text for k in (3, 4))
+
+
+def test_results_of_other_rows_are_refused(planted):
+    x, tasks, results = planted
+    short = {name: rows[:50] for name, rows in x.items()}
+    with pytest.raises(ecjax.InputError, match='results of task "several" are of other ids'):
+        ecjax.overlap(short, {"several": tasks["several"][:50]}, results=results)
+    with pytest.raises(ecjax.InputError, match="none of this study's tasks"):
+        ecjax.overlap(x, results=results)
+
+
 def run(*arguments):
     with quickly_compiled():
         return cli.main([str(a) for a in arguments])
@@ -146,6 +220,32 @@ def test_the_command_writes_prints_and_reports(tmp_path, capsys):
     first = (out / "overlap.parquet").read_bytes()
     assert run("overlap", study, f"--out={out}", "--confidence=0.9") == cli.DONE
     assert (out / "overlap.parquet").read_bytes() == first
+
+
+def test_the_command_takes_results_and_writes_how_they_relate(tmp_path, capsys):
+    study, out = make_tables.study(tmp_path), tmp_path / "out"
+    results = f"--results={tmp_path / 'results'}"
+    assert run("evaluate", study, f"--out={tmp_path / 'results'}", "--folds=3") == cli.DONE
+    capsys.readouterr()
+    assert run("overlap", study, f"--out={out}", results) == cli.DONE
+    printed = capsys.readouterr().out
+    assert f"r2: {overlap_correlation.NO_TASK}" in printed  # of two models
+    table = pd.read_parquet(out / "overlap_correlation.parquet")
+    assert list(table) == overlap_correlation.COLUMNS and len(table) == 2 * 7
+    assert (table["reason"][:7] == overlap_correlation.FEW).all()
+    assert len(pd.read_csv(out / "overlap_correlation.csv")) == len(table)
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["results"]["protocol"] == "strict"
+    assert run("report", out) == cli.DONE
+    assert capsys.readouterr().out in printed
+    # Without results, of the same study, the table goes.
+    assert run("overlap", study, f"--out={out}") == cli.DONE
+    assert not (out / "overlap_correlation.csv").exists()
+    make_tables.write(make_tables.vectors(3, seed=5), tmp_path / "b.csv")
+    assert run("overlap", study, f"--out={tmp_path / 'new'}", results) == cli.BAD_INPUT
+    assert 'results of task "t" are of other ids' in capsys.readouterr().err
+    assert run("overlap", study, f"--out={tmp_path / 'new'}", f"--results={out}") == cli.BAD_INPUT
+    assert "holds no index, which `ecjax evaluate` writes" in capsys.readouterr().err
 
 
 def test_the_command_refuses_another_studys_directory(tmp_path, capsys):

@@ -59,7 +59,7 @@ def test_published_correlations_follow_from_the_published_tables(paper_data):
         for name, own in zip(read["index"].index, read["index"].to_numpy(), strict=True)
     }
     tables = evaluation(singles, sets)
-    found = scale_correlation.correlate(scales(PUBLISHED_KM), tables, {}).set_index("kind")
+    found = scale_correlation.correlate(scales(PUBLISHED_KM), tables).set_index("kind")
     assert list(found.columns) == scale_correlation.COLUMNS[1:]
     for kind, expected in {"score": SINGLES, "index": SETS}.items():
         own = found.loc[kind]
@@ -80,7 +80,7 @@ def test_targets_of_several_tasks_count_once_each():
     whole = of_set | {"task": "land_cover", "eci": -9.0}  # all targets together: not one of them
     tables["index"] = pd.concat([tables["index"], pd.DataFrame([of_set, whole])])
     scale = pd.concat([scales([10, 20, 40.0]), scales([30.0], "biomass").assign(target="agb")])
-    found = scale_correlation.correlate(scale, tables, {}).set_index("kind")
+    found = scale_correlation.correlate(scale, tables).set_index("kind")
     assert found["n_targets"].tolist() == [4, 4]
     assert found.loc["score", "rho"] == pytest.approx(1)
     assert found.loc["index", "rho"] == pytest.approx(1 - 6 * (9 + 1 + 4 + 0) / 60)
@@ -92,7 +92,7 @@ def test_estimators_and_swept_settings_are_families_of_their_own():
     for name, frame in tables.items():
         tables[name] = pd.concat([frame.assign(ridge_lambda=0.1), frame.assign(ridge_lambda=1.0)])
     scale = pd.concat([scales(rng.uniform(size=8), estimator=e) for e in ("paper", "variogram")])
-    found = scale_correlation.correlate(scale, tables, {"swept": ["ridge_lambda"]})
+    found = scale_correlation.correlate(scale, tables, ["ridge_lambda"])
     assert len(found) == 2 * 2 * (3 + 1)
     for _, own in found.groupby(["ridge_lambda", "estimator", "kind"]):
         adjusted = multipletests(own["p_value"], method="fdr_bh")[1]
@@ -105,13 +105,13 @@ def test_metrics_do_not_mix():
     other = evaluation({"a": [0.9]}, {"a+b": [0.9]}, "crops", "accuracy")
     tables = {name: pd.concat([frame, other[name]]) for name, frame in tables.items()}
     scale = pd.concat([scales([10, 20, 40.0]), scales([1.0], "crops")])
-    found = scale_correlation.correlate(scale, tables, {})
+    found = scale_correlation.correlate(scale, tables)
     assert found["n_targets"].tolist() == [3, 3]
     assert found["rho"].to_numpy() == pytest.approx([1, -0.5])
     crops = [evaluation({"a": [i]}, {"a+b": [i]}, f"crops{i}", "accuracy") for i in range(3)]
     tables = {name: pd.concat([f, *(one[name] for one in crops)]) for name, f in tables.items()}
     scale = pd.concat([scale, *(scales([1.0 + i], f"crops{i}") for i in range(3))])
-    found = scale_correlation.correlate(scale, tables, {})
+    found = scale_correlation.correlate(scale, tables)
     assert found["n_targets"].tolist() == [4, 4]
 
 
@@ -120,7 +120,7 @@ def test_undefined_is_null_with_a_reason():
         {"a": [0.1, 0.2, 0.4, 0.5], "b": [0.1, np.nan, 0.2, np.nan], "c": [0.2] * 4},
         {"a+b": [np.nan] * 4},
     )
-    found = scale_correlation.correlate(scales([1.0, 2.0, np.nan, 4.0]), tables, {})
+    found = scale_correlation.correlate(scales([1.0, 2.0, np.nan, 4.0]), tables)
     assert found["n_targets"].tolist() == [3, 1, 3, 0]
     few, equal = scale_correlation.FEW, scale_correlation.EQUAL
     assert found["reason"].fillna("").tolist() == ["", few, equal, few]

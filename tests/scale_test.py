@@ -77,6 +77,34 @@ def test_ranges_are_the_estimators_own(result):
     assert amount == pytest.approx(long, rel=1e-6)  # whatever the unit
 
 
+def test_curves_are_of_the_targets_with_a_range(result):
+    table = result.scale_curve
+    assert list(table.columns) == ["task", "target", "estimator", "km", "value", "fitted"]
+    known = result.scale.dropna(subset="range_km")
+    keys = ["task", "target", "estimator"]
+    groups = dict(list(table.groupby(keys, sort=False)))
+    assert list(groups) == [tuple(row) for row in known[keys].to_numpy()]
+    _, tasks = planted()
+    cover = tasks["cover"]
+    y = cover.y.to_numpy()
+    for found, estimator in (
+        (entropy.estimate(cover.lat, cover.lon, y), "paper"),
+        (variogram.estimate(cover.lat, cover.lon, y, "regression"), "variogram"),
+    ):
+        for target, one in zip(("long", "short"), found, strict=True):
+            own = groups["cover", target, estimator]
+            assert (own[["km", "value", "fitted"]].to_numpy().T == np.array(one.curve)).all()
+    assert table.notna().all(axis=None) and table.groupby(keys)["km"].is_monotonic_increasing.all()
+
+
+def test_no_range_no_curve(tmp_path):
+    embeddings, tasks = planted()
+    result = ecjax.scale(embeddings, {"nowhere": tasks["nowhere"]}, out=tmp_path)
+    assert len(result.scale_curve) == 0
+    assert list(pd.read_parquet(tmp_path / "scale_curve.parquet")) == list(result.scale_curve)
+    assert len(pd.read_csv(tmp_path / "scale_curve.csv")) == 0
+
+
 def test_undefined_are_targets_without_any_range(result):
     assert result.undefined
     embeddings, tasks = planted()

@@ -101,6 +101,35 @@ def test_the_fit_is_that_of_plain_weighted_least_squares(nugget):
     assert variogram.fit(sums, 1_000.0).range_km == pytest.approx(70, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_curves_are_semivariances_over_the_variance(kind):
+    rng = np.random.default_rng(4)
+    lat, lon = places_of(rng, 400)
+    y = 3 + 7 * field(rng, lat, lon, 90)
+    if kind == "classification":
+        y = np.digitize(y, [-1, 6])
+    labels = np.array(["a", "b", "c"])[y] if kind == "classification" else y
+    (found,) = variogram.estimate(lat, lon, y if y.dtype == int else y[:, None], kind)
+    edges = correlation.bin_edges(sphere.unit_vectors(lat, lon))
+    sums = empirical_variogram(lat, lon, labels, edges)
+    pairs, distance, halves = sums[:, sums[0] >= variogram.LEAST_PAIRS]
+    km, value, fitted = found.curve
+    np.testing.assert_allclose(km, distance / pairs, rtol=1e-6)
+    differ = 1 - sum(np.mean(y == code) ** 2 for code in range(3))  # of any two rows
+    variance = differ if kind == "classification" else y.var()
+    np.testing.assert_allclose(value, halves / pairs / variance, rtol=1e-5)
+    # c₀ + c·k, k = 1 − exp(−h/a): two numbers give all of it, and at a it has risen by 1 − 1/e.
+    rise = -np.expm1(-km / found.range_km)
+    c = np.ptp(fitted) / np.ptp(rise)
+    nugget = fitted[0] - c * rise[0]
+    np.testing.assert_allclose(fitted, nugget + c * rise, rtol=1e-9)
+    assert c > 0.3 and nugget > -1e-9 and nugget + c == pytest.approx(1, abs=0.4)
+    error = np.average((value - fitted) ** 2, weights=pairs / fitted**2)
+    for longer in (0.5, 2):
+        k = -np.expm1(-km / (longer * found.range_km))
+        assert error < np.average((value - nugget - c * k) ** 2, weights=pairs / fitted**2)
+
+
 def test_ranges_that_the_distances_cannot_tell():
     h = np.geomspace(2, 900, 18)
     pairs = np.full(18, 1e6)
@@ -170,6 +199,7 @@ def test_undefined_is_null_with_a_reason():
     too_long = variogram.TOO_LONG.format(largest)
     assert [one.reason for one in found] == [variogram.NO_STRUCTURE, variogram.ALL_EQUAL, too_long]
     assert np.isnan([one.range_km for one in found]).all() and "km" in too_long
+    assert not any(len(part) for one in found for part in one.curve)
 
     def reason(lat, lon, y):
         return variogram.estimate(lat, lon, y[:, None], "regression")[0].reason
