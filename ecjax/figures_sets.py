@@ -118,7 +118,7 @@ def scores(
     _score_dots(ax, rows)
     words = [" Hollow: single models."] * bool((rows["n_models"] == 1).any())
     for best in single.itertuples():
-        shown = ax.get_ylim()[0] < best.value
+        shown = bool(ax.get_ylim()[0] < best.value)
         ax.axhline(best.value, color=base.SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
         text = measured(best.value, best.low, best.high)[0]
         words.insert(0, f"Best single{', dashed' * shown}: {base.name(best.subset)}, {text}.")
