@@ -180,10 +180,12 @@ def intervals(
     faces = np.where(sure, colours, BACK)
     ax.scatter(x, y, s=30, c=faces, edgecolors=colours, linewidths=1.4, zorder=3)
     edge = (ax.get_ylim() if upright else ax.get_xlim())[0]
-    away = np.flatnonzero(values < edge)
-    x, y = (away, np.full(len(away), edge)) if upright else (np.full(len(away), edge), places[away])
-    marker = "v" if upright else "<"
-    ax.scatter(x, y, s=30, c=colours[away], marker=marker, linewidths=0, zorder=3, clip_on=False)
+    away = values < edge
+    if away.any():
+        edges = np.full(away.sum(), edge)
+        x, y = (places[away], edges) if upright else (edges, places[away])
+        marker = "v" if upright else "<"
+        ax.scatter(x, y, s=31, c=colours[away], marker=marker, linewidths=0, clip_on=False)
 
 
 def limits(values: np.ndarray, zero: bool = True) -> tuple[float, float]:
