@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import entropy, evaluated, scale_correlation, store, variogram
+from ecjax import entropy, evaluated, fragments, scale_correlation, store, variogram
 from ecjax.align import AlignedTask, align
 from ecjax.arrays import align_arrays
 from ecjax.digest import plain_name
@@ -23,6 +23,7 @@ from ecjax.errors import UsageError, counted, neutral
 from ecjax.evaluate import Result
 from ecjax.manifest import hash_rows, hash_split, made_by
 from ecjax.pairs import Curve, Scale
+from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
 from ecjax.study import Study
@@ -93,8 +94,16 @@ class ScaleResult:
             lines += textwrap.wrap(f"  {reason}", width, subsequent_indent="    ")
         return "\n".join(lines)
 
+    @property
+    def plot(self) -> Plots:
+        """Figures, as matplotlib axes: `found.plot.scale()`."""
+        return Plots(self.tables, self.manifest)
+
     def __str__(self) -> str:
         return self.as_text()
+
+    def _repr_html_(self) -> str:
+        return fragments.of_scale(self.scale, self.manifest)
 
 
 def scale(

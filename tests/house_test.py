@@ -23,9 +23,11 @@ ORDER = (
     "precision pieces memory plan bootstrap standard_errors loss_moments further intervals "
     "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
     "chosen compared regions similarity products overlap_pairs outcome question results analyses "
-    "control refits encode store rounding digest remarks report picture page_style page run_plan "
-    "progress manifest evaluate evaluated overlap_correlation overlap scale_correlation scale "
-    "world truth demo __init__ options cli __main__"
+    "control refits encode store rounding digest remarks report projection coastlines "
+    "figures_base figures_sets figures_ranges figures_map figures_scale figures_svg figures "
+    "picture page_style page fragments plots run_plan progress manifest evaluate evaluated "
+    "overlap_correlation overlap scale_correlation scale world truth demo __init__ options cli "
+    "__main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -38,7 +40,7 @@ STATISTICS = (
     "compared regions similarity overlap_correlation scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
-OF_EXTRAS = {"polygons": ("geo",)}  # module → extras that it needs
+OF_EXTRAS = {"polygons": "geo", "figures": "plot", "plots": "plot"}  # by how a module is named
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
@@ -204,8 +206,8 @@ def test_solvers_know_no_files_and_statistics_no_solver():
 def test_imports_are_declared_as_run_time_dependencies(module):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = list(project["dependencies"])
-    for extra in OF_EXTRAS.get(module, ()):
-        lines += project["optional-dependencies"][extra]
+    for start, extra in OF_EXTRAS.items():  # imported inside functions, where they are asked for
+        lines += project["optional-dependencies"][extra] if module.startswith(start) else []
     declared = {line.split(">")[0].replace("-", "_") for line in lines}
     known = packages(ECJAX[module]) - set(sys.stdlib_module_names)
     assert "sklearn" not in known
