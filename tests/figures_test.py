@@ -258,6 +258,17 @@ def test_strata_are_dots_with_their_rows():
     assert {f"{n:,} rows" for n in rows["n_rows"]} <= set(texts(ax))
 
 
+def test_a_stratum_is_filled_where_it_is_sure_of_a_gain_or_a_loss():
+    p = {"forest": (0.01, 0.5), "cropland": (0.5, 0.01), "grassland": (0.5, 0.5)}
+    strata = TABLES["strata"].copy()
+    for stratum, pair in p.items():
+        own = strata["stratum"] == stratum
+        strata.loc[own, ["p_adjusted", "p_worse_adjusted"]] = pair
+    ax = figures.strata(TABLES | {"strata": strata}, MANIFEST, TASK, "land cover", ALL)
+    filled = [not same_color(face, figures_base.BACK) for face in faces(ax)]
+    assert filled[:3] == [True, True, False]
+
+
 def test_a_stratum_without_an_index_says_so():
     strata = TABLES["strata"].copy()
     strata.loc[strata["stratum"] == "forest", ["eci_pooled", "eci_low", "eci_high"]] = np.nan
@@ -404,8 +415,8 @@ def test_a_setting_of_a_sweep_is_drawn_alone():
         key: pd.concat([low[key].assign(ridge_lambda=1.0), high[key].assign(ridge_lambda=10.0)])
         for key in low
     }
-    for value, own in ((1.0, low), (10.0, high)):
-        setting = (("ridge_lambda", value),)
+    for value, own in ((1.0, low), (10.0, high), (None, low)):  # None: not named, so the first
+        setting = () if value is None else (("ridge_lambda", value),)
         ax = figures.shapley(tables, MANIFEST | keys, TASK, setting=setting)
         assert sorted(dots(ax)[:, 0]) == sorted(of_task("shapley", tables=own)["value"])
         ax = figures.index(tables, MANIFEST | keys, setting=setting)
