@@ -250,8 +250,8 @@ def best_subset(
 
 
 def rows_of(
-    tables: Mapping[str, pd.DataFrame], table: str, task: str, setting: tuple,
-    target: str | None = None,
+    tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], table: str, task: str,
+    setting: tuple, target: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The rows of a table that are of one task, setting and target, in one metric.
 
@@ -260,7 +260,7 @@ def rows_of(
     """
     frame = tables.get(table)
     if frame is not None and len(frame):
-        frame = at_setting(frame, setting)
+        frame = at_setting(frame, setting or _first_setting(frame, manifest))
         frame = frame[frame["task"] == task]
         if "target" in frame.columns:
             frame = frame[frame["target"].isna() if target is None else frame["target"] == target]
@@ -269,6 +269,13 @@ def rows_of(
     if frame is None or not len(frame):
         raise UsageError(f"nothing to draw: the table {table} has no row of task {quote(task)}")
     return frame
+
+
+def _first_setting(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple:
+    """The swept keys of a table's first row, with their values."""
+    keys = [key for key in manifest.get("swept") or [] if key in frame.columns]
+    values = [None if pd.isna(frame[key].iloc[0]) else frame[key].iloc[0] for key in keys]
+    return tuple(zip(keys, values, strict=True))
 
 
 def models_of(manifest: Mapping[str, Any], subsets: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from ecjax.rounding import number
 MARGIN = 0.08  # of the width of what is drawn, on each side
 LEAST_DEGREES = 8.0  # that a view is high and wide
 WORLD = 200.0  # degrees of longitude from which on the whole Earth is shown
-STRONG = 0.9  # of the strongest cell; nothing is written on it
+STRONG, PALE = 0.9, 0.35  # of the strongest cell; nothing is written on it
 BELOW, ABOVE = 0.75, 0.4  # inches
 EDGES = ["lat_min", "lat_max", "lon_min", "lon_max"]
 GRID = (1, 2, 5, 10, 20, 30)  # degrees between lines
@@ -40,15 +40,15 @@ def map(
 ) -> Axes:
     """Map of a set's index by region, cropped to where the regions are.
 
-    Colours are `eci_pooled` (blue: fusing helps; orange: it hurts); a dot marks an adjusted p
-    below 0.05 for either; hatched grey has no index. Regions without edges are circles, sized by
-    rows.
+    Colours are `eci_pooled` (blue: fusing helps; orange: it hurts), pale where its interval holds
+    zero; a dot marks an adjusted p below 0.05 for either; hatched grey has no interval, as there
+    are too few rows. Regions without edges are circles, sized by rows.
 
     Args:
         subset: the set; None: the one with the best index on the whole task.
         target: one target; None: all together.
     """
-    rows = base.rows_of(tables, "maps", task, setting, target)
+    rows = base.rows_of(tables, manifest, "maps", task, setting, target)
     subset = subset or base.best_subset(tables, manifest, setting, task, rows["subset"])
     rows = rows[(rows["subset"] == subset) & rows["lat"].notna() & rows["lon"].notna()]
     if not len(rows):
@@ -65,14 +65,14 @@ def map(
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
     _land(ax, central)
-    value = rows["eci_pooled"].to_numpy(dtype=float)
-    limit = base.limit_of(value)
+    known = (rows["eci_pooled"].notna() & rows["eci_low"].notna()).to_numpy()
+    limit = base.limit_of(rows["eci_pooled"].where(known).to_numpy(dtype=float))
     _draw_cells(ax, rows[cells], shapes, limit)
     _draw_circles(ax, rows[~cells], central, limit)
     _dots(ax, rows, central)
     _coasts(ax, central)
     _graticule(ax, box, central)
-    _key(ax, limit, _words(np.isnan(value), cells))
+    _key(ax, limit, _words(~known, cells))
     what = f"{base.name(task)}" + (f", {base.name(target)}" if target else "")
     base.title(ax, f"{what}: index of {base.set_name(subset)}")
     return ax
@@ -177,10 +177,14 @@ def _seen(ax: Axes, points: np.ndarray) -> bool:
 
 
 def _faces(rows: pd.DataFrame, limit: float) -> list[tuple[float, ...]]:
-    """Colours of regions; a light one where there is no index."""
+    """Colours of regions; a light one where there is no interval."""
     empty = base.faded(base.LINE, 0.8)
-    values = rows["eci_pooled"].to_numpy(dtype=float)
-    return [base.tint(v, limit, STRONG) if v == v else empty for v in values]
+    columns = (rows[name].to_numpy(dtype=float) for name in ("eci_pooled", "eci_low", "eci_high"))
+    return [
+        empty if np.isnan([value, low]).any()
+        else base.tint(value, limit, PALE if low <= 0 <= high else STRONG)
+        for value, low, high in zip(*columns, strict=True)
+    ]  # fmt: skip
 
 
 def _draw_cells(ax: Axes, rows: pd.DataFrame, shapes: list[np.ndarray], limit: float) -> None:
@@ -193,11 +197,11 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, shapes: list[np.ndarray], limit: f
         PolyCollection(shapes, facecolors=faces, edgecolors=edge, linewidths=0.4, zorder=2),
         autolim=False,
     )
-    empty = rows["eci_pooled"].isna().to_numpy()
+    empty = rows[["eci_pooled", "eci_low"]].isna().any(axis=1).to_numpy()
     bare = [shape for shape, each in zip(shapes, empty, strict=True) if each]
     if bare:
         ax.add_collection(
-            PolyCollection(bare, facecolors="none", edgecolors=base.SOFT, linewidths=0,
+            PolyCollection(bare, facecolors="none", edgecolors=base.LINE, linewidths=0,
                            hatch="/////", zorder=2.5), autolim=False,
         )  # fmt: skip
 
@@ -258,9 +262,9 @@ def _degrees(value: float, sides: str) -> str:
 
 def _words(empty: np.ndarray, cells: np.ndarray) -> str:
     """What the colours are, and dots, hatches and circles where there are any."""
-    words = ["index (eci_pooled); dot: adjusted p < 0.05"]
-    words += ["; hatched: no index"] * bool((empty & cells).any())
-    words += ["; grey: no index"] * bool((empty & ~cells).any())
+    words = ["index (eci_pooled); pale: interval holds 0; dot: adjusted p < 0.05"]
+    words += ["; hatched: too few rows"] * bool((empty & cells).any())
+    words += ["; grey: too few rows"] * bool((empty & ~cells).any())
     words += ["; areas: rows"] * bool((~cells).any())
     return "".join(words)
 

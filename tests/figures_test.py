@@ -258,6 +258,17 @@ def test_strata_are_dots_with_their_rows():
     assert {f"{n:,} rows" for n in rows["n_rows"]} <= set(texts(ax))
 
 
+def test_a_stratum_is_filled_where_it_is_sure_of_a_gain_or_a_loss():
+    p = {"forest": (0.01, 0.5), "cropland": (0.5, 0.01), "grassland": (0.5, 0.5)}
+    strata = TABLES["strata"].copy()
+    for stratum, pair in p.items():
+        own = strata["stratum"] == stratum
+        strata.loc[own, ["p_adjusted", "p_worse_adjusted"]] = pair
+    ax = figures.strata(TABLES | {"strata": strata}, MANIFEST, TASK, "land cover", ALL)
+    filled = [not same_color(face, figures_base.BACK) for face in faces(ax)]
+    assert filled[:3] == [True, True, False]
+
+
 def test_a_stratum_without_an_index_says_so():
     strata = TABLES["strata"].copy()
     strata.loc[strata["stratum"] == "forest", ["eci_pooled", "eci_low", "eci_high"]] = np.nan
@@ -332,9 +343,14 @@ def test_map_colours_cells_by_the_index():
     for value, face in zip(rows["eci_pooled"], cells.get_facecolors(), strict=True):
         colour = {True: figures_base.GAIN, False: figures_base.LOSS}[value >= 0]
         assert to_hex(face) == (figures_base.LINE if np.isnan(value) else colour)
-    strength = {abs(v): face[3] for v, face in zip(rows["eci_pooled"], cells.get_facecolors(),
-                                                   strict=True) if v == v}  # fmt: skip
-    assert [strength[v] for v in sorted(strength)] == sorted(strength.values())
+    sure = (rows["eci_low"] > 0) | (rows["eci_high"] < 0)
+    for same in (rows[sure], rows[~sure & rows["eci_low"].notna()]):
+        shown = cells.get_facecolors()[rows.index.get_indexer(same.index)]
+        order = same["eci_pooled"].abs().argsort().to_numpy()
+        assert len(same) > 2 and (np.diff(shown[order, 3]) >= 0).all()
+    strongest = rows.loc[sure, "eci_pooled"].abs().max()
+    pale = cells.get_facecolors()[(~sure & rows["eci_low"].notna()).to_numpy(), 3]
+    assert strongest and pale.max() < 0.4 < cells.get_facecolors()[sure.to_numpy(), 3].max()
 
 
 def test_map_marks_sure_cells_with_a_dot_and_empty_ones_with_hatches():
@@ -344,7 +360,15 @@ def test_map_marks_sure_cells_with_a_dot_and_empty_ones_with_hatches():
     sure = (rows["p_adjusted"] < 0.05) | (rows["p_worse_adjusted"] < 0.05)
     assert 0 < len(dots(ax, 5)) == sure.sum() < len(rows)
     hatched = [c for c in ax.collections if c.get_hatch()]
-    assert [len(c.get_paths()) for c in hatched] == [rows["eci_pooled"].isna().sum()]
+    assert [len(c.get_paths()) for c in hatched] == [rows["eci_low"].isna().sum()]
+
+
+def test_a_cell_of_few_rows_is_hatched_though_it_has_an_index():
+    maps = TABLES["maps"].copy()
+    maps.loc[maps["subset"] == ALL, ["eci_low", "eci_high"]] = np.nan
+    ax = figures.map(TABLES | {"maps": maps}, MANIFEST, TASK, ALL)
+    (hatched,) = [c for c in ax.collections if c.get_hatch()]
+    assert len(hatched.get_paths()) == (maps["subset"] == ALL).sum()
 
 
 def map_of(edges, **columns):
@@ -404,8 +428,8 @@ def test_a_setting_of_a_sweep_is_drawn_alone():
         key: pd.concat([low[key].assign(ridge_lambda=1.0), high[key].assign(ridge_lambda=10.0)])
         for key in low
     }
-    for value, own in ((1.0, low), (10.0, high)):
-        setting = (("ridge_lambda", value),)
+    for value, own in ((1.0, low), (10.0, high), (None, low)):  # None: not named, so the first
+        setting = () if value is None else (("ridge_lambda", value),)
         ax = figures.shapley(tables, MANIFEST | keys, TASK, setting=setting)
         assert sorted(dots(ax)[:, 0]) == sorted(of_task("shapley", tables=own)["value"])
         ax = figures.index(tables, MANIFEST | keys, setting=setting)
