@@ -23,8 +23,9 @@ ORDER = (
     "memory plan bootstrap standard_errors loss_moments further intervals simultaneous scores "
     "baseline shapley uncertainty complementarity strict_index chosen compared similarity "
     "products overlap_pairs outcome question results control refits encode store rounding digest "
-    "remarks report picture page_style page run_plan progress manifest evaluate overlap "
-    "scale_correlation scale world truth demo __init__ options cli __main__"
+    "remarks report picture page_tables page_index page_scores page_where page_figures page_beside "
+    "page_methods page_downloads page_style page_script page run_plan progress manifest evaluate "
+    "overlap scale_correlation scale world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
