@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from ecjax.digest import Tables
+from ecjax.errors import UsageError
 from ecjax.page_scores import Place
 from ecjax.page_tables import largest_first, safe, set_html, text_of
 from ecjax.page_where import best_set, own_rows, strongest
 from ecjax.rounding import measured, number
 
 TOLD = 8  # rows of a figure that its description gives
+XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # HTML knows it
 LACKING = (
     "Maps and more figures are drawn where matplotlib is installed: "
     "<code>pip install 'ecjax[plot]'</code>, then run <code>ecjax report</code> again."
@@ -41,8 +43,11 @@ def figure(
         return ""
     from ecjax import figures
 
-    axes = getattr(figures, kind)(tables, manifest, *given, **named)
-    svg = figures.inline_svg(axes, title, words, key)
+    try:
+        axes = getattr(figures, kind)(tables, manifest, *given, **named)
+    except UsageError:  # there is nothing to draw
+        return ""
+    svg = figures.inline_svg(axes, title, words, key).replace(XMLNS, "", 1)
     return f"<figure>\n{svg}\n<figcaption>{caption}</figcaption></figure>"
 
 
