@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ecjax import page_beside, page_figures, page_methods, page_scores, page_where, store
 from ecjax.digest import (
     Setting,
@@ -129,11 +131,18 @@ def _evaluation(tables: Tables, manifest: Mapping[str, Any]) -> tuple[str, list[
     left = FIGURES
     for i, setting in enumerate(shown):
         for j, task in enumerate(setting.tasks):
-            parts += _task(Place(task, setting, tables, manifest, f"s{i}t{j}"), left > 0)
+            own = _of_task(tables, task.name)
+            parts += _task(Place(task, setting, own, manifest, f"s{i}t{j}"), left > 0)
             left -= 1
     parts += _beside(tables, manifest)
     parts += _remarks(tables, manifest)
     return head, parts + page_methods.section(manifest, page_methods.methods(manifest))
+
+
+def _of_task(tables: Tables, task: str) -> dict[str, pd.DataFrame]:
+    """The rows of one task: looked through many times, they should not be those of all tasks."""
+    names = [name for name in READ if name in tables and name != "folds"]
+    return {name: tables[name][tables[name]["task"] == task] for name in names}
 
 
 def _alone(tables: Tables, manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
