@@ -16,8 +16,7 @@ from ecjax.errors import UsageError
 from ecjax.rounding import measured
 
 SETS, COLUMNS = 40, 31
-DOT = 0.2  # inches between the models of a matrix beside the heat map
-CELL = (0.62, 1.1)  # inches that a task's column is wide
+CELL = (0.5, 1.1)  # inches that a task's column is wide
 STAR = "*: adjusted p < 0.05."
 
 
@@ -40,25 +39,22 @@ def index(
     models = base.models_of(manifest, shown)
     labels = ["+".join(base.name(member) for member in subset.split("+")) for subset in shown]
     matrix = max(map(base.width_of, labels)) > base.SET_LETTERS
-    left = DOT * len(models) + 0.1 if matrix else base.inches(labels) + 0.15
+    left = (base.DOT * len(models) if matrix else base.inches(labels)) + 0.15
     tasks = [base.name(task.name) for task in view.tasks]
     column = float(np.clip((base.WIDTH - left - 0.2) / len(tasks), *CELL))
-    slanted = base.inches(tasks, base.SMALL) > column
-    heads = [base.name(model) for model in models] if matrix else []
-    top = 0.6 + 0.6 * base.inches([*heads, *(tasks if slanted else [])], base.SMALL)
-    wide = left + column * len(tasks) + (0.8 * base.inches(tasks[-1:]) if slanted else 0.1)
+    angle = base.SLANTED if base.inches(tasks, base.SMALL) > column else 0.0
+    names = [base.name(model) for model in models] if matrix else []
+    top = 0.4 + max(base.heads(tasks, angle), base.heads(names, base.STEEP))
+    wide = left + column * len(tasks) + (0.85 * base.inches(tasks[-1:]) if angle else 0.1)
     wide = max(base.WIDTH, wide)
-    size = wide, base.ROW * len(shown) + top + 0.6
-    ax = base.own_axes(ax, size, left, wide - left - column * len(tasks), top, 0.6)
-    _cells(ax, view, shown)
+    size = wide, base.ROW * len(shown) + top + 0.45
+    ax = base.own_axes(ax, size, left, wide - left - column * len(tasks), top, 0.45)
+    _cells(ax, view, shown, 7.0 if column < 0.55 else base.SMALL)
     ax.set_xlim(0, len(tasks))
     base.rows_below(ax, len(shown))
-    ax.xaxis.tick_top()
-    ax.set_xticks(np.arange(len(tasks)) + (0.3 if slanted else 0.5))
-    ax.set_xticklabels(tasks, parse_math=False, fontsize=base.SMALL, color=base.TEXT,
-                       **(base.SLANT if slanted else {}))  # fmt: skip
+    base.column_heads(ax, np.arange(len(tasks)) + (0.3 if angle else 0.5), tasks, angle)
     if matrix:
-        _matrix_beside(ax, shown, models, column)
+        base.membership_beside(ax, shown, models)
     else:
         base.row_labels(ax, range(len(shown)), labels)
     base.title(ax, "Complementarity index" + _of(len(shown), len(subsets), "set"))
@@ -81,7 +77,7 @@ def _ranked(view: Setting) -> list[str]:
     return sorted(mean, key=lambda subset: -mean[subset])
 
 
-def _cells(ax: Axes, view: Setting, subsets: Sequence[str]) -> None:
+def _cells(ax: Axes, view: Setting, subsets: Sequence[str], size: float) -> None:
     row = {subset: i for i, subset in enumerate(subsets)}
     cells = [
         (t, row[cell.subset], cell)
@@ -94,7 +90,7 @@ def _cells(ax: Axes, view: Setting, subsets: Sequence[str]) -> None:
     for x, y, cell in cells:
         text = index_text(cell, False).rstrip()
         weight = "bold" if cell.significant else "normal"
-        base.write(ax, x + 0.5, y, text, ha="center", fontsize=base.SMALL, weight=weight)
+        base.write(ax, x + 0.5, y, text, ha="center", fontsize=size, weight=weight)
         if np.isfinite(cell.value):
             boxes.append([(x, y - 0.5), (x + 1, y - 0.5), (x + 1, y + 0.5), (x, y + 0.5)])
             colours.append(base.tint(cell.value, limit))
@@ -102,23 +98,6 @@ def _cells(ax: Axes, view: Setting, subsets: Sequence[str]) -> None:
         PolyCollection(boxes, facecolors=colours, edgecolors=base.BACK, linewidths=1.2),
         autolim=False,
     )
-
-
-def _matrix_beside(ax: Axes, subsets: Sequence[str], models: Sequence[str], column: float) -> None:
-    """Dots of the members to the left of the cells, the models' names above."""
-    width = DOT * len(models) / column
-    beside = ax.inset_axes((-width, -0.5, width, len(subsets)), transform=ax.transData)
-    base.own_axes(beside, (0, 0), 0, 0, 0, 0)
-    base.membership(beside, subsets, models, upright=True)
-    beside.set_xlim(-0.5, len(models) - 0.5)
-    base.rows_below(beside, len(subsets))
-    beside.set_yticks([])
-    ax.set_yticks([])
-    beside.xaxis.tick_top()
-    beside.set_xticks(range(len(models)))
-    names = [base.name(model) for model in models]
-    beside.set_xticklabels(names, parse_math=False, fontsize=base.SMALL, color=base.TEXT,
-                           **base.SLANT)  # fmt: skip
 
 
 def scores(
@@ -146,8 +125,8 @@ def scores(
     models = base.models_of(manifest, list(rows["subset"]))
     names = [base.name(model) for model in models]
     left, below = max(base.inches(names) + 0.15, 0.6), base.ROW * len(models)
-    size = base.WIDTH, 2.6 + below + 0.75
-    ax = base.own_axes(ax, size, left, 0.2, 0.4, below + 0.35)
+    size = base.WIDTH, 2.6 + below + 0.8
+    ax = base.own_axes(ax, size, left, 0.2, 0.4, below + 0.4)
     fused = (rows["n_models"] > 1).to_numpy()
     colours = np.where(fused, base.GAIN, base.TEXT)
     base.intervals(ax, value, low, high, fused, colours, upright=True)
@@ -162,7 +141,8 @@ def scores(
     metric = base.task_view(tables, manifest, setting, task).metric_name
     what = f"{'pooled ' if pooled else ''}{metric}{'' if pooled else ', ± standard error'}"
     base.title(ax, f"{base.name(task)}: {what}{_of(len(rows), count, 'set')}")
-    base.note(ax, "Dots: sets; hollow: single models. Dashed: the best single.", 0)
+    words = "Hollow: single models; dashed: the best of them."
+    base.note(ax, words, 72 * (below + 0.1))
     return ax
 
 
@@ -208,8 +188,8 @@ def overlap(
     names = [base.name(model) for model in models]
     left = base.inches(names) + 0.15
     cell = min((base.WIDTH - left - 0.2) / len(models), 0.9)
-    slanted = base.inches(names, base.SMALL) > cell
-    top = 0.6 + (0.6 * base.inches(names, base.SMALL) if slanted else 0)
+    angle = base.SLANTED if base.inches(names, base.SMALL) > cell else 0.0
+    top = 0.4 + base.heads(names, angle)
     side = cell * len(models)
     row = max(min(cell, 0.5), base.ROW)
     size = base.WIDTH, row * len(models) + top + 0.5
@@ -230,10 +210,7 @@ def overlap(
     ax.set_xlim(0, len(models))
     base.rows_below(ax, len(models))
     base.row_labels(ax, range(len(models)), names)
-    ax.xaxis.tick_top()
-    ax.set_xticks(np.arange(len(models)) + 0.5)
-    ax.set_xticklabels(names, parse_math=False, fontsize=base.SMALL, color=base.TEXT,
-                       **(base.SLANT if slanted else {}))  # fmt: skip
+    base.column_heads(ax, np.arange(len(models)) + (0.3 if angle else 0.5), names, angle)
     base.title(ax, f"Overlap of embeddings: {measure}, {base.name(sample, 48)}")
     how = "R² of a row's embedding predicted from a column's. " if measure == "r2" else ""
     base.note(ax, f"{how}1: the one tells all of the other; 0: nothing.", 8)
