@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from ecjax.page_tables import largest_first, safe, set_html, text_of
 from ecjax.page_where import best_set, own_rows, strongest
 from ecjax.rounding import measured, number
 
-GAINS = 100  # rows of `gains` that its figure is of
 TOLD = 8  # rows of a figure that its description gives
 XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # HTML knows it
 LACKING = (
@@ -72,22 +70,14 @@ def scores_figure(place: Place) -> str:
 
 
 def gains_figure(place: Place) -> str:
-    """Of the best sets, as many as there is room for."""
     rows = place.rows("gains")
     if not len(rows) or not rows["eci_pooled"].notna().any():
         return ""
-    parts = rows["subset"].value_counts()
-    best = largest_first(place.rows("scores"), "score")["subset"]
-    best = [subset for subset in best if subset in parts.index]
-    room = int((parts[best].cumsum() <= GAINS).sum())
-    rows = rows[rows["subset"].isin(best[: max(room, 1)])]
-    place = dataclasses.replace(place, tables={**place.tables, "gains": rows})
     told = (
         (f"{row.subset} over {row.over}", number(row.eci_pooled, signed=True))
         for row in largest_first(rows, "eci_pooled").itertuples()
     )
-    few = "" if room >= len(best) else f" The best {max(room, 1):,} of {len(best):,} sets."
-    caption = f"What each model adds to the others of a set, with interval.{few}"
+    caption = "What each model adds to the others of a set, with interval."
     return _of(place, "gains", "Gains over parts", _told(told), caption)
 
 

@@ -25,6 +25,7 @@ from ecjax.page_tables import (
 from ecjax.rounding import digits_of, measured, number
 
 PARTS = ("unique_a", "unique_b", "shared", "synergy")
+GAINS = 500  # rows of the table of gains
 SHORT = 10  # rows of a table that a figure stands above
 
 
@@ -63,10 +64,12 @@ def scores_table(place: Place) -> str:
     """Every set, best first: its scores, its index, the test."""
     scores = place.rows("scores", "")
     primary = largest_first(scores[scores["metric"] == place.task.metric], "score")
-    index = place.rows("index").set_index("subset")
-    index = index[~index.index.duplicated()]
+    index = {row.subset: row for row in place.rows("index").itertuples()}
     others = [m for m in dict.fromkeys(scores["metric"]) if m != place.task.metric]
-    by_metric = {m: scores[scores["metric"] == m].set_index("subset") for m in others}
+    by_metric = {
+        metric: {row.subset: row for row in scores[scores["metric"] == metric].itertuples()}
+        for metric in others
+    }
     columns = [
         Column("set", "set"), Column("models"), Column("columns"), Column(place.task.metric_name),
         Column("sem"), Column("pooled"), *map(Column, others), Column("eci"), Column("eci_pooled"),
@@ -97,21 +100,18 @@ def _pooled(row: Any) -> Cell:
     return with_interval(row.pooled, low, high, signed=False)
 
 
-def _other(scores: pd.DataFrame, subset: str) -> str:
-    if subset not in scores.index:
-        return ""
-    row = scores.loc[subset]
-    return number(row["score"], digits_of(row["sem"]))
+def _other(scores: Mapping[str, Any], subset: str) -> str:
+    row = scores.get(subset)
+    return "" if row is None else number(row.score, digits_of(row.sem))
 
 
-def _index_cells(index: pd.DataFrame, subset: str, p: Mapping[str, float]) -> list[str | Cell]:
-    if subset not in index.index:
+def _index_cells(index: Mapping[str, Any], subset: str, p: Mapping[str, float]) -> list[str | Cell]:
+    row = index.get(subset)
+    if row is None:
         return [""] * 4
-    row = index.loc[subset]
-    low, high = row["eci_low"], row["eci_high"]
-    eci = measured(row["eci"], low, high, signed=True)[0]
-    pooled = with_interval(row["eci_pooled"], low, high)
-    return [eci, pooled, text_of(row["best_single"]) or "-", p_text(p.get(subset))]
+    eci = measured(row.eci, row.eci_low, row.eci_high, signed=True)[0]
+    pooled = with_interval(row.eci_pooled, row.eci_low, row.eci_high)
+    return [eci, pooled, text_of(row.best_single) or "-", p_text(p.get(subset))]
 
 
 def gains_table(place: Place) -> str:
@@ -119,18 +119,19 @@ def gains_table(place: Place) -> str:
     rows = place.rows("gains")
     if not len(rows):
         return ""
+    total, rows = len(rows), largest_first(rows, "eci_pooled").head(GAINS)
     columns = [Column("set", "set"), Column("over", "set"), Column("score difference"),
                Column("gain"), Column("reason", "text")]  # fmt: skip
     cells = [
         [row.subset, row.over, number(row.score_difference, signed=True),
          with_interval(row.eci_pooled, row.eci_low, row.eci_high), text_of(row.reason)]
-        for row in largest_first(rows, "eci_pooled").itertuples()
+        for row in rows.itertuples()
     ]  # fmt: skip
     caption = (
         "What each set gains over its single models and over the sets with one model less: the "
         "share of what the part leaves to a perfect score, from losses of all rows, with interval."
     )
-    return _plain_table(place, "gains", caption, columns, cells, "gains.csv", SHORT)
+    return _plain_table(place, "gains", caption, columns, cells, "gains.csv", SHORT, total)
 
 
 def shapley_table(place: Place) -> str:
@@ -190,10 +191,11 @@ def without_empty(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list,
 
 
 def _plain_table(
-    place: Place, name: str, caption: str, columns: list, rows: list, file: str, first: int = 50
-) -> str:
+    place: Place, name: str, caption: str, columns: list, rows: list, file: str, first: int = 50,
+    total: int | None = None,
+) -> str:  # fmt: skip
     columns, rows = without_empty(columns, rows)
     return table(
         f"{place.key}-{name}", caption, columns, rows, label=place.label(name), file=file,
-        first=first,
+        first=first, total=total,
     )  # fmt: skip

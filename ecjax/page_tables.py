@@ -73,6 +73,7 @@ def table(
     label: str = "",
     file: str = "",
     first: int = FIRST,
+    total: int | None = None,
     tools: bool = True,
     style: str = "",
 ) -> str:
@@ -85,6 +86,7 @@ def table(
       rows: best first; only the first `MOST` are taken.
       label: plain text that names the table to a screen reader.
       file: where all rows are, if these are not.
+      total: how many they are; None: as many as `rows`.
       first: how many rows are HTML at once.
       tools: whether it can be sorted and filtered.
       style: a class.
@@ -92,8 +94,10 @@ def table(
     if not len(rows):
         return ""
     kept = rows[:MOST]
-    beyond = len(rows) - len(kept)
-    more = f" {len(kept):,} of {len(rows):,} rows; all are in {safe(file)}." if beyond > 0 else ""
+    total = len(rows) if total is None else total
+    more = (
+        f" {len(kept):,} of {total:,} rows; all are in {safe(file)}." if total > len(kept) else ""
+    )
     hidden = len(kept) - first
     shown = f" <span class=first>The first {first:,} of {len(kept):,}.</span>" if hidden > 0 else ""
     name = safe(label or key)
@@ -187,7 +191,8 @@ def interval(low: float, high: float, value: float = math.nan, signed: bool = Tr
 
 def with_interval(value: float, low: float, high: float, signed: bool = True) -> Cell:
     """A number with its interval in small print."""
-    return Cell(measured(value, low, high, signed)[0], interval(low, high, value, signed))
+    text, *ends = measured(value, low, high, signed)
+    return Cell(text, "" if low != low or high != high else " to ".join(ends))
 
 
 def largest_first(frame: pd.DataFrame, columns: str | list[str]) -> pd.DataFrame:
