@@ -164,7 +164,8 @@ def intervals(
     """A dot with its interval in each row (or column, `upright`).
 
     Args:
-        values, low, high: (m,); what is NaN is not drawn.
+        values, low, high: (m,); what is NaN is not drawn, and what lies below the limits of the
+            axes, which must be set before, is an arrow at their edge.
         sure: (m,) whether the dot is filled.
         colours: (m,).
         places: (m,) of the rows; None: 0, 1, …
@@ -178,6 +179,11 @@ def intervals(
     x, y = (places, values) if upright else (values, places)
     faces = np.where(sure, colours, BACK)
     ax.scatter(x, y, s=30, c=faces, edgecolors=colours, linewidths=1.4, zorder=3)
+    edge = (ax.get_ylim() if upright else ax.get_xlim())[0]
+    away = np.flatnonzero(values < edge)
+    x, y = (away, np.full(len(away), edge)) if upright else (np.full(len(away), edge), places[away])
+    marker = "v" if upright else "<"
+    ax.scatter(x, y, s=30, c=colours[away], marker=marker, linewidths=0, zorder=3, clip_on=False)
 
 
 def limits(values: np.ndarray, zero: bool = True) -> tuple[float, float]:

@@ -61,7 +61,7 @@ def map(
     high = float(np.clip(wide * (north - south) / (east - west), 1.5, 6.0))
     size = base.WIDTH, high + ABOVE + BELOW
     ax = base.own_axes(ax, size, 0.5, 0.2, ABOVE, BELOW)
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", anchor="NW")
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
     _land(ax, central)
@@ -72,7 +72,7 @@ def map(
     _dots(ax, rows, central)
     _coasts(ax, central)
     _graticule(ax, box, central)
-    _key(ax, limit, np.isnan(value).any())
+    _key(ax, limit, _words(np.isnan(value), cells))
     what = f"{base.name(task)}" + (f", {base.name(target)}" if target else "")
     base.title(ax, f"{what}: index of {base.set_name(subset)}")
     return ax
@@ -131,8 +131,10 @@ def _land(ax: Axes, central: float) -> None:
     areas = []
     for ring in coastlines.land():
         for piece in coastlines.cut(ring, central - 180):
-            closed = np.concatenate([piece, piece[:1]])
-            edges = [densified(*edge)[:-1] for edge in zip(closed[:-1], closed[1:], strict=True)]
+            ends = np.roll(piece, -1, axis=0)
+            edges = [
+                densified(a[::-1], b[::-1])[:-1, ::-1] for a, b in zip(piece, ends, strict=True)
+            ]
             area = _projected(np.concatenate(edges), central)
             if _seen(ax, area):
                 areas.append(area)
@@ -254,8 +256,17 @@ def _degrees(value: float, sides: str) -> str:
     return f"{abs(value):g}°{sides[int(value > 0)] if value and abs(value) < 180 else ''}"
 
 
-def _key(ax: Axes, limit: float, has_empty: bool) -> None:
-    """The scale of colours below the map, and what outlines and hatches mean."""
+def _words(empty: np.ndarray, cells: np.ndarray) -> str:
+    """What the colours are, and dots, hatches and circles where there are any."""
+    words = ["index (eci_pooled); dot: adjusted p < 0.05"]
+    words += ["; hatched: no index"] * bool((empty & cells).any())
+    words += ["; grey: no index"] * bool((empty & ~cells).any())
+    words += ["; areas: rows"] * bool((~cells).any())
+    return "".join(words)
+
+
+def _key(ax: Axes, limit: float, words: str) -> None:
+    """The scale of colours below the map, and what else is to know."""
     scale = ax.inset_axes((0, 0, 1, 1))
     scale.set_axes_locator(_strip(ax))
     base.own_axes(scale, (0, 0), 0, 0, 0, 0)
@@ -272,8 +283,6 @@ def _key(ax: Axes, limit: float, has_empty: bool) -> None:
     scale.set_xticks([-limit, 0, limit])
     ends = [number(-limit, 2, True), "0", number(limit, 2, True)]
     scale.set_xticklabels(ends, parse_math=False, color=base.SOFT, fontsize=base.SMALL)
-    words = "index (eci_pooled); dot: adjusted p < 0.05"
-    words += "; hatched: no index" * bool(has_empty)
     base.write(scale, 1.06, 0.5, words, transform=scale.transAxes, fontsize=base.SMALL,
                color=base.SOFT)  # fmt: skip
 

@@ -17,7 +17,8 @@ from ecjax.rounding import measured
 
 ROWS = 40
 AXIS = 0.5  # inches below the rows
-LEAST = 0.06  # of a share that is written into its bar
+LEAST = -1.0  # that is drawn; what is lower is an arrow with its value beside it
+WRITTEN = 0.06  # the least share that is written into its bar
 PARTS = {  # of a pair's score, in the order of its bar: words, colour, strength
     "unique_a": ("only the first", base.TEXT, 0.85),
     "shared": ("shared", base.TEXT, 0.15),
@@ -100,13 +101,14 @@ def _range_axes(
     size = base.WIDTH, top + base.ROW * count + AXIS
     side = base.inches(texts, base.SMALL) + 0.25
     ax = base.own_axes(ax, size, left, side, top, AXIS)
+    edge, top = base.limits(np.concatenate([value, low, high]))
+    ax.set_xlim(max(edge, LEAST), top)
     base.intervals(ax, value, low, high, sure, np.where(value >= 0, base.GAIN, base.LOSS), places)
     base.rows_below(ax, count)
     if dots:
         base.membership_beside(ax, sets, models, places)
     else:
         base.row_labels(ax, places, labels)
-    ax.set_xlim(base.limits(np.concatenate([value, low, high])))
     _beside(ax, places, texts, titles)
     return ax
 
@@ -236,7 +238,7 @@ def _percents(ax: Axes, part: str, share: np.ndarray, start: np.ndarray) -> None
     """The share within its part of the bar, where it is wide enough."""
     _, colour, strength = PARTS[part]
     ink = base.BACK if colour == base.TEXT and strength >= 0.5 else base.TEXT
-    for i in np.flatnonzero(np.abs(share) >= LEAST):
+    for i in np.flatnonzero(np.abs(share) >= WRITTEN):
         base.write(ax, start[i] + share[i] / 2, i, f"{100 * share[i]:.0f}", ha="center",
                    fontsize=base.SMALL, color=ink)  # fmt: skip
 
