@@ -10,7 +10,7 @@ from ecjax.digest import Tables
 from ecjax.errors import UsageError
 from ecjax.page_scores import Place
 from ecjax.page_tables import largest_first, safe, set_html, text_of
-from ecjax.page_where import best_set, own_rows, strongest
+from ecjax.page_where import best_set, strongest
 from ecjax.rounding import measured, number
 
 TOLD = 8  # rows of a figure that its description gives
@@ -106,7 +106,7 @@ def commonality_figure(place: Place) -> str:
 
 
 def map_figure(place: Place, subset: str) -> str:
-    rows = own_rows(place, "maps")
+    rows = place.rows("maps")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows) or not rows["eci_pooled"].notna().any():
         return ""
@@ -121,7 +121,7 @@ def map_figure(place: Place, subset: str) -> str:
 
 def strata_figure(place: Place, subset: str) -> str:
     by = strongest(place, subset)
-    rows = own_rows(place, "strata")
+    rows = place.rows("strata")
     if not by or not len(rows):
         return ""
     rows = rows[(rows["subset"] == subset) & (rows["by"] == by)]
@@ -158,5 +158,5 @@ def _told(rows: Sequence[tuple[str, str]]) -> str:
 
 def best_of(place: Place, name: str) -> str:
     """The set of which a map or strata are shown; "" where there is none."""
-    rows = own_rows(place, name)
+    rows = place.rows(name)
     return best_set(place, rows) if len(rows) else ""

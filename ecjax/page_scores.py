@@ -42,7 +42,7 @@ class Place:
     def rows(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Of a table: the task's rows of all targets together; none where it is not there.
 
-        metric: its primary one by default; "": of every metric.
+        metric: by default its primary one or, in a table that lacks it, the first; "": all.
         """
         frame = self.tables.get(name)
         if frame is None or not len(frame):
@@ -51,8 +51,11 @@ class Place:
         frame = frame[frame["task"] == self.task.name]
         if "target" in frame.columns:
             frame = frame[frame["target"].isna()]
-        wanted = self.task.metric if metric is None else metric
-        return frame[frame["metric"] == wanted] if wanted else frame
+        if metric == "" or not len(frame):
+            return frame
+        there = list(dict.fromkeys(frame["metric"]))
+        own = self.task.metric if self.task.metric in there else there[0]
+        return frame[frame["metric"] == (metric or own)]
 
     def label(self, what: str) -> str:
         """Plain text that names a table to a screen reader."""
@@ -165,7 +168,7 @@ def commonality_table(place: Place) -> str:
         reason = next((text_of(r) for r in own["reason"] if text_of(r)), "")
         cells.append([a, b, *(_part(by_part, part) for part in PARTS), reason])
     caption = (
-        f"How the {safe(place.task.metric_name)} of each pair comes about, with interval, and in "
+        f"How the {safe(rows['metric'].iloc[0])} of each pair comes about, with interval, and in "
         "brackets the share of what fusing reaches beyond the intercept. Shared: either model "
         "would bring it; synergy: it is there only with both; below 0, they are in each other’s "
         "way."

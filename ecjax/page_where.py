@@ -29,21 +29,9 @@ def best_set(place: Place, rows: pd.DataFrame) -> str:
     return next((name for name in rows["subset"] if "+" in name), "")
 
 
-def metric_of(rows: pd.DataFrame, wanted: str) -> str:
-    """The metric that a table has: the task's own, or else its first."""
-    there = list(dict.fromkeys(rows["metric"]))
-    return wanted if wanted in there else there[0]
-
-
-def own_rows(place: Place, name: str) -> pd.DataFrame:
-    """The task's rows of one metric of a table; empty where it is not there."""
-    rows = place.rows(name, "")
-    return rows[rows["metric"] == metric_of(rows, place.task.metric)] if len(rows) else rows
-
-
 def cells_table(place: Place, subset: str) -> str:
     """The cells of the map, best first, of one set."""
-    rows = own_rows(place, "maps")
+    rows = place.rows("maps")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows):
         return ""
@@ -69,7 +57,7 @@ def cells_table(place: Place, subset: str) -> str:
 
 def separation_table(place: Place) -> str:
     """What divides the rows, by how much the index differs between its strata."""
-    rows = own_rows(place, "separation")
+    rows = place.rows("separation")
     if not len(rows):
         return ""
     columns = [Column("rows by", "name"), Column("set", "set"), Column("spread"),
@@ -96,17 +84,17 @@ def separation_table(place: Place) -> str:
 
 def strongest(place: Place, subset: str) -> str:
     """What divides the rows most for a set; "" where nothing does."""
-    rows = own_rows(place, "separation")
+    rows = place.rows("separation")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if len(rows):
         return str(largest_first(rows, "spread").iloc[0]["by"])
-    rows = own_rows(place, "strata")
+    rows = place.rows("strata")
     return str(rows["by"].iloc[0]) if len(rows) else ""
 
 
 def strata_table(place: Place, subset: str) -> str:
     """Every stratum: the score and index of one set."""
-    rows = own_rows(place, "strata")
+    rows = place.rows("strata")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows):
         return ""

@@ -61,7 +61,9 @@ def folder(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     models, tasks = STUDIES[request.param]
     tables, manifest = make_pages.evaluation(models, tasks)
-    manifest["name"] = "made-up" if request.param == "plain" else "</title><script>alert(3)</script>"
+    manifest["name"] = (
+        "made-up" if request.param == "plain" else "</title><script>alert(3)</script>"
+    )
     store.write_results(root / "results", tables, manifest)
     store.write_results(root / "overlap", *make_pages.overlap(models, tasks))
     store.write_results(root / "scales", *make_pages.scale(models, tasks))
