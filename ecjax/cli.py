@@ -96,16 +96,17 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     names = ("scores", "index", "folds", "targets", "overlap", "overlap_correlation", "scale",
              "scale_correlation")  # fmt: skip
     tables, manifest = store.read_results(arguments[0], names=names)
+    path = page.write_page(arguments[0], values["with"].value or ())
+    color, width = _terminal()
     if "overlap" in tables:
         correlation = tables.get("overlap_correlation")
-        _print(Overlap(tables["overlap"], manifest, correlation).as_text(_terminal()[1]))
-        return DONE
-    if "scale" in tables:
+        _print(Overlap(tables["overlap"], manifest, correlation).as_text(width))
+    elif "scale" in tables:
         correlation = tables.get("scale_correlation")
-        _print(ScaleResult(tables["scale"], manifest, correlation).as_text(_terminal()[1]))
-        return DONE
-    _print(report.summary(tables, manifest, *_terminal()))
-    _print(f"\nPage: {neutral(page.write_page(arguments[0]))}")
+        _print(ScaleResult(tables["scale"], manifest, correlation).as_text(width))
+    else:
+        _print(report.summary(tables, manifest, color, width))
+    _print(f"\nPage: {neutral(path)}")
     return DONE
 
 

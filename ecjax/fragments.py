@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ecjax.digest import Setting, Tables, headline, index_text, set_name, setting_name, settings
-from ecjax.page import _mark
+from ecjax.page_tables import mark as _mark
 from ecjax.rounding import number
 
 ROWS = 40

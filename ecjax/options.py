@@ -50,12 +50,14 @@ COMMANDS = {
     "scale": Command(
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
     ),
-    "report": Command("DIR", "prints the summary; of evaluate it writes DIR/report.html too", ()),
+    "report": Command("DIR", "prints the summary and writes DIR/report.html", ("with",)),
 }
 TEXTS = {
     "out": "directory for the tables",
     "results": "directory that `ecjax evaluate` wrote for the same study, to tell whether indices "
     "of pairs go with their overlap, or scores and indices with the scale of the targets",
+    "with": "directories that `ecjax overlap` and `ecjax scale` wrote for the same study, as in "
+    "overlap,scales: the page of an evaluation shows them too",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
     "time",
     "seeds": "how often the rows are dealt to folds",
@@ -182,7 +184,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
     if flag in NUMBERS:
         return _Parser(float, "give a number")
-    return _Parser(_split if flag == "subsets" else str, "")
+    return _Parser(_split if flag in ("subsets", "with") else str, "")
 
 
 def _define(name: str) -> flags.FlagValues:
@@ -201,7 +203,7 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
-    if flag == "results":
+    if flag in ("results", "with"):
         return None
     if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
         return None
@@ -213,7 +215,7 @@ def _head(name: str, flag: str) -> str:
     """A flag as it is written, with its default."""
     value = _default(name, flag)
     if value is None:
-        wanted = {"out": "DIR", "results": "DIR", "inner_folds": "K"}
+        wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K"}
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

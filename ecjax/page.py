@@ -2,238 +2,247 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ecjax import store
+from ecjax import page_beside, page_figures, page_methods, page_scores, page_where, store
 from ecjax.digest import (
     Setting,
     Tables,
-    TaskView,
-    at_setting,
     finding,
     headline,
-    index_text,
     interval_text,
-    legend,
     question_text,
-    set_name,
     setting_name,
     settings,
     smallest,
 )
-from ecjax.errors import neutral
-from ecjax.page_style import SCRIPT, STYLE
+from ecjax.errors import counted
+from ecjax.page_downloads import downloads
+from ecjax.page_index import heat_map
+from ecjax.page_scores import Place
+from ecjax.page_script import SCRIPT
+from ecjax.page_style import STYLE
+from ecjax.page_tables import Column, mark, safe, table
 from ecjax.picture import SETS, index_picture
 from ecjax.remarks import remarks
-from ecjax.rounding import number
 
-READ = ("scores", "folds", "index", "targets")
-ROWS = 1000
+READ = (
+    "scores", "folds", "index", "targets", "gains", "shapley", "maps", "strata", "separation",
+    "commonality",
+)  # fmt: skip
+REMARKS = 1000
 SETTINGS = 24
+FIGURES = 12  # tasks of all settings whose figures are drawn
 PRIVATE = ("out", "study")  # arguments that hold paths
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
 
 
-def write_page(directory: str | os.PathLike) -> Path:
+def write_page(directory: str | os.PathLike, beside: Sequence[str | os.PathLike] = ()) -> Path:
     """Writes `report.html` into a directory of results and returns its path.
 
+    Args:
+        directory: of `ecjax evaluate`, `overlap` or `scale`.
+        beside: directories that `ecjax overlap` and `ecjax scale` wrote for the same study, which
+            the page of an evaluation shows too.
+
     Raises:
-        InputError: the directory holds no whole results.
+        InputError: a directory holds no whole results, or other ones than it should.
         WriteError: the page cannot be written.
     """
-    tables, manifest = store.read_results(directory, READ)
-    return store.replace_page(directory, render(tables, manifest))
+    tables, manifest = store.read_results(directory, (*READ, *page_beside.ALL))
+    files = store.read_csv(directory, manifest)
+    if beside:
+        page_beside.check_evaluation(directory, manifest)
+        more, more_files = page_beside.read_beside(beside, manifest)
+        tables, files = tables | more, files | more_files
+    return store.replace_page(directory, render(tables, manifest, files))
 
 
-def render(tables: Tables, manifest: Mapping[str, Any]) -> str:
-    """The whole page as text."""
-    name = _mark(str(manifest.get("name", "?")))
-    views = settings(tables, manifest)
-    what = headline(tables, manifest, _mark)
-    parts = [f"<header><h1>{name}</h1><p>{what}</p></header>", "<main>"]
-    for number_of_setting, setting in enumerate(views[:SETTINGS]):
-        parts += _setting(setting, tables, manifest, f"s{number_of_setting}")
-    if len(views) > SETTINGS:
-        parts.append(f"<p>{len(views) - SETTINGS} more settings are in index.parquet.</p>")
-    parts += [*_remarks(tables, manifest), *_run(manifest), "</main>"]
-    title = escape(neutral(manifest.get("name", "?")))
+def render(
+    tables: Tables, manifest: Mapping[str, Any], files: Mapping[str, bytes | None] | None = None
+) -> str:
+    """The whole page as text.
+
+    Args:
+        tables: name → frame; a section whose table is missing is left out.
+        manifest: of the run.
+        files: file name → bytes of the CSV files that can be saved from the page; None where one
+            is too large for it.
+    """
+    if page_beside.command_of(manifest) in page_beside.TABLES:
+        head, parts = _alone(tables, manifest)
+    else:
+        head, parts = _evaluation(tables, manifest)
+    parts += [*downloads(files or {}), *_run(manifest)]
+    return _whole(str(manifest.get("name", "?")), head, parts)
+
+
+def _whole(name: str, head: str, parts: Sequence[str]) -> str:
+    contents = [
+        f'<li><a href="#{key}">{title}</a></li>' for key, title in _contents("\n".join(parts))
+    ]
+    nav = f'<nav aria-label="contents"><ul>{"".join(contents)}</ul></nav>'
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{title} · ecjax</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{safe(name)} · ecjax</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#main">to the findings</a>\n'
+        f"<header><h1>{mark(name)}</h1>{head}</header>\n{nav}\n"
+        '<main id="main">\n'
         + "\n".join(parts)
+        + "\n</main>\n<footer><p class=note>Written by ecjax.</p></footer>"
         + f"\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
-def _mark(name: str) -> str:
-    """A name as HTML: escaped, and with a writing direction of its own."""
-    return f"<bdi>{escape(neutral(name))}</bdi>"
-
-
-def _setting(setting: Setting, tables: Tables, manifest: Mapping[str, Any], key: str) -> list[str]:
-    parts = ["<section>"]
-    if setting.values:
-        parts.append(f"<h2>{setting_name(setting, _mark)}</h2>")
-    items = [f"<li>{_mark(t.name)}: {finding(t, _mark)}</li>" for t in setting.tasks]
-    parts += ["<ul>", *items, "</ul>", *_matrix(setting, manifest), "</section>"]
-    for number_of_task, task in enumerate(setting.tasks):
-        parts += _task(task, setting, tables, f"{key}t{number_of_task}")
-    return parts
-
-
-def _matrix(setting: Setting, manifest: Mapping[str, Any]) -> list[str]:
-    """The index, sets × tasks, with the best single of each task above."""
-    tasks = setting.tasks
-    cells = [{cell.subset: cell for cell in task.cells} for task in tasks]
-    rows = [
-        [("best single", None), *((_mark(t.single) if t.single else "-", None) for t in tasks)],
-        [
-            ("its score", None),
-            *((f"{number(t.single_score)} {_mark(t.metric_name)}", None) for t in tasks),
-        ],
+def _contents(text: str) -> list[tuple[str, str]]:
+    """(id, heading as HTML) of every section."""
+    starts = text.split('<section id="')[1:]
+    return [
+        (start.split('"', 1)[0], start.split("<h2>", 1)[1].split("</h2>", 1)[0]) for start in starts
     ]
-    subsets = setting.subsets
-    for subset in subsets[:ROWS]:
-        row = [_name(subset)]
-        for column in cells:
-            cell = column.get(subset)
-            text = "" if cell is None else index_text(cell, setting.has_truth).rstrip()
-            row.append((f"<b>{text}</b>" if cell and cell.significant else text, None))
-        rows.append(row)
-    head = ["index", *(_mark(task.name) for task in tasks)]
-    return [*_table(head, rows, sortable=False), *_more(len(subsets), "index.parquet"),
-            f"<p class=note>{escape(legend(setting.has_truth, manifest))}</p>"]  # fmt: skip
 
 
-def _task(task: TaskView, setting: Setting, tables: Tables, key: str) -> list[str]:
-    where = f", {setting_name(setting, _mark)}" if setting.values else ""
-    parts = ["<section>", f"<h2>{_mark(task.name)}{where}</h2>"]
-    picture = index_picture(task, setting.has_truth, key)
-    if picture:
-        truth = " The diamond is the true index." if setting.has_truth else ""
-        few = f" The {SETS} largest of {len(task.cells):,}." if len(task.cells) > SETS else ""
-        caption = (
-            "Index of each fused set. Blue: fusing helps; orange: it hurts; solid, with a star: "
-            f"adjusted p &lt; 0.05; pale: not significant.{truth}{few}"
-        )
-        parts.append(f"<figure>\n{picture}\n<figcaption>{caption}</figcaption></figure>")
-    elif task.cells:
-        reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
-        parts.append(f"<p>No index is defined: {', '.join(_mark(r) for r in reasons)}.</p>")
-    enough = smallest(task, _mark)
+def _evaluation(tables: Tables, manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
+    views = settings(tables, manifest)
+    about = [interval_text(manifest, mark), question_text(manifest, mark)]
+    head = f"<p>{headline(tables, manifest, mark)}</p>"
+    head += "".join(f"<p>{text}</p>" for text in about if text)
+    parts: list[str] = []
+    shown = views[:SETTINGS]
+    for i, setting in enumerate(shown):
+        parts += _setting(setting, manifest, f"s{i}")
+    if len(views) > SETTINGS:
+        parts.append(f"<p>{len(views) - SETTINGS} more settings are in index.parquet.</p>")
+    if not page_figures.ready():
+        parts.append(f'<p class="note">{page_figures.LACKING}</p>')
+    drawn = sum(len(setting.tasks) for setting in shown)
+    if page_figures.ready() and drawn > FIGURES:
+        parts.append(f'<p class="note">Figures are drawn of the first {FIGURES} of {drawn}.</p>')
+    left = FIGURES
+    for i, setting in enumerate(shown):
+        for j, task in enumerate(setting.tasks):
+            own = _of_task(tables, task.name)
+            parts += _task(Place(task, setting, own, manifest, f"s{i}t{j}"), left > 0)
+            left -= 1
+    parts += _beside(tables, manifest)
+    parts += _remarks(tables, manifest)
+    return head, parts + page_methods.section(manifest, page_methods.methods(manifest))
+
+
+def _of_task(tables: Tables, task: str) -> dict[str, pd.DataFrame]:
+    """The rows of one task: looked through many times, they should not be those of all tasks."""
+    names = [name for name in READ if name in tables and name != "folds"]
+    return {name: tables[name][tables[name]["task"] == task] for name in names}
+
+
+def _alone(tables: Tables, manifest: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Of a directory of overlap or scale."""
+    command = page_beside.command_of(manifest)
+    first = tables[page_beside.TABLES[command][0]]
+    models = manifest.get("embeddings") or {}
+    told = [counted(len(models), "embedding")] if models else []
+    told += [f"{counted(len(first), 'row')} in {command}.csv", mark(manifest.get("created", ""))]
+    parts = [*_beside(tables, manifest), *_remarks(tables, manifest)]
+    return f"<p>ecjax {command} · {' · '.join(told)}</p>", [
+        *parts, *page_methods.section(manifest, ""),
+    ]  # fmt: skip
+
+
+def _beside(tables: Tables, manifest: Mapping[str, Any]) -> list[str]:
+    figures = page_figures.beside_figures(tables, manifest)
+    overlap = page_beside.overlap_section(tables)
+    return overlap + page_beside.scale_section(tables, figures.get("scale", ()))
+
+
+def _setting(setting: Setting, manifest: Mapping[str, Any], key: str) -> list[str]:
+    """Findings in words, and the heat map."""
+    name = f": {setting_name(setting, mark)}" if setting.values else ""
+    items = [f"<dt>{mark(t.name)}</dt><dd>{finding(t, mark)}.</dd>" for t in setting.tasks]
+    return [
+        f'<section id="{key}-found">', f"<h2>Main findings{name}</h2>",
+        f'<dl class="findings">{"".join(items)}</dl>', "</section>",
+        f'<section id="{key}-heat">', f"<h2>The index, sets by tasks{name}</h2>",
+        *heat_map(setting, manifest, key), "</section>",
+    ]  # fmt: skip
+
+
+def _task(place: Place, with_figures: bool) -> list[str]:
+    task, setting = place.task, place.setting
+    where = f", {setting_name(setting, mark)}" if setting.values else ""
+    parts = [f'<section id="{place.key}">', f"<h2>{mark(task.name)}{where}</h2>"]
+    parts += [f"<p>{finding(task, mark)}.</p>", *_bars(place)]
+    enough = smallest(task, mark)
     if enough:
         words = "The smallest set that does about as well as the best, by mean over folds"
         parts.append(f"<p>{words}: {enough}.</p>")
-    return [*parts, *_scores(task, setting, tables), "</section>"]
+    subset, stratified = (page_figures.best_of(place, name) for name in ("maps", "strata"))
+    figures = page_figures
+    sections = [
+        ("Scores of sets", figures.scores_figure, page_scores.scores_table),
+        ("What each part adds", figures.gains_figure, page_scores.gains_table),
+        ("What each model is worth", figures.shapley_figure, page_scores.shapley_table),
+        ("Why pairs help", figures.commonality_figure, page_scores.commonality_table),
+        ("Where fusing helps", lambda p: figures.map_figure(p, subset),
+         lambda p: page_where.cells_table(p, subset)),
+        ("What separates", lambda p: figures.strata_figure(p, stratified),
+         lambda p: page_where.separation_table(p) + page_where.strata_table(p, stratified)),
+    ]  # fmt: skip
+    for title, figure, rows in sections:
+        found = [figure(place) if with_figures else "", rows(place)]
+        if any(found):
+            parts += [f"<h3>{title}</h3>", *filter(None, found)]
+    return [*parts, "</section>"]
 
 
-def _scores(task: TaskView, setting: Setting, tables: Tables) -> list[str]:
-    """Every set of one task, best first: its scores, its index, the test."""
-    scores = at_setting(tables["scores"], setting.values)
-    scores = scores[scores["task"] == task.name]
-    index = at_setting(tables["index"], setting.values)
-    index = index[(index["task"] == task.name) & index["target"].isna()]
-    index = index[index["metric"] == task.metric].set_index("subset")
-    primary = scores[scores["metric"] == task.metric]
-    primary = primary.sort_values("score", ascending=False, kind="stable")
-    others = [metric for metric in dict.fromkeys(scores["metric"]) if metric != task.metric]
-    by_metric = {m: scores[scores["metric"] == m].set_index("subset")["score"] for m in others}
-    bounds = [key for key in ("eci_low", "eci_high") if index[key].notna().any()]
-    head = ["set", "models", "columns", _mark(task.metric_name), "sem", "pooled", *others,
-            "eci", "eci_pooled", *bounds, "best single", "adjusted p"]  # fmt: skip
-    head = [text.replace("_", "_<wbr>") for text in head]
-    p = {cell.subset: cell.p for cell in task.cells}
-    rows = []
-    for row in primary.head(ROWS).itertuples():
-        values = [_number(row.n_models, 0), _number(row.dims, 0)]
-        values += [_number(value, 4) for value in (row.score, row.sem, row.pooled)]
-        values += [_number(by_metric[m].get(row.subset), 4) for m in others]
-        rows.append([_name(row.subset), *values, *_index_cells(index, row.subset, bounds, p)])
-    return [*_table(head, rows, sortable=True), *_more(len(primary), "scores.parquet")]
-
-
-def _index_cells(
-    index: pd.DataFrame, subset: str, bounds: Sequence[str], p: Mapping[str, float]
-) -> list[tuple[str, Any]]:
-    if subset not in index.index:
-        return [("", None)] * (4 + len(bounds))
-    row = index.loc[subset]
-    numbers = [_number(row[key], 4, True) for key in ("eci", "eci_pooled", *bounds)]
-    single = ("-", "") if pd.isna(row["best_single"]) else _name(row["best_single"])
-    return [*numbers, single, _p_value(p[subset])]
-
-
-def _p_value(p: float | None) -> tuple[str, Any]:
-    text, value = _number(p, 4)
-    return ("&lt; 0.0001" if value is not None and value < 0.0001 else text), value
-
-
-def _number(value: float | None, digits: int, signed: bool = False) -> tuple[str, Any]:
-    missing = value is None or pd.isna(value)
-    return number(value, digits, signed), None if missing else float(value)
-
-
-def _name(subset: str) -> tuple[str, str]:
-    return set_name(subset, _mark).replace("</bdi>+", "</bdi>+<wbr>"), subset
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[tuple[str, Any]]], sortable: bool
-) -> list[str]:
-    """A table of (HTML, value to sort by) cells; the first column names the row."""
-    tag = ('<button type="button">', "</button>") if sortable else ("", "")
-    heads = "".join(f'<th scope="col">{tag[0]}{text}{tag[1]}</th>' for text in head)
-    lines = [
-        f'<div class="wide"><table{" class=sortable" if sortable else ""}>',
-        f"<thead><tr>{heads}</tr></thead>",
-        "<tbody>",
-    ]
-    for (name, value), *cells in rows:
-        line = f'<tr><th scope="row"{_sort_value(value)}>{name}</th>'
-        lines.append(line + "".join(f"<td{_sort_value(v)}>{t}</td>" for t, v in cells) + "</tr>")
-    return [*lines, "</tbody>", "</table></div>"]
-
-
-def _sort_value(value: Any) -> str:
-    return "" if value is None else f' data-v="{escape(neutral(value))}"'
-
-
-def _more(count: int, file: str) -> list[str]:
-    return [f"<p>{count - ROWS:,} more are in {file}.</p>"] if count > ROWS else []
+def _bars(place: Place) -> list[str]:
+    """The index of each set as bars."""
+    task, has_truth = place.task, place.setting.has_truth
+    picture = index_picture(task, has_truth, place.key)
+    if picture:
+        truth = " The diamond is the true index." if has_truth else ""
+        few = f" The {SETS} largest of {len(task.cells):,}." if len(task.cells) > SETS else ""
+        caption = (
+            "Index of each fused set. Blue: fusing helps; orange: it hurts; solid, with a star: "
+            f"adjusted p &lt; 0.05; pale: not significant; lines: intervals.{truth}{few}"
+        )
+        return [f"<figure>\n{picture}\n<figcaption>{caption}</figcaption></figure>"]
+    if task.cells:
+        reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
+        return [f"<p>No index is defined: {', '.join(mark(r) for r in reasons)}.</p>"]
+    return []
 
 
 def _remarks(tables: Tables, manifest: Mapping[str, Any]) -> list[str]:
-    found = remarks(tables, manifest, _mark)
-    items = [f"<li>{where}: {what}</li>" for where, what in found[:ROWS]]
-    about = [interval_text(manifest, _mark), question_text(manifest, _mark)]
-    items = [f"<li>{text}</li>" for text in about if text] + items
+    found = remarks(tables, manifest, mark) if "index" in tables else []
+    items = [f"<li>{where}: {what}</li>" for where, what in found[:REMARKS]]
+    items += [f"<li>{text}</li>" for text in page_beside.reasons(tables)]
     if not items:
         return []
-    return ["<section>", "<h2>To know</h2>", "<ul>", *items, "</ul>",
-            *_more(len(found), store.MANIFEST), "</section>"]  # fmt: skip
+    beyond = len(found) - REMARKS
+    more = [f"<p>{beyond:,} more are in {store.MANIFEST}.</p>"] if beyond > 0 else []
+    return ['<section id="warnings">', "<h2>To know</h2>", f"<ul>{''.join(items)}</ul>", *more,
+            "</section>"]  # fmt: skip
 
 
 def _run(manifest: Mapping[str, Any]) -> list[str]:
     """Versions, arguments and timings."""
-    parts = ["<section>", "<h2>The run</h2>"]
+    parts = ['<section id="run">', "<h2>The run</h2>"]
     for title, key in (("version of", "versions"), ("argument", "arguments"), ("time", "timings")):
         values = manifest.get(key) or {}
-        rows = [
-            [(_mark(str(name)), None), (_mark(_setting_text(value)), None)]
-            for name, value in values.items()
-            if name not in PRIVATE
-        ]
-        if rows:
-            parts += _table([title, ""], rows, sortable=False)
-    return [*parts, "<p class=note>Written by ecjax.</p>", "</section>"]
+        rows = [[n, _setting_text(value)] for n, value in values.items() if n not in PRIVATE]
+        columns = [Column(title, "text"), Column("value", "text")]
+        parts.append(table(f"run-{key}", key, columns, rows, label=key, tools=False))
+    return [*filter(None, parts), "</section>"]
 
 
 def _setting_text(value: Any) -> str:

@@ -46,7 +46,8 @@ def index_picture(task: TaskView, has_truth: bool, key: str) -> str:
 
     height = TOP + ROW * len(cells) + AXIS
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{key}-t {key}-d">',
+        f'<svg class="index" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-labelledby="{key}-t {key}-d">',
         f'<title id="{key}-t">Complementarity index on {_safe(task.name)}</title>',
         f'<desc id="{key}-d">{_description(cells, has_truth)}</desc>',
         *(_tick(x(value), value, height) for value in _ticks(low, high)),
@@ -58,7 +59,8 @@ def index_picture(task: TaskView, has_truth: bool, key: str) -> str:
 
 
 def _range(cells: Sequence[Cell]) -> tuple[float, float]:
-    values = [v for cell in cells for v in (cell.value, cell.true) if not math.isnan(v)]
+    numbers = [v for cell in cells for v in (cell.value, cell.true, cell.low, cell.high)]
+    values = [v for v in numbers if not math.isnan(v)]
     low, high = max(min(values), -LIMIT), min(max(values), LIMIT)
     return min(low, 0.0), max(high, 0.02)
 
@@ -80,7 +82,9 @@ def _tick(x: float, value: float, height: int) -> str:
 def _bar(cell: Cell, x: Callable[[float], float], y: float, label: float, has_truth: bool) -> str:
     zero, end = x(0), x(cell.value)
     kind = ("gain" if cell.value >= 0 else "loss") + ("" if cell.significant else " pale")
-    ends = [end, x(cell.true)] if has_truth and not math.isnan(cell.true) else [end]
+    true = x(cell.true) if has_truth and not math.isnan(cell.true) else None
+    whisker = [] if math.isnan(cell.low) else [x(cell.low), x(cell.high)]
+    ends = [end, *whisker, *([] if true is None else [true])]
     side = max(ends) + 7 if cell.value >= 0 else min(ends) - 7
     anchor = "start" if cell.value >= 0 else "end"
     middle = y + ROW / 2
@@ -93,8 +97,11 @@ def _bar(cell: Cell, x: Callable[[float], float], y: float, label: float, has_tr
         f'<text class="value" x="{side:.1f}" y="{middle + 4}" text-anchor="{anchor}">'
         f"{_value(cell, has_truth)}</text>",
     ]
-    if len(ends) > 1:
-        parts.append(f'<path class="true" d="M{ends[1]:.1f} {middle - 6}l5 6l-5 6l-5 -6z"/>')
+    if whisker:
+        a, b = whisker
+        parts.append(f'<path class="whisker" d="M{a:.1f} {middle}H{b:.1f}"/>')
+    if true is not None:
+        parts.append(f'<path class="true" d="M{true:.1f} {middle - 6}l5 6l-5 6l-5 -6z"/>')
     return "".join(parts) + "</g>"
 
 

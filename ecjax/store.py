@@ -198,6 +198,32 @@ def read_results(
     return {n: _read_table(directory / f"{n}.parquet", files) for n in wanted}, manifest
 
 
+def read_csv(
+    directory: str | os.PathLike, manifest: Mapping[str, Any], largest: int = 20_000_000
+) -> dict[str, bytes | None]:
+    """The CSV files of a directory: name → bytes; None where there are more than `largest`.
+
+    Raises:
+        InputError: a file is missing or has changed since it was written.
+    """
+    directory, found = Path(directory), {}
+    files = manifest.get("files") or {}
+    for name in (file for file in files if file.endswith(".csv")):
+        path = directory / name
+        try:
+            large = path.stat().st_size > largest
+            found[name] = None if large else path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror or error}). Run the same command again."
+            ) from error
+        if not large and hashlib.sha256(found[name]).hexdigest() != files[name]:
+            raise InputError(
+                f"{path}: has changed since it was written. Run the same command again."
+            )
+    return found
+
+
 def _read_table(path: Path, files: Mapping[str, str]) -> pd.DataFrame:
     way_out = "Run the same evaluate command again."
     try:

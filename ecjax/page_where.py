@@ -1,0 +1,115 @@
+"""Where fusing helps, on the HTML page: the index by cells of the map and by strata."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ecjax.page_scores import SHORT, Place, without_empty
+from ecjax.page_tables import (
+    Column,
+    count,
+    largest_first,
+    p_text,
+    set_html,
+    table,
+    text_of,
+    with_interval,
+)
+from ecjax.rounding import number
+
+
+def best_set(place: Place, rows: pd.DataFrame) -> str:
+    """Of the fused sets that a table has, that with the best index on the whole task; or ""."""
+    there = set(rows["subset"])
+    known = [c for c in place.task.cells if c.subset in there and not math.isnan(c.value)]
+    if known:
+        return max(known, key=lambda cell: cell.value).subset
+    return next((name for name in rows["subset"] if "+" in name), "")
+
+
+def cells_table(place: Place, subset: str) -> str:
+    """The cells of the map, best first, of one set."""
+    rows = place.rows("maps")
+    rows = rows[rows["subset"] == subset] if len(rows) else rows
+    if not len(rows):
+        return ""
+    columns = [Column("cell", "name"), Column("latitude"), Column("longitude"), Column("rows"),
+               Column("index"), Column("adjusted p, helps"), Column("adjusted p, hurts"),
+               Column("reason", "text")]  # fmt: skip
+    cells = [
+        [str(row.cell), number(row.lat, 1), number(row.lon, 1), count(row.n_rows),
+         with_interval(row.eci_pooled, row.eci_low, row.eci_high), p_text(row.p_adjusted),
+         p_text(row.p_worse_adjusted), text_of(row.reason)]
+        for row in largest_first(rows, "eci_pooled").itertuples()
+    ]  # fmt: skip
+    caption = (
+        f"The index of {set_html(subset)} by cell, with interval, from the errors summed there; "
+        "p values are adjusted over the cells."
+    )
+    columns, cells = without_empty(columns, cells)
+    return table(
+        f"{place.key}-maps", caption, columns, cells, label=place.label("cells of the map"),
+        file="maps.csv", first=SHORT,
+    )  # fmt: skip
+
+
+def separation_table(place: Place) -> str:
+    """What divides the rows, by how much the index differs between its strata."""
+    rows = place.rows("separation")
+    if not len(rows):
+        return ""
+    columns = [Column("rows by", "name"), Column("set", "set"), Column("spread"),
+               Column("highest in", "name"), Column("index"), Column("lowest in", "name"),
+               Column("index "), Column("strata"), Column("adjusted p"),
+               Column("reason", "text")]  # fmt: skip
+    cells = [
+        [str(row.by), row.subset, number(row.spread), text_of(row.most_stratum) or "-",
+         number(row.eci_most, signed=True), text_of(row.least_stratum) or "-",
+         number(row.eci_least, signed=True), count(row.n_strata), p_text(row.p_adjusted),
+         text_of(row.reason)]
+        for row in largest_first(rows, "spread").itertuples()
+    ]  # fmt: skip
+    caption = (
+        "What separates most: the standard deviation of the index between strata beyond what "
+        "chance makes, and the test that all strata are alike (Cochran’s Q)."
+    )
+    columns, cells = without_empty(columns, cells)
+    return table(
+        f"{place.key}-separation", caption, columns, cells,
+        label=place.label("what separates most"), file="separation.csv", first=SHORT,
+    )  # fmt: skip
+
+
+def strongest(place: Place, subset: str) -> str:
+    """What divides the rows most for a set; "" where nothing does."""
+    rows = place.rows("separation")
+    rows = rows[rows["subset"] == subset] if len(rows) else rows
+    if len(rows):
+        return str(largest_first(rows, "spread").iloc[0]["by"])
+    rows = place.rows("strata")
+    return str(rows["by"].iloc[0]) if len(rows) else ""
+
+
+def strata_table(place: Place, subset: str) -> str:
+    """Every stratum: the score and index of one set."""
+    rows = place.rows("strata")
+    rows = rows[rows["subset"] == subset] if len(rows) else rows
+    if not len(rows):
+        return ""
+    columns = [Column("stratum", "name"), Column("rows by", "name"), Column("rows"),
+               Column("score within"), Column("index"), Column("adjusted p, helps"),
+               Column("adjusted p, hurts"), Column("reason", "text")]  # fmt: skip
+    cells = [
+        [str(row.stratum), str(row.by), count(row.n_rows), number(row.score),
+         with_interval(row.eci_pooled, row.eci_low, row.eci_high), p_text(row.p_adjusted),
+         p_text(row.p_worse_adjusted), text_of(row.reason)]
+        for row in largest_first(rows, "eci_pooled").itertuples()
+    ]  # fmt: skip
+    caption = f"Score and index of {set_html(subset)} within strata, with interval."
+    columns, cells = without_empty(columns, cells)
+    return table(
+        f"{place.key}-strata", caption, columns, cells, label=place.label("strata"),
+        file="strata.csv", first=SHORT,
+    )  # fmt: skip
