@@ -27,16 +27,33 @@ STUDIES = {
     ),
 }
 WIDTHS = (360, 800, 1600)
-# Texts of a column, as a reader sees them, and whether they stand in the wanted order.
-ORDER = """([box, column, numbers, down]) => {
-  const cells = [...box.querySelectorAll("tbody tr")].map(row => row.cells[column]);
+# Clicks every head of every table twice; what is not in order then, and how often it looked.
+SORT = """() => {
   const text = cell => cell.querySelector("small") ? cell.firstChild.textContent : cell.textContent;
-  const size = text => numbers ? parseFloat(text.replace(/[,<\\s]/g, "")) : text;
-  const known = cells.map(text).map(size).filter(v => numbers ? !isNaN(v) : v);
-  const rest = cells.map(text).map(size).slice(known.length);
-  const right = (a, b) => numbers ? a <= b : a.localeCompare(b, "en") <= 0;
-  return known.every((v, i) => !i || (down ? right(v, known[i - 1]) : right(known[i - 1], v)))
-    && rest.every(v => numbers ? isNaN(v) : !v);
+  const faults = [];
+  let looked = 0;
+  for (const box of document.querySelectorAll(".table.tools")) {
+    const count = box.querySelectorAll("tbody tr").length;
+    [...box.querySelectorAll("thead th")].forEach((head, column) => {
+      const numbers = head.dataset.kind === "number";
+      for (const wanted of numbers ? ["descending", "ascending"] : ["ascending", "descending"]) {
+        head.querySelector("button").click();
+        const cells = [...box.querySelectorAll("tbody tr")].map(row => text(row.cells[column]));
+        const values = cells.map(t => numbers ? parseFloat(t.replace(/[,<\\s]/g, "")) : t);
+        const known = values.filter(v => numbers ? !isNaN(v) : v);
+        const right = (a, b) => numbers ? a <= b : a.localeCompare(b, "en") <= 0;
+        const sorted = known.every((v, i) => !i || (
+          wanted === "ascending" ? right(known[i - 1], v) : right(v, known[i - 1])));
+        const last = values.slice(known.length).every(v => numbers ? isNaN(v) : !v);
+        const told = head.getAttribute("aria-sort") === wanted
+          && box.querySelectorAll("thead th[aria-sort]").length === 1;
+        looked += 1;
+        if (!sorted || !last || !told || cells.length !== count)
+          faults.push([box.id, column, wanted, cells.slice(0, 9)]);
+      }
+    });
+  }
+  return [looked, faults];
 }"""
 
 
@@ -127,19 +144,8 @@ def test_the_body_does_not_scroll_sideways(opened, width):
 
 def test_every_table_sorts_by_every_column(opened):
     seen = opened()
-    boxes = seen.query_selector_all(".table.tools")
-    assert len(boxes) > 10
-    for box in boxes:
-        rows = len(box.query_selector_all("tbody tr"))
-        for column, head in enumerate(box.query_selector_all("thead th")):
-            numbers = head.get_attribute("data-kind") == "number"
-            for _ in range(2):
-                head.query_selector("button").click()
-                down = head.get_attribute("aria-sort") == "descending"
-                assert seen.evaluate(ORDER, [box, column, numbers, down])
-            assert head.get_attribute("aria-sort") == ("ascending" if numbers else "descending")
-            assert len(box.query_selector_all("thead th[aria-sort]")) == 1
-        assert len(box.query_selector_all("tbody tr")) == rows
+    looked, faults = seen.evaluate(SORT)
+    assert looked > 100 and faults == []
 
 
 def test_every_long_table_filters_and_shows_all(opened):
@@ -175,11 +181,23 @@ def test_downloads_are_the_bytes_of_the_files(opened, folder):
     buttons = seen.query_selector_all("[data-csv] button")
     assert len(buttons) == 13
     for button in buttons:
-        with seen.expect_download() as waiting:
-            button.click()
-        name = waiting.value.suggested_filename
-        (file,) = folder.glob(f"*/{name}")
-        assert Path(waiting.value.path()).read_bytes() == file.read_bytes()
+        saved = download_of(seen, button)
+        (file,) = folder.glob(f"*/{saved.suggested_filename}")
+        assert Path(saved.path()).read_bytes() == file.read_bytes()
+
+
+def download_of(seen, button, tries=3):
+    """A browser drops a file that comes five seconds after the click, as on a busy machine."""
+    from playwright.sync_api import TimeoutError
+
+    for left in reversed(range(tries)):
+        try:
+            with seen.expect_download(timeout=20_000) as waiting:
+                button.click()
+            return waiting.value
+        except TimeoutError:
+            if not left:
+                raise
 
 
 def test_methods_and_references_can_be_copied(opened):
