@@ -178,7 +178,7 @@ def _seen(ax: Axes, points: np.ndarray) -> bool:
 
 def _faces(rows: pd.DataFrame, limit: float) -> list[tuple[float, ...]]:
     """Colours of regions; a light one where there is no interval."""
-    empty = base.faded(base.LINE, 0.8)
+    empty = base.faded(base.LINE, 0.35)
     columns = (rows[name].to_numpy(dtype=float) for name in ("eci_pooled", "eci_low", "eci_high"))
     return [
         empty if np.isnan([value, low]).any()
@@ -201,8 +201,8 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, shapes: list[np.ndarray], limit: f
     bare = [shape for shape, each in zip(shapes, empty, strict=True) if each]
     if bare:
         ax.add_collection(
-            PolyCollection(bare, facecolors="none", edgecolors=base.LINE, linewidths=0,
-                           hatch="/////", zorder=2.5), autolim=False,
+            PolyCollection(bare, facecolors="none", edgecolors=base.faded(base.SOFT, 0.5),
+                           linewidths=0, hatch="/////", zorder=2.5), autolim=False,
         )  # fmt: skip
 
 

@@ -215,7 +215,7 @@ def _bars(place: Place) -> list[str]:
             "Index of each fused set. Blue: fusing helps; orange: it hurts; solid, with a star: "
             f"adjusted p &lt; 0.05; pale: not significant; lines: intervals.{truth}{few}"
         )
-        return [f"<figure>\n{picture}\n<figcaption>{caption}</figcaption></figure>"]
+        return [page_figures.framed(picture, f"Index on {task.name}", caption)]
     if task.cells:
         reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
         return [f"<p>No index is defined: {', '.join(mark(r) for r in reasons)}.</p>"]

@@ -141,8 +141,8 @@ def _overlap_cell(row: Any, own: bool) -> Cell:
 
 
 def _overlap_table(frame: pd.DataFrame) -> str:
-    columns = [Column("sample", "set"), Column("first model", "text"),
-               Column("second model", "text"), Column("measure", "name"), Column("value"),
+    columns = [Column("sample", "set"), Column("first model", "name"),
+               Column("second model", "name"), Column("measure", "name"), Column("value"),
                Column("rows"), Column("reason", "text")]  # fmt: skip
     cells = [
         [row.sample, row.model_a, text_of(row.model_b), row.measure,
@@ -164,7 +164,7 @@ def _relation(tables: Tables) -> list[str]:
         return []
     known = {"task", "target", "metric", "measure", "rho", "p_value", "p_adjusted", "n_pairs"}
     swept = [key for key in frame.columns if key not in known | {"reason"}]
-    columns = [Column("task", "text"), Column("target", "text"), Column("measure", "name"),
+    columns = [Column("task", "text"), Column("target", "name"), Column("measure", "name"),
                *(Column(key, "name") for key in swept), Column("rho"), Column("pairs"),
                Column("adjusted p"), Column("reason", "text")]  # fmt: skip
     cells = [
@@ -188,7 +188,7 @@ def scale_section(tables: Tables, figures: Sequence[str] = ()) -> list[str]:
     frame = tables.get("scale")
     if frame is None or not len(frame):
         return []
-    columns = [Column("task", "text"), Column("target", "text"), Column("estimator", "name"),
+    columns = [Column("task", "text"), Column("target", "name"), Column("estimator", "name"),
                Column("range in km"), Column("practical range in km"), Column("rows"),
                Column("reason", "text")]  # fmt: skip
     cells = [

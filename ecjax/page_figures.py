@@ -46,7 +46,14 @@ def figure(
     except UsageError:  # there is nothing to draw
         return ""
     svg = figures.inline_svg(axes, title, words, key).replace(XMLNS, "", 1)
-    return f"<figure>\n{svg}\n<figcaption>{caption}</figcaption></figure>"
+    return framed(svg, title, caption)
+
+
+def framed(svg: str, title: str, caption: str) -> str:
+    """A picture with its caption (HTML); on a narrow screen it scrolls sideways, as its letters
+    would else be too small to read."""
+    region = f'<div class="wide" role="region" tabindex="0" aria-label="{safe(title)}">'
+    return f"<figure>\n{region}\n{svg}\n</div>\n<figcaption>{caption}</figcaption></figure>"
 
 
 def _of(place: Place, kind: str, what: str, words: str, caption: str, **named: Any) -> str:
@@ -114,7 +121,8 @@ def map_figure(place: Place, subset: str) -> str:
     words = _told((str(row.cell), number(row.eci_pooled, signed=True)) for row in cells)
     caption = (
         f"Where fusing helps: the index of {set_html(subset)} by cell. Blue: gain; orange: loss; "
-        "marked: significant after adjusting over cells; grey: too few rows."
+        "pale: the interval holds 0; dots: significant after adjusting over cells; hatched: "
+        "too few rows for an interval."
     )
     return _of(place, "map", f"Map of the index of {subset}", words, caption, subset=subset)
 

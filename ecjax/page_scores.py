@@ -159,7 +159,7 @@ def commonality_table(place: Place) -> str:
     rows = place.rows("commonality")
     if not len(rows):
         return ""
-    columns = [Column("first model", "text"), Column("second model", "text"),
+    columns = [Column("first model", "name"), Column("second model", "name"),
                Column("unique to first"), Column("unique to second"), Column("shared"),
                Column("synergy"), Column("reason", "text")]  # fmt: skip
     cells = []

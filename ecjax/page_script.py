@@ -34,7 +34,8 @@ function tableOf(box) {
       const element = make(i ? "td" : "th");
       if (!i) element.scope = "row";
       if (i && kinds[i] === "set") element.className = "words sets";
-      else if (i && kinds[i] !== "number") element.className = "words";
+      else if (i && kinds[i] !== "number")
+        element.className = kinds[i] === "text" ? "words long" : "words";
       if (style) element.className = style;
       if (kinds[i] === "number") element.textContent = text;
       else if (kinds[i] === "set") element.append(...(text ? words(text) : []));

@@ -76,9 +76,11 @@ tbody th { text-align: left; font-weight: 500; white-space: normal; min-width: 8
   position: sticky; left: 0; background: var(--back); z-index: 1; }
 tbody tr:nth-child(even), tbody tr:nth-child(even) th { background: var(--band); }
 thead th { vertical-align: bottom; font-weight: 600; white-space: normal; }
-thead th:first-child, td.words, th[data-kind=text], th[data-kind=set] { text-align: left; }
+thead th:first-child, td.words, th:is([data-kind=text], [data-kind=name], [data-kind=set]) {
+  text-align: left; }
 td.words { white-space: normal; }
 td.sets { min-width: 11rem; }
+td.long { min-width: 15rem; }
 th bdi, td bdi { display: inline-block; max-width: 22rem; overflow-wrap: break-word;
   vertical-align: top; }
 thead th bdi { max-width: 12rem; }
@@ -102,6 +104,8 @@ th[aria-sort=descending] button::after { content: "▼"; color: inherit; }
   list-style: none; }
 .scale li { padding: .1rem .45rem; min-width: 3rem; text-align: center; }
 figure { margin: .8rem 0; }
+figure .wide { margin: 0; }
+@media screen { figure .wide svg { min-width: 34rem; } }
 figure svg { width: 100%; height: auto; max-width: 760px; max-height: 80vh; display: block; }
 figure.broad svg { max-width: 1000px; }
 svg { font: 12px system-ui, sans-serif; }
@@ -132,7 +136,7 @@ pre.prose { font-family: inherit; font-size: .92rem; }
   body { max-width: none; padding: 0; font-size: 10.5px; }
   nav, .bar, .skip, [data-csv] button { display: none; }
   .wide { overflow: visible; } table { font-size: 8px; } th, td { padding: .12rem .3rem; }
-  tbody th { position: static; min-width: 0; } 
+  tbody th { position: static; min-width: 0; }
   .heat td { min-width: 0; } thead th button::after { content: "" !important; }
   thead { display: table-header-group; } figure, tr, pre { break-inside: avoid; }
   h2, h3 { break-after: avoid; } figure svg { max-width: 150mm; max-height: 110mm; }

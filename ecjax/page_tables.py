@@ -19,7 +19,7 @@ from ecjax.rounding import measured, number
 
 FIRST = 50  # rows that are HTML
 MOST = 2_000  # rows of one table; whoever wants more takes the CSV
-STYLES = {"number": "", "set": "words sets", "text": "words", "name": "words"}  # of cells
+STYLES = {"number": "", "set": "words sets", "text": "words long", "name": "words"}  # of cells
 TINY = 0.0001  # a p below is told as such
 
 
@@ -119,9 +119,8 @@ def table(
 
 def _head(column: Column) -> str:
     small = "".join(f"<small>{mark(line)}</small>" for line in column.small)
-    kind = "text" if column.kind in ("text", "name") else column.kind
     title = set_html(column.title).replace("_", "_<wbr>")
-    return f'<th scope="col" data-kind="{kind}"><span>{title}</span>{small}</th>'
+    return f'<th scope="col" data-kind="{column.kind}"><span>{title}</span>{small}</th>'
 
 
 def _row_html(columns: Sequence[Column], row: Row) -> str:

@@ -30,7 +30,7 @@ def best_set(place: Place, rows: pd.DataFrame) -> str:
 
 
 def cells_table(place: Place, subset: str) -> str:
-    """The cells of the map, best first, of one set."""
+    """The cells of the map, of one set: the best first, those without an interval last."""
     rows = place.rows("maps")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows):
@@ -42,7 +42,8 @@ def cells_table(place: Place, subset: str) -> str:
         [str(row.cell), number(row.lat, 1), number(row.lon, 1), count(row.n_rows),
          with_interval(row.eci_pooled, row.eci_low, row.eci_high), p_text(row.p_adjusted),
          p_text(row.p_worse_adjusted), text_of(row.reason)]
-        for row in largest_first(rows, "eci_pooled").itertuples()
+        for row in largest_first(rows.assign(sure=rows["eci_low"].notna()), ["sure", "eci_pooled"])
+        .itertuples()
     ]  # fmt: skip
     caption = (
         f"The index of {set_html(subset)} by cell, with interval, from the errors summed there; "
@@ -93,7 +94,7 @@ def strongest(place: Place, subset: str) -> str:
 
 
 def strata_table(place: Place, subset: str) -> str:
-    """Every stratum: the score and index of one set."""
+    """Every stratum in its order: the score and index of one set."""
     rows = place.rows("strata")
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows):
@@ -105,7 +106,7 @@ def strata_table(place: Place, subset: str) -> str:
         [str(row.stratum), str(row.by), count(row.n_rows), number(row.score),
          with_interval(row.eci_pooled, row.eci_low, row.eci_high), p_text(row.p_adjusted),
          p_text(row.p_worse_adjusted), text_of(row.reason)]
-        for row in largest_first(rows, "eci_pooled").itertuples()
+        for row in rows.itertuples()
     ]  # fmt: skip
     caption = f"Score and index of {set_html(subset)} within strata, with interval."
     columns, cells = without_empty(columns, cells)
