@@ -180,10 +180,12 @@ def intervals(
     faces = np.where(sure, colours, BACK)
     ax.scatter(x, y, s=30, c=faces, edgecolors=colours, linewidths=1.4, zorder=3)
     edge = (ax.get_ylim() if upright else ax.get_xlim())[0]
-    away = np.flatnonzero(values < edge)
-    x, y = (away, np.full(len(away), edge)) if upright else (np.full(len(away), edge), places[away])
-    marker = "v" if upright else "<"
-    ax.scatter(x, y, s=30, c=colours[away], marker=marker, linewidths=0, zorder=3, clip_on=False)
+    away = values < edge
+    if away.any():
+        edges = np.full(away.sum(), edge)
+        x, y = (places[away], edges) if upright else (edges, places[away])
+        marker = "v" if upright else "<"
+        ax.scatter(x, y, s=31, c=colours[away], marker=marker, linewidths=0, clip_on=False)
 
 
 def limits(values: np.ndarray, zero: bool = True) -> tuple[float, float]:
@@ -248,8 +250,8 @@ def best_subset(
 
 
 def rows_of(
-    tables: Mapping[str, pd.DataFrame], table: str, task: str, setting: tuple,
-    target: str | None = None,
+    tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], table: str, task: str,
+    setting: tuple, target: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The rows of a table that are of one task, setting and target, in one metric.
 
@@ -258,7 +260,7 @@ def rows_of(
     """
     frame = tables.get(table)
     if frame is not None and len(frame):
-        frame = at_setting(frame, setting)
+        frame = at_setting(frame, setting or _first_setting(frame, manifest))
         frame = frame[frame["task"] == task]
         if "target" in frame.columns:
             frame = frame[frame["target"].isna() if target is None else frame["target"] == target]
@@ -267,6 +269,13 @@ def rows_of(
     if frame is None or not len(frame):
         raise UsageError(f"nothing to draw: the table {table} has no row of task {quote(task)}")
     return frame
+
+
+def _first_setting(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple:
+    """The swept keys of a table's first row, with their values."""
+    keys = [key for key in manifest.get("swept") or [] if key in frame.columns]
+    values = [None if pd.isna(frame[key].iloc[0]) else frame[key].iloc[0] for key in keys]
+    return tuple(zip(keys, values, strict=True))
 
 
 def models_of(manifest: Mapping[str, Any], subsets: Sequence[str]) -> list[str]:

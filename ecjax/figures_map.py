@@ -48,7 +48,7 @@ def map(
         subset: the set; None: the one with the best index on the whole task.
         target: one target; None: all together.
     """
-    rows = base.rows_of(tables, "maps", task, setting, target)
+    rows = base.rows_of(tables, manifest, "maps", task, setting, target)
     subset = subset or base.best_subset(tables, manifest, setting, task, rows["subset"])
     rows = rows[(rows["subset"] == subset) & rows["lat"].notna() & rows["lon"].notna()]
     if not len(rows):

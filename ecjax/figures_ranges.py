@@ -38,7 +38,7 @@ def gains(
 
     At most 40 rows: those of the sets with the best score, whose members are left out in turn.
     """
-    rows = base.rows_of(tables, "gains", task, setting)
+    rows = base.rows_of(tables, manifest, "gains", task, setting)
     fewer = rows["subset"].str.count(r"\+") - rows["over"].str.count(r"\+") == 1
     rows = rows[fewer & rows["eci_pooled"].notna()]
     if not len(rows):
@@ -146,7 +146,7 @@ def shapley(
     ax: Axes | None = None,
 ) -> Axes:
     """Each model's Shapley share in the score of all models together, with its interval."""
-    rows = base.rows_of(tables, "shapley", task, setting).dropna(subset=["value"])
+    rows = base.rows_of(tables, manifest, "shapley", task, setting).dropna(subset=["value"])
     if not len(rows):
         raise UsageError(f"nothing to draw: no Shapley value of task {quote(task)} is defined")
     rows = rows.sort_values("value", ascending=False, kind="stable")
@@ -175,7 +175,7 @@ def strata(
         by: what divides the rows, as in the table.
         subset: the set; None: the one with the best index.
     """
-    rows = base.rows_of(tables, "strata", task, setting)
+    rows = base.rows_of(tables, manifest, "strata", task, setting)
     subset = subset or base.best_subset(tables, manifest, setting, task, rows["subset"])
     rows = rows[(rows["by"] == by) & (rows["subset"] == subset)].head(ROWS)
     if not len(rows):
@@ -202,7 +202,7 @@ def commonality(
 
     Negative shares go to the left. At most 40 pairs, those with the most synergy.
     """
-    rows = base.rows_of(tables, "commonality", task, setting)
+    rows = base.rows_of(tables, manifest, "commonality", task, setting)
     rows = rows[rows["part"].isin(list(PARTS))].astype({"share": float})
     shares = rows.pivot_table("share", ["model_a", "model_b"], "part", "first", sort=False)
     shares = shares.reindex(columns=list(PARTS)).dropna()

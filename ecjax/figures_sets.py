@@ -106,7 +106,7 @@ def scores(
     Pooled scores with their intervals; where there are none, mean scores ± their standard error.
     Singles are hollow. At most 31 sets, the best.
     """
-    rows, pooled = _best_scores(base.rows_of(tables, "scores", task, setting))
+    rows, pooled = _best_scores(base.rows_of(tables, manifest, "scores", task, setting))
     count, single = len(rows), rows[rows["n_models"] == 1].head(1)
     if not count:
         raise UsageError(f"nothing to draw: no score of task {quote(task)} is defined")

@@ -46,8 +46,7 @@ def inline_svg(figure: Axes | Figure, title: str, description: str, key: str) ->
     Returns:
         An element without width and height, whose colours are the page's variables.
     """
-    if isinstance(figure, Axes):
-        figure = figure.get_figure(root=True)
+    figure = figure.figure.figure  # of axes in a part of a figure, the whole of it
     drawn = io.BytesIO()
     options = {"svg.fonttype": "none", "svg.hashsalt": key, "svg.image_inline": True}
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
