@@ -133,12 +133,15 @@ pre.prose { font-family: inherit; font-size: .92rem; }
     top: 1rem; align-self: start; max-height: calc(100vh - 2rem); overflow-y: auto; }
   nav ul { display: block; } nav li { padding: .15rem 0; } main { grid-column: 2; } }
 @media print {
-  body { max-width: none; padding: 0; font-size: 10.5px; }
+  body { max-width: none; padding: 0; font-size: 12px; }
+  .note, figcaption, .scale, pre { font-size: 10px; } h1 { font-size: 20px; }
+  h2 { font-size: 16px; margin-top: 1.4rem; } h3 { font-size: 13px; }
   nav, .bar, .skip, [data-csv] button { display: none; }
-  .wide { overflow: visible; } table { font-size: 8px; } th, td { padding: .12rem .3rem; }
+  .wide { overflow: visible; } table { font-size: 9.5px; } th, td { padding: .12rem .3rem; }
   tbody th { position: static; min-width: 0; }
   .heat td { min-width: 0; } thead th button::after { content: "" !important; }
-  thead { display: table-header-group; } figure, tr, pre { break-inside: avoid; }
+  thead { display: table-header-group; break-inside: avoid; }
+  figure, tr, pre { break-inside: avoid; }
   h2, h3 { break-after: avoid; } figure svg { max-width: 150mm; max-height: 110mm; }
   td, th, svg *, .scale li { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
