@@ -50,10 +50,15 @@ COMMANDS = {
     "scale": Command(
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
     ),
-    "report": Command("DIR", "prints the summary; of evaluate it writes DIR/report.html too", ()),
+    "report": Command(
+        "DIR", "prints the summary; of evaluate it writes DIR/report.html too", ("format",)
+    ),
+    "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
 }
 TEXTS = {
     "out": "directory for the tables",
+    "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
+    "png or pdf: each figure as a file in DIR/figures",
     "results": "directory that `ecjax evaluate` wrote for the same study: ranks its scores and "
     "indices by the scale of the targets",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
@@ -196,6 +201,8 @@ def _default(name: str, flag: str):
         return "ecjax-demo" if name == "demo" else None
     if flag == "results":
         return None
+    if flag == "format":
+        return "html"
     if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)

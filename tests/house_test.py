@@ -21,10 +21,11 @@ ORDER = (
     "host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat logistic_start "
     "logistic nested_logistic probe program routes engine cost nested_cost precision pieces "
     "memory plan bootstrap standard_errors loss_moments further intervals simultaneous scores "
-    "baseline shapley uncertainty complementarity strict_index chosen compared similarity "
-    "products overlap_pairs outcome question results control refits encode store rounding digest "
-    "remarks report picture page_style page run_plan progress manifest evaluate overlap "
-    "scale_correlation scale world truth demo __init__ options cli __main__"
+    "baseline shapley uncertainty complementarity strict_index chosen compared paired similarity "
+    "products overlap_pairs outcome question results control refits encode atomic store "
+    "rounding digest remarks report layout latex markdown figure_files formats picture page_style "
+    "page run_plan progress manifest evaluate overlap scale_correlation scale compare_tests "
+    "compare_text compare world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -33,7 +34,7 @@ SOLVERS = (
 ).split()
 STATISTICS = (
     "correlation entropy variogram standard_errors loss_moments further intervals simultaneous "
-    "scores baseline shapley uncertainty complementarity strict_index chosen compared "
+    "scores baseline shapley uncertainty complementarity strict_index chosen compared paired "
     "similarity scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
