@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
@@ -11,14 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecjax import store
-from ecjax.digest import Setting, Tables, at_setting, setting_name, settings
+from ecjax.digest import Setting, Tables, setting_name, settings
 from ecjax.errors import InputError, UsageError, neutral
 
 DOTS_PER_INCH = 200
 NAME_LIMIT = 40
 # No times in the files: equal tables give equal bytes.
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-OF_TASK = ("scores", "gains", "shapley", "commonality")  # figures that are named as their tables
+# Of each task: figure → the table that it is of, and what it shows.
+OF_TASK = {
+    "scores": ("scores", "scores of the sets"),
+    "gains": ("gains", "gains of the sets over each other"),
+    "shapley": ("shapley", "shares of the models in the score"),
+    "commonality": ("commonality", "what pairs share"),
+    "map": ("maps", "map of the index"),
+}
 
 
 class Drawn(NamedTuple):
@@ -52,70 +60,74 @@ def write(directory: str | os.PathLike, ending: str) -> list[Path]:
     tables, manifest = store.read_results(directory)
     figures, taken = {}, set()
     for drawn in planned(tables, manifest):
-        name = _free(_safe(drawn.parts), taken)
-        figures[name] = drawn.about, _content(drawn.draw(), ending)
+        with contextlib.suppress(UsageError):  # nothing in it is defined
+            content = _content(drawn.draw(), ending)
+            figures[_free(_safe(drawn.parts), taken)] = drawn.about, content
     if not figures:
         raise InputError(f"{directory}: holds no table that there is a figure of.")
     return store.replace_figures(directory, ending, figures)
 
 
 def planned(tables: Tables, manifest: Mapping[str, Any]) -> Iterator[Drawn]:
-    """The figures that the tables have rows for."""
-    from ecjax import figures  # here, because it needs matplotlib
-
+    """The figures of the tables that there are; not each has something to draw."""
     if "overlap" in tables:
         for sample in dict.fromkeys(tables["overlap"]["sample"]):
-
-            def draw(sample=sample):
-                return figures.overlap(tables, manifest, sample=sample)
-
-            yield Drawn(("overlap", sample), f"overlap of embeddings, rows of {sample}", draw)
+            about = f"overlap of the embeddings, rows of {sample}"
+            yield _drawn("overlap", about, (sample,), tables, manifest, sample=sample)
     if "scale" in tables:
-        yield Drawn(("scale",), "scale of targets", lambda: figures.scale(tables, manifest))
+        yield _drawn("scale", "how targets differ with distance", (), tables, manifest)
     if "index" not in tables:
         return
     views = settings(tables, manifest)
     for number, setting in enumerate(views, start=1):
         first = (f"setting{number}",) if len(views) > 1 else ()
-        where = f", {setting_name(setting, neutral)}" if setting.values else ""
-        for parts, about, draw in _of_setting(setting, tables, manifest):
-            yield Drawn((*first, *parts), about + where, draw)
+        for kind, about, names, chosen in _of_setting(setting, tables):
+            chosen = {**chosen, "setting": setting.values}
+            about += f", {setting_name(setting, neutral)}" if setting.values else ""
+            yield _drawn(kind, about, (*first, *names), tables, manifest, **chosen)
 
 
-def _of_setting(setting: Setting, tables: Tables, manifest: Mapping[str, Any]) -> Iterator[Drawn]:
-    from ecjax import figures
-
-    def drawn(kind: str, about: str, *parts: str, **chosen: Any) -> Drawn:
-        def draw():
-            return getattr(figures, kind)(tables, manifest, setting=setting.values, **chosen)
-
-        return Drawn((*parts, kind), about, draw)
-
-    if setting.subsets:
-        yield drawn("index", "index of all sets on all tasks")
+def _of_setting(
+    setting: Setting, tables: Tables
+) -> Iterator[tuple[str, str, tuple[str, ...], dict[str, str]]]:
+    """Kind, what it shows, names and arguments of each figure of one setting."""
+    yield "index", "index of the sets on all tasks", (), {}
     for task in setting.tasks:
-        own = {
-            name: frame[frame["task"] == task.name]
-            for name, frame in ((n, at_setting(f, setting.values)) for n, f in tables.items())
-            if "task" in frame.columns
-        }
-        for kind in OF_TASK:
-            if kind in own and len(own[kind]):
-                yield drawn(kind, f"{kind} of {task.name}", task.name, task=task.name)
-        if "maps" in own and own["maps"]["eci_pooled"].notna().any():
-            yield drawn("map", f"map of the index of {task.name}", task.name, task=task.name)
-        for by in dict.fromkeys(own["strata"]["by"]) if "strata" in own else ():
+        name = {"task": task.name}
+        for kind, (table, what) in OF_TASK.items():
+            if table in tables:
+                yield kind, f"{what} of {task.name}", (task.name,), name
+        strata = tables.get("strata")
+        own = [] if strata is None else strata["by"][strata["task"] == task.name]
+        for by in dict.fromkeys(own):
             about = f"index of {task.name} by {by}"
-            part = drawn("strata", about, task.name, task=task.name, by=by)
-            yield part._replace(parts=(*part.parts, by))
+            yield "strata", about, (task.name, by), {**name, "by": by}
+
+
+def _drawn(
+    kind: str,
+    about: str,
+    names: tuple[str, ...],
+    tables: Tables,
+    manifest: Mapping[str, Any],
+    **chosen: Any,
+) -> Drawn:
+    def draw() -> Any:
+        from ecjax import figures  # here, because it needs matplotlib
+
+        return getattr(figures, kind)(tables, manifest, **chosen)
+
+    return Drawn((*names, kind), about, draw)
 
 
 def _content(axes: Any, ending: str) -> bytes:
     """The file of the figure that some Axes are part of."""
+    from ecjax import figures
+
     held = io.BytesIO()
-    axes.figure.savefig(
-        held, format=ending, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=METADATA[ending]
-    )
+    options = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight", "metadata": METADATA[ending]}
+    with figures.quietly():
+        axes.figure.savefig(held, format=ending, **options)
     return held.getvalue()
 
 
