@@ -87,7 +87,7 @@ def compare(
         **made_by(),
         "study": fingerprint,
         "swept": keys,
-        "confidence": compare_tests.confidence(runs),
+        "arguments": {"confidence": compare_tests.confidence(runs)},
         **{
             word: {key: run.manifest.get(key) for key in KEPT}
             for word, run in zip(WORDS, runs, strict=True)

@@ -21,6 +21,7 @@ UNKNOWN = "it is not known whether the rows are the same: results of an earlier 
 OTHER_SETS = "in one run alone"
 WHOLE_TASKS = "folds have scores of whole tasks alone; evaluate both with --predictions"
 OTHER_FOLDS = "the folds differ; evaluate both with --predictions for a test by rows"
+OF_GROUPS = "the folds differ, and predictions do not tell the groups, which are the units"
 
 
 class Run(NamedTuple):
@@ -124,9 +125,13 @@ class _Pair:
     @property
     def same_predictions(self) -> bool:
         """Whether a test by rows can be made: groups are not among the predictions."""
-        units = [run.task(self.task).get("unit") for run in self.runs]
         found = self.predictions
-        return found is not None and "group" not in units and found[0].same_rows(found[1])
+        return found is not None and "group" not in self.kinds and found[0].same_rows(found[1])
+
+    @property
+    def kinds(self) -> list[str | None]:
+        """What each run takes to be independent."""
+        return [run.task(self.task).get("unit") for run in self.runs]
 
     @functools.cached_property
     def units(self) -> np.ndarray | None:
@@ -175,7 +180,7 @@ class _Pair:
     def _by_folds(self, rows: pd.DataFrame) -> list[tuple]:
         first, second = map(_first_seed, self.rows_of("folds"))
         if not self._same_folds(first, second):
-            return [_nothing(OTHER_FOLDS)] * len(rows)
+            return [_nothing(OF_GROUPS if "group" in self.kinds else OTHER_FOLDS)] * len(rows)
         names = ["metric", "subset"]
         wide = [of.pivot(index=names, columns="fold", values="score") for of in (first, second)]
         whole = rows[rows["target"].isna()]

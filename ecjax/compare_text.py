@@ -16,6 +16,7 @@ from ecjax.rounding import digits_of, number
 LARGEST = 10
 SHOWN = 12  # differences of settings, reasons, lists of rows
 PRIMARY = ("r2", "accuracy")
+ALL_SAME = "Both runs have the same tables, and every number in them is the same."
 HOW = {
     "rows": (
         "Tests by rows: the losses of the same rows in both runs, each averaged over its seeds; "
@@ -118,16 +119,19 @@ def _numbers(table: pd.DataFrame, manifest: Mapping[str, Any], width: int) -> li
     lines = []
     if differ:
         what = "pooled over all rows" if shown == "pooled" else "means over folds"
-        lines += [f"Largest differences of scores ({what}), second - first:", ""]
+        text = f"Largest differences of scores ({what}), second - first; index: first → second"
+        lines += [text, ""]
         largest = both.loc[change.sort_values(ascending=False, kind="stable").index[:LARGEST]]
         lines += [*_matrix(largest[change.loc[largest.index] > 0], shown, manifest), ""]
+    lines += [ALL_SAME] * (set(manifest["tables"].values()) <= {"bytes", "numbers"})
     words = f"Of {counted(len(both), 'score')} of whole tasks in both runs {differ:,} differ."
     if tested.any():
         better = both["p_adjusted"] < SIGNIFICANCE
         up = int((better & (both["tested_difference"] > 0)).sum())
         words += f" {int(better.sum()):,} of {counted(int(tested.sum()), 'test')} significant "
         words += f"(adjusted p < {SIGNIFICANCE}): {up:,} higher in the second run, "
-        words += f"{int(better.sum()) - up:,} lower. p is adjusted by Benjamini and Hochberg."
+        words += f"{int(better.sum()) - up:,} lower. p is adjusted by Benjamini and Hochberg over "
+        words += "sets × tasks. Tests are of scores, not of indices."
     lines += textwrap.wrap(words, width)
     for kind in kinds:
         lines += textwrap.wrap(HOW[kind], width)
@@ -145,7 +149,18 @@ def _matrix(rows: pd.DataFrame, shown: str, manifest: Mapping[str, Any]) -> list
     keys = manifest["swept"]
     members = dict.fromkeys(name for subset in rows["subset"] for name in subset.split("+"))
     labels = set_labels(list(rows["subset"]), list(members))
-    lines = [["task", *keys, "set", "first ", "second ", "difference ", "adjusted p", "index"]]
+    lines = [
+        [
+            "task",
+            *keys,
+            "set",
+            "first ",
+            "second ",
+            "difference ",
+            "adjusted p",
+            "index",
+        ]
+    ]
     for row in rows.to_dict("records"):
         error = row["standard_error"] if shown == "pooled" else float("nan")
         digits = digits_of(error)

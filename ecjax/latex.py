@@ -1,4 +1,4 @@
-"""Tables as LaTeX, to be read by \input: no preamble, booktabs, every name harmless."""
+r"""Tables as LaTeX, to be read by \input: no preamble, booktabs, every name harmless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ecjax.layout import FIRST_STRONG_ISOLATE, POP_ISOLATE, Entry, Sheet
 
-LINES = 40  # of a table at most; a row with intervals takes two
+LINES = 36  # of a table at most; a row with intervals takes two
 # Brackets and stars would be taken for arguments where they follow the end of a row.
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%",
@@ -30,6 +30,7 @@ TABLE = r"""
 \centering
 \caption[%(title)s]{%(caption)s}
 \label{tab:ecjax-%(number)d}
+\smallskip
 \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%%
 \begin{tabular}{l%(columns)s}
 \toprule
@@ -119,7 +120,7 @@ def _value(entry: Entry | None) -> str:
         return "--"
     value = _number(entry.value)
     value = rf"\mathbf{{{value}}}" if entry.best else value
-    star = "^{*}" if entry.significant else ""
+    star = r"\rlap{$^{*}$}" if entry.significant else ""
     error = rf" \pm {_number(entry.error)}" if entry.error else ""
     return f"${value}{star}{error}$"
 

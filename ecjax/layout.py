@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecjax.digest import (
@@ -30,6 +31,7 @@ from ecjax.rounding import digits_of, measured, number
 
 SETS = 40  # fused ones in a table at most
 COLUMNS = 9  # in a table at most, as many as the paper's land-cover classes
+WIDTH, CELL = 140, 13  # letters in a line, which LaTeX shrinks to the page; and in a cell
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 BEATS_ALL = (
@@ -120,7 +122,7 @@ def sheets(tables: Tables, manifest: Mapping[str, Any]) -> list[Sheet]:
     found = []
     for setting in settings(tables, manifest):
         for family in _families(setting, tables, manifest):
-            for part in _parts(family.columns):
+            for part in _parts(family):
                 sheets_of_part = [_scores(family, part), _index(family, part)]
                 found += [*sheets_of_part, *_pooled(family, part)]
     return [sheet for sheet in found if sheet.rows]
@@ -171,10 +173,17 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [f"{text} ({i})" if text in alike else text for i, text in enumerate(labels, start=1)]
 
 
-def _parts(columns: Sequence[_Column]) -> list[Sequence[_Column]]:
-    """The columns dealt evenly to as few tables as can hold them."""
-    size = math.ceil(len(columns) / math.ceil(len(columns) / COLUMNS))
-    return [columns[i : i + size] for i in range(0, len(columns), size)]
+def _parts(family: _Family) -> list[Sequence[_Column]]:
+    """The columns dealt evenly to as few tables as can hold them, by number and by width."""
+    columns = family.columns
+    left = max(map(len, family.labels.values()), default=0)
+    for count in range(math.ceil(len(columns) / COLUMNS), len(columns) + 1):
+        size = math.ceil(len(columns) / count)
+        parts = [columns[i : i + size] for i in range(0, len(columns), size)]
+        widths = [sum(max(len(of.head[0]), CELL) + 2 for of in part) for part in parts]
+        if left + max(widths) <= WIDTH:
+            break
+    return parts
 
 
 def _rows_of(frame: pd.DataFrame, column: _Column, setting: Setting) -> pd.DataFrame:
@@ -191,17 +200,25 @@ def _shown(
 ) -> tuple[dict[str, str], int]:
     """Set → label of the sets that are shown, in the study's order, and how many are not.
 
-    Of more than `SETS` fused sets those with the best mean rank over the columns.
+    Of more than `SETS` fused sets those with the best score or index of a column, then those with
+    the best mean rank of their scores over the columns.
     """
     file = "scores" if columns[0].target is None else "targets"
-    each = [_rows_of(tables[file], column, setting)["score"] for column in columns]
-    scores = pd.DataFrame(dict(enumerate(each)))
+    scores, index = (
+        pd.DataFrame(
+            {i: _rows_of(tables[name], of, setting)[value] for i, of in enumerate(columns)}
+        )
+        for name, value in ((file, "score"), ("index", "eci"))
+    )
     embeddings = list(manifest.get("embeddings") or {})
     place = {name: i for i, name in enumerate(embeddings)}
     singles = [name for name in scores.index if "+" not in name]
     singles.sort(key=lambda name: place.get(name, len(place)))
     fused = [name for name in setting.subsets if name in scores.index]
-    ranks = scores.loc[fused].rank(ascending=False, na_option="bottom").mean(axis=1)
+    scores, index = scores.loc[fused], index.reindex(fused)
+    leading = [(of[c] == of[c].max()).to_numpy() for of in (scores, index) for c in of.columns]
+    ranks = scores.rank(ascending=False, na_option="bottom").mean(axis=1)
+    ranks[np.any(leading, axis=0)] = 0
     best = set(ranks.sort_values(kind="stable").index[:SETS])
     kept = [*singles, *(name for name in fused if name in best)]
     return set_labels(kept, embeddings, label), len(fused) - len(best)
@@ -303,7 +320,7 @@ def _sheet(
         tuple(column.head for column in columns),
         tuple(rows),
         sum("+" not in name for name in labels),
-        f"The {SETS} sets of best mean rank; {family.more:,} more are in {file}."
+        f"The best {SETS} sets, by mean rank of their scores; {family.more:,} more are in {file}."
         if family.more
         else "",
     )

@@ -51,7 +51,7 @@ COMMANDS = {
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
     ),
     "report": Command(
-        "DIR", "prints the summary; of evaluate it writes DIR/report.html too", ("format",)
+        "DIR", "the summary and DIR/report.html; or tables for a paper, or figures", ("format",)
     ),
     "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
 }

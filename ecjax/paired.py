@@ -21,6 +21,7 @@ from ecjax.scores import PERFECT
 
 NO_DIFFERENCE = "all differences are zero"
 INFINITE = "a row has probability 0"
+UNDEFINED = "the score of a fold is undefined"
 ONE_UNIT = "all rows are of one unit"
 
 
@@ -171,6 +172,8 @@ def by_folds(first: np.ndarray, second: np.ndarray) -> list[Tested]:
     p_values = np.minimum(2 * np.minimum(above, below), 1)
     nan = np.nan
     return [
-        Tested(change.shape[1], float(row.mean()), nan, nan, nan, float(p), reason)
+        Tested(len(row), float(row.mean()), nan, nan, nan, float(p), reason or UNDEFINED)
+        if np.isnan(p)
+        else Tested(len(row), float(row.mean()), nan, nan, nan, float(p), "")
         for row, p, reason in zip(change, p_values, reasons, strict=True)
     ]
