@@ -239,6 +239,16 @@ def test_results_of_an_earlier_version_go_by_the_study_s_fingerprint(runs, tmp_p
     other = ecjax.compare(tmp_path / "old", runs / "better folds")
     assert set(other.manifest["rows"].values()) == {UNKNOWN}
     assert (primary(other)["reason"] == UNKNOWN).all()
+    # Predictions tell their rows themselves.
+    tables, manifest = store.read_results(runs / "better")
+    for task in manifest["tasks"].values():
+        del task["targets_hash"]
+    store.write_results(tmp_path / "old rows", tables, manifest)
+    assert (primary(ecjax.compare(tmp_path / "old rows", runs / "rows"))["test"] == "rows").all()
+    tables["predictions"].loc[tables["predictions"]["task"] == "height", "y"] += 1
+    store.write_results(tmp_path / "old rows", tables, manifest)
+    changed = primary(ecjax.compare(tmp_path / "old rows", runs / "rows"))
+    assert set(changed["task"][changed["test"] == "rows"]) == {"soil"}
 
 
 def test_blocks_and_groups_are_units(tmp_path):

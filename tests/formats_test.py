@@ -247,6 +247,8 @@ def test_hostile_names_are_harmless_in_latex():
     columns = {len(row) for table in tables_of(text).values() for row in table}
     assert max(columns) <= layout.COLUMNS + 1
     # After the end of a row, TeX would take a star or a bracket for an argument of it.
+    text += formats.render(*study(("*", "[x]", "]")), "latex")
+    assert "{[}x{]}+{]} &" in text and "{*} &" in text
     assert not re.search(r"\\\\(\[-2pt\])?\n[*\[]", text)
     for special in "$%#_&":
         assert not re.search(rf"(?<!\\){re.escape(special)}", latex(f"a{special}b"))
