@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import blas, engine, question, refits, report, store
+from ecjax import blas, engine, fragments, question, refits, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.control import with_control
@@ -23,6 +23,7 @@ from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.pieces import Piece
 from ecjax.plan import Plan, make_plan
+from ecjax.plots import Plots
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
 from ecjax.results import build_frames
@@ -65,8 +66,16 @@ class Result:
         numbers = (self.scores["score"], self.targets["score"], self.index["eci"])
         return any(column.isna().any() for column in numbers)
 
+    @property
+    def plot(self) -> Plots:
+        """Figures, as matplotlib axes: `result.plot.index()`. Needs the extra `plot`."""
+        return Plots(self.tables, self.manifest)
+
     def __str__(self) -> str:
         return report.summary(self.tables, self.manifest)
+
+    def _repr_html_(self) -> str:
+        return fragments.of_result(self.tables, self.manifest)
 
 
 def evaluate(

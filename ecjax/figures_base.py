@@ -33,7 +33,8 @@ STRONGEST = 0.55  # of a coloured area below text, so that the text stays readab
 NAME_LETTERS, SET_LETTERS = 24, 38
 WIDE_LETTER, LETTER = 1.05, 0.6  # widths in sizes of the letter, a little on the safe side
 METRICS = ("r2", "accuracy", "log_loss")  # the first that a table has is the one drawn
-SLANT = {"rotation": 35, "ha": "left", "rotation_mode": "anchor"}  # of names above columns
+SLANTED, STEEP = 35.0, 60.0  # degrees of names above columns, wide or narrow ones
+DOT = 0.2  # inches between models in a matrix beside rows
 
 
 class Picture(Axes):
@@ -115,16 +116,26 @@ def write(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
 
 
 def title(ax: Axes, text: str, pad: float = 8) -> None:
-    ax.set_title(text, loc="left", fontsize=SIZE + 1, color=TEXT, parse_math=False, pad=pad)
+    """The title, from where the row labels begin."""
+    words = ax.set_title(text, loc="left", fontsize=SIZE + 1, color=TEXT, parse_math=False, pad=pad)
+    words.set_x(_margin(ax))
 
 
 def note(ax: Axes, text: str, down: float) -> None:
     """Small print below the axes, `down` points below their edge."""
     ax.annotate(
-        text, (0, 0), xycoords="axes fraction", xytext=(0, -down), textcoords="offset points",
-        va="top", fontsize=SMALL, color=SOFT, parse_math=False, annotation_clip=False,
-        linespacing=1.4,
+        text, (_margin(ax), 0), xycoords="axes fraction", xytext=(0, -down),
+        textcoords="offset points", va="top", fontsize=SMALL, color=SOFT, parse_math=False,
+        annotation_clip=False, linespacing=1.4,
     )  # fmt: skip
+
+
+def _margin(ax: Axes) -> float:
+    """The left edge of a figure of its own, in widths of the axes; 0 in axes that were given."""
+    if not isinstance(ax, Picture):
+        return 0.0
+    box = ax.get_position()
+    return (0.1 / ax.figure.get_figwidth() - box.x0) / box.width
 
 
 def row_labels(ax: Axes, positions: Sequence[float], texts: Sequence[str], **options: Any) -> None:
@@ -141,7 +152,7 @@ def value_axis(ax: Axes, label: str, zero: bool = True) -> None:
     """A horizontal axis with light lines, and a dark one at zero."""
     ax.grid(axis="x", color=LINE, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.set_xlabel(label, fontsize=SMALL, color=SOFT, parse_math=False)
+    ax.set_xlabel(label, fontsize=SMALL, color=SOFT, parse_math=False, loc="right")
     if zero:
         ax.axvline(0, color=TEXT, linewidth=1, zorder=1.5)
 
@@ -153,7 +164,8 @@ def intervals(
     """A dot with its interval in each row (or column, `upright`).
 
     Args:
-        values, low, high: (m,); what is NaN is not drawn.
+        values, low, high: (m,); what is NaN is not drawn, and what lies below the limits of the
+            axes, which must be set before, is an arrow at their edge.
         sure: (m,) whether the dot is filled.
         colours: (m,).
         places: (m,) of the rows; None: 0, 1, …
@@ -167,6 +179,13 @@ def intervals(
     x, y = (places, values) if upright else (values, places)
     faces = np.where(sure, colours, BACK)
     ax.scatter(x, y, s=30, c=faces, edgecolors=colours, linewidths=1.4, zorder=3)
+    edge = (ax.get_ylim() if upright else ax.get_xlim())[0]
+    away = values < edge
+    if away.any():
+        edges = np.full(away.sum(), edge)
+        x, y = (places[away], edges) if upright else (edges, places[away])
+        marker = "v" if upright else "<"
+        ax.scatter(x, y, s=31, c=colours[away], marker=marker, linewidths=0, clip_on=False)
 
 
 def limits(values: np.ndarray, zero: bool = True) -> tuple[float, float]:
@@ -210,8 +229,10 @@ def view_of(
 def task_view(
     tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], setting: tuple, task: str
 ) -> TaskView:
-    for view in view_of(tables, manifest, setting).tasks:
-        if view.name == task:
+    needed = {key: tables[key] for key in ("index", "scores")}
+    own = {key: frame[frame["task"] == task] for key, frame in needed.items()}
+    if any(map(len, own.values())):  # a digest of all tasks would take far longer
+        for view in view_of(own, manifest, setting).tasks:
             return view
     raise UsageError(f"no task {quote(task)} in these results")
 
@@ -229,8 +250,8 @@ def best_subset(
 
 
 def rows_of(
-    tables: Mapping[str, pd.DataFrame], table: str, task: str, setting: tuple,
-    target: str | None = None,
+    tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], table: str, task: str,
+    setting: tuple, target: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The rows of a table that are of one task, setting and target, in one metric.
 
@@ -239,7 +260,7 @@ def rows_of(
     """
     frame = tables.get(table)
     if frame is not None and len(frame):
-        frame = at_setting(frame, setting)
+        frame = at_setting(frame, setting or _first_setting(frame, manifest))
         frame = frame[frame["task"] == task]
         if "target" in frame.columns:
             frame = frame[frame["target"].isna() if target is None else frame["target"] == target]
@@ -250,6 +271,13 @@ def rows_of(
     return frame
 
 
+def _first_setting(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple:
+    """The swept keys of a table's first row, with their values."""
+    keys = [key for key in manifest.get("swept") or [] if key in frame.columns]
+    values = [None if pd.isna(frame[key].iloc[0]) else frame[key].iloc[0] for key in keys]
+    return tuple(zip(keys, values, strict=True))
+
+
 def models_of(manifest: Mapping[str, Any], subsets: Sequence[str]) -> list[str]:
     """The models of some sets, in the order of the study."""
     members = dict.fromkeys(member for subset in subsets for member in subset.split("+"))
@@ -257,22 +285,60 @@ def models_of(manifest: Mapping[str, Any], subsets: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*known, *members]))
 
 
-def membership(ax: Axes, subsets: Sequence[str], models: Sequence[str], upright: bool) -> None:
-    """Which models each set has, as dots: sets along x with models below each other, or upright.
+def membership(
+    ax: Axes, subsets: Sequence[str], models: Sequence[str], upright: bool,
+    places: Sequence[float] | None = None,
+) -> None:  # fmt: skip
+    """Which models each set has, as dots that a line joins: sets along x, models below each other.
 
-    Sets and models are at 0, 1, …; a line joins a set's models.
+    Args:
+        upright: sets below each other instead, models along x.
+        places: where the sets are; None: 0, 1, … as models always are.
     """
+    places = range(len(subsets)) if places is None else places
     joined = []
-    places: dict[bool, list] = {True: [], False: []}
-    for i, subset in enumerate(subsets):
+    points: dict[bool, list] = {True: [], False: []}
+    for place, subset in zip(places, subsets, strict=True):
         members = set(subset.split("+"))
         inside = [m for m, model in enumerate(models) if model in members]
-        joined.append([(i, inside[0]), (i, inside[-1])])
+        joined.append([(place, inside[0]), (place, inside[-1])])
         for m, model in enumerate(models):
-            places[model in members].append((i, m))
+            points[model in members].append((place, m))
     turn = -1 if upright else 1
     lines = [[point[::turn] for point in line] for line in joined]
     ax.add_collection(LineCollection(lines, colors=TEXT, linewidths=1.4, zorder=2), autolim=False)
-    for member, points in places.items():
-        xy = np.array(points, dtype=float).reshape(-1, 2)[:, ::turn]
-        ax.scatter(*xy.T, s=26, c=TEXT if member else LINE, linewidths=0, zorder=3)
+    for member, dots in points.items():
+        xy = np.array(dots, dtype=float).reshape(-1, 2)[:, ::turn]
+        ax.scatter(*xy.T, s=26, c=TEXT if member else LINE, linewidths=0,
+                   zorder=3 if member else 1)  # fmt: skip
+
+
+def membership_beside(
+    ax: Axes, subsets: Sequence[str], models: Sequence[str], places: Sequence[float] | None = None
+) -> None:
+    """Dots of the members to the left of rows, in place of labels, the models' names above.
+
+    They take `DOT` inches for each model, and `heads` above.
+    """
+    share = DOT * len(models) / (ax.get_position().width * ax.figure.get_figwidth())
+    beside = ax.inset_axes((-share, 0, share, 1))
+    own_axes(beside, (0, 0), 0, 0, 0, 0)
+    membership(beside, subsets, models, True, places)
+    beside.set_xlim(-0.5, len(models) - 0.5)
+    beside.set_ylim(ax.get_ylim())
+    beside.set_yticks([])
+    ax.set_yticks([])
+    column_heads(beside, range(len(models)), [name(model) for model in models], STEEP)
+
+
+def column_heads(ax: Axes, places: Sequence[float], texts: Sequence[str], angle: float) -> None:
+    """Names above columns, level (0) or at an angle in degrees."""
+    ax.xaxis.tick_top()
+    ax.set_xticks(places)
+    slant = {"rotation": angle, "ha": "left", "rotation_mode": "anchor"} if angle else {}
+    ax.set_xticklabels(texts, parse_math=False, fontsize=SMALL, color=TEXT, **slant)
+
+
+def heads(texts: Sequence[str], angle: float) -> float:
+    """Inches that names above columns take."""
+    return 0.2 + np.sin(np.radians(angle)) * inches(texts, SMALL)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
 from ecjax import coastlines
@@ -38,7 +40,7 @@ def map(
 ) -> Axes:
     """Map of a set's index by region, cropped to where the regions are.
 
-    Colours are `eci_pooled` (blue: fusing helps; orange: it hurts); an outline marks an adjusted p
+    Colours are `eci_pooled` (blue: fusing helps; orange: it hurts); a dot marks an adjusted p
     below 0.05 for either; hatched grey has no index. Regions without edges are circles, sized by
     rows.
 
@@ -46,7 +48,7 @@ def map(
         subset: the set; None: the one with the best index on the whole task.
         target: one target; None: all together.
     """
-    rows = base.rows_of(tables, "maps", task, setting, target)
+    rows = base.rows_of(tables, manifest, "maps", task, setting, target)
     subset = subset or base.best_subset(tables, manifest, setting, task, rows["subset"])
     rows = rows[(rows["subset"] == subset) & rows["lat"].notna() & rows["lon"].notna()]
     if not len(rows):
@@ -59,7 +61,7 @@ def map(
     high = float(np.clip(wide * (north - south) / (east - west), 1.5, 6.0))
     size = base.WIDTH, high + ABOVE + BELOW
     ax = base.own_axes(ax, size, 0.5, 0.2, ABOVE, BELOW)
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", anchor="NW")
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
     _land(ax, central)
@@ -67,9 +69,10 @@ def map(
     limit = base.limit_of(value)
     _draw_cells(ax, rows[cells], shapes, limit)
     _draw_circles(ax, rows[~cells], central, limit)
+    _dots(ax, rows, central)
     _coasts(ax, central)
     _graticule(ax, box, central)
-    _key(ax, limit, np.isnan(value).any())
+    _key(ax, limit, _words(np.isnan(value), cells))
     what = f"{base.name(task)}" + (f", {base.name(target)}" if target else "")
     base.title(ax, f"{what}: index of {base.set_name(subset)}")
     return ax
@@ -128,14 +131,14 @@ def _land(ax: Axes, central: float) -> None:
     areas = []
     for ring in coastlines.land():
         for piece in coastlines.cut(ring, central - 180):
-            closed = np.concatenate([piece, piece[:1]])
-            edges = [densified(*edge)[:-1] for edge in zip(closed[:-1], closed[1:], strict=True)]
+            ends = np.roll(piece, -1, axis=0)
+            edges = [
+                densified(a[::-1], b[::-1])[:-1, ::-1] for a, b in zip(piece, ends, strict=True)
+            ]
             area = _projected(np.concatenate(edges), central)
             if _seen(ax, area):
                 areas.append(area)
-    ax.add_collection(
-        PolyCollection(areas, facecolors=base.faded(base.LINE, 0.45), linewidths=0), autolim=False
-    )
+    _draw(ax, areas, True, facecolor=base.faded(base.LINE, 0.45), linewidth=0, zorder=1)
 
 
 def _coasts(ax: Axes, central: float) -> None:
@@ -147,8 +150,19 @@ def _coasts(ax: Axes, central: float) -> None:
             for line in np.split(np.stack([lon, coast[:, 1]], 1), breaks):
                 lines.append(_projected(line, central))
     lines = [line for line in lines if len(line) > 1 and _seen(ax, line)]
-    ax.add_collection(LineCollection(lines, colors=base.SOFT, linewidths=0.6, zorder=4),
-                      autolim=False)  # fmt: skip
+    _draw(ax, lines, False, edgecolor=base.SOFT, facecolor="none", linewidth=0.6, zorder=4)
+
+
+def _draw(ax: Axes, lines: Sequence[np.ndarray], closed: bool, **looks: Any) -> None:
+    """Lines or areas as one path, which is one short element in an SVG."""
+    parts = [np.concatenate([line, line[:1]]) if closed else line for line in lines]
+    if not parts:
+        return
+    codes = [Path.MOVETO if i == 0 else Path.LINETO for part in parts for i in range(len(part))]
+    # Not add_patch, which would widen the limits.
+    patch = PathPatch(Path(np.concatenate(parts), codes), **looks)
+    patch.set_clip_path(ax.patch)
+    ax.add_artist(patch)
 
 
 def _projected(line: np.ndarray, central: float) -> np.ndarray:
@@ -162,47 +176,57 @@ def _seen(ax: Axes, points: np.ndarray) -> bool:
     return bool(low[0] < east and high[0] > west and low[1] < north and high[1] > south)
 
 
-def _looks(rows: pd.DataFrame, limit: float) -> dict[str, list]:
-    """Face, edge and its width of each region."""
-    sure = (rows["p_adjusted"] < SIGNIFICANCE) | (rows["p_worse_adjusted"] < SIGNIFICANCE)
-    value = rows["eci_pooled"].to_numpy(dtype=float)
-    return {
-        "facecolors": [base.tint(v, limit, STRONG) if v == v else base.faded(base.LINE, 0.8)
-                       for v in value],
-        "edgecolors": [base.TEXT if each else base.SOFT for each in sure],
-        "linewidths": [1.5 if each else 0.4 for each in sure],
-    }  # fmt: skip
+def _faces(rows: pd.DataFrame, limit: float) -> list[tuple[float, ...]]:
+    """Colours of regions; a light one where there is no index."""
+    empty = base.faded(base.LINE, 0.8)
+    values = rows["eci_pooled"].to_numpy(dtype=float)
+    return [base.tint(v, limit, STRONG) if v == v else empty for v in values]
 
 
 def _draw_cells(ax: Axes, rows: pd.DataFrame, shapes: list[np.ndarray], limit: float) -> None:
     """Cells on the background's colour, so that land below does not change theirs."""
     if not len(rows):
         return
-    ax.add_collection(PolyCollection(shapes, facecolors=base.BACK, linewidths=0), autolim=False)
-    looks = _looks(rows, limit)
-    order = np.argsort(looks["linewidths"], kind="stable")  # outlines above their neighbours
-    parts = {key: [values[i] for i in order] for key, values in looks.items()}
-    shapes = [shapes[i] for i in order]
-    ax.add_collection(PolyCollection(shapes, zorder=2, **parts), autolim=False)
-    empty = rows["eci_pooled"].isna().to_numpy()[order]
-    if empty.any():
-        bare = [shape for shape, each in zip(shapes, empty, strict=True) if each]
+    faces, edge = _faces(rows, limit), base.faded(base.SOFT, 0.6)
+    _draw(ax, shapes, True, facecolor=base.BACK, linewidth=0, zorder=1.5)
+    ax.add_collection(
+        PolyCollection(shapes, facecolors=faces, edgecolors=edge, linewidths=0.4, zorder=2),
+        autolim=False,
+    )
+    empty = rows["eci_pooled"].isna().to_numpy()
+    bare = [shape for shape, each in zip(shapes, empty, strict=True) if each]
+    if bare:
         ax.add_collection(
             PolyCollection(bare, facecolors="none", edgecolors=base.SOFT, linewidths=0,
-                           hatch="////", zorder=2.5), autolim=False,
+                           hatch="/////", zorder=2.5), autolim=False,
         )  # fmt: skip
 
 
 def _draw_circles(ax: Axes, rows: pd.DataFrame, central: float, limit: float) -> None:
+    """Regions without edges as circles whose areas are their rows, small ones in front."""
     if not len(rows):
         return
-    lon = _near(rows["lon"].to_numpy(dtype=float), central)
-    x, y = equal_earth(rows["lat"].to_numpy(dtype=float), lon, central)
+    x, y = _centres(rows, central)
     size = 12 + 240 * rows["n_rows"].to_numpy(dtype=float) / rows["n_rows"].max()
     order = np.argsort(-size, kind="stable")
-    ax.scatter(x[order], y[order], s=size[order], c=base.BACK, linewidths=0, zorder=4.5)
-    looks = {key: [values[i] for i in order] for key, values in _looks(rows, limit).items()}
-    ax.scatter(x[order], y[order], s=size[order], zorder=5, c=looks.pop("facecolors"), **looks)
+    faces = np.array(_faces(rows, limit))[order]
+    for colours, width in ((base.BACK, 0), (faces, 0.8)):
+        ax.scatter(x[order], y[order], s=size[order], c=colours, edgecolors=base.SOFT,
+                   linewidths=width, zorder=4.5)  # fmt: skip
+
+
+def _dots(ax: Axes, rows: pd.DataFrame, central: float) -> None:
+    """A dot where the index is surely above or below zero, as on maps of the climate."""
+    sure = (rows["p_adjusted"] < SIGNIFICANCE) | (rows["p_worse_adjusted"] < SIGNIFICANCE)
+    x, y = _centres(rows[sure], central)
+    ax.scatter(x, y, s=5, c=base.TEXT, linewidths=0, zorder=6)
+
+
+def _centres(rows: pd.DataFrame, central: float) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of a cell's edges, or the mean place of a region without."""
+    middle = {key: (rows[f"{key}_min"] + rows[f"{key}_max"]) / 2 for key in ("lat", "lon")}
+    lat, lon = (middle[key].fillna(rows[key]).to_numpy(dtype=float) for key in middle)
+    return equal_earth(lat, _near(lon, central), central)
 
 
 def _graticule(ax: Axes, box: tuple[float, ...], central: float) -> None:
@@ -211,18 +235,18 @@ def _graticule(ax: Axes, box: tuple[float, ...], central: float) -> None:
     step = next((s for s in GRID if max(box[1] - box[0], (box[3] - box[2]) / 2) / s <= 6), 30)
     lats = np.arange(-90, 91, step)
     lons = np.arange(np.ceil((central - 180) / step), np.floor((central + 180) / step) + 1) * step
-    lines = [_projected(densified((lon, -90), (lon, 90)), central) for lon in lons]
-    lines += [_projected(densified((central - 180, lat), (central + 180, lat)), central)
+    lines = [_projected(densified((-90, lon), (90, lon))[:, ::-1], central) for lon in lons]
+    lines += [_projected(np.array([(central - 180, lat), (central + 180, lat)]), central)
               for lat in lats]  # fmt: skip
-    ax.add_collection(LineCollection(lines, colors=base.LINE, linewidths=0.5, zorder=0.5),
-                      autolim=False)  # fmt: skip
-    heights = equal_earth(lats, np.zeros(len(lats)))[1]
-    shown = (heights > south) & (heights < north)
+    _draw(ax, lines, False, edgecolor=base.LINE, facecolor="none", linewidth=0.5, zorder=0.5)
+    heights = equal_earth(lats, 0.0)[1]
+    shown = (heights > south) & (heights < north) & (np.abs(lats) < 90)
     ax.set_yticks(heights[shown])
     ax.set_yticklabels([_degrees(lat, "SN") for lat in lats[shown]], parse_math=False)
-    below = np.interp(south, heights, lats)
-    feet = equal_earth(np.full(len(lons), below), lons, central)[0]
-    shown = (feet > west) & (feet < east)
+    fine = np.linspace(-90, 90, 721)
+    below = np.interp(south, equal_earth(fine, 0.0)[1], fine)
+    feet = equal_earth(below, lons, central)[0]
+    shown = (feet > west) & (feet < east) & (box[3] - box[2] < WORLD)  # else they would meet
     ax.set_xticks(feet[shown])
     wrapped = _near(lons[shown], 0.0)
     ax.set_xticklabels([_degrees(lon, "WE") for lon in wrapped], parse_math=False)
@@ -232,8 +256,17 @@ def _degrees(value: float, sides: str) -> str:
     return f"{abs(value):g}°{sides[int(value > 0)] if value and abs(value) < 180 else ''}"
 
 
-def _key(ax: Axes, limit: float, has_empty: bool) -> None:
-    """The scale of colours below the map, and what outlines and hatches mean."""
+def _words(empty: np.ndarray, cells: np.ndarray) -> str:
+    """What the colours are, and dots, hatches and circles where there are any."""
+    words = ["index (eci_pooled); dot: adjusted p < 0.05"]
+    words += ["; hatched: no index"] * bool((empty & cells).any())
+    words += ["; grey: no index"] * bool((empty & ~cells).any())
+    words += ["; areas: rows"] * bool((~cells).any())
+    return "".join(words)
+
+
+def _key(ax: Axes, limit: float, words: str) -> None:
+    """The scale of colours below the map, and what else is to know."""
     scale = ax.inset_axes((0, 0, 1, 1))
     scale.set_axes_locator(_strip(ax))
     base.own_axes(scale, (0, 0), 0, 0, 0, 0)
@@ -241,15 +274,15 @@ def _key(ax: Axes, limit: float, has_empty: bool) -> None:
     bars = [[(a, 0), (b, 0), (b, 1), (a, 1)] for a, b in zip(edges[:-1], edges[1:], strict=True)]
     faces = [base.tint((a + b) / 2, limit, STRONG) for a, b in zip(edges[:-1], edges[1:],
                                                                    strict=True)]  # fmt: skip
-    scale.add_collection(PolyCollection(bars, facecolors=faces, linewidths=0), autolim=False)
+    scale.add_collection(
+        PolyCollection(bars, facecolors=faces, linewidths=0, antialiaseds=False), autolim=False
+    )
     scale.set_xlim(-limit, limit)
     scale.set_ylim(0, 1)
     scale.set_yticks([])
     scale.set_xticks([-limit, 0, limit])
     ends = [number(-limit, 2, True), "0", number(limit, 2, True)]
     scale.set_xticklabels(ends, parse_math=False, color=base.SOFT, fontsize=base.SMALL)
-    words = "index (eci_pooled); outlined: adjusted p < 0.05"
-    words += "; hatched: no index" * bool(has_empty)
     base.write(scale, 1.06, 0.5, words, transform=scale.transAxes, fontsize=base.SMALL,
                color=base.SOFT)  # fmt: skip
 

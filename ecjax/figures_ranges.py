@@ -17,11 +17,12 @@ from ecjax.rounding import measured
 
 ROWS = 40
 AXIS = 0.5  # inches below the rows
-LEAST = 0.06  # of a share that is written into its bar
+LEAST = -1.0  # that is drawn; what is lower is an arrow with its value beside it
+WRITTEN = 0.06  # the least share that is written into its bar
 PARTS = {  # of a pair's score, in the order of its bar: words, colour, strength
-    "unique_a": ("only the first", base.TEXT, 0.8),
+    "unique_a": ("only the first", base.TEXT, 0.85),
     "shared": ("shared", base.TEXT, 0.15),
-    "unique_b": ("only the second", base.TEXT, 0.5),
+    "unique_b": ("only the second", base.TEXT, 0.65),
     "synergy": ("synergy", base.GAIN, base.STRONGEST),
 }
 
@@ -37,7 +38,7 @@ def gains(
 
     At most 40 rows: those of the sets with the best score, whose members are left out in turn.
     """
-    rows = base.rows_of(tables, "gains", task, setting)
+    rows = base.rows_of(tables, manifest, "gains", task, setting)
     fewer = rows["subset"].str.count(r"\+") - rows["over"].str.count(r"\+") == 1
     rows = rows[fewer & rows["eci_pooled"].notna()]
     if not len(rows):
@@ -48,15 +49,14 @@ def gains(
     added = [_added(*pair) for pair in zip(rows["subset"], rows["over"], strict=True)]
     rows = rows.assign(group=added, order=[order.index(model) for model in added])
     rows = rows.sort_values("order", kind="stable")
-    labels = ["+".join(map(base.name, over.split("+"))) for over in rows["over"]]
     groups = [f"adding {base.name(model)} to" for model in rows["group"]]
     known = rows["eci_low"].notna() & ((rows["eci_low"] > 0) | (rows["eci_high"] < 0))
-    ax = _range_axes(ax, rows, labels, groups, known.to_numpy())
+    ax = _range_axes(ax, rows, list(rows["over"]), known.to_numpy(), groups, models=order)
     shown = rows["subset"].nunique()
     of = f", the {shown} best of {count:,} sets" if shown < count else ""
     base.title(ax, f"{base.name(task)}: gain by each model{of}")
     base.value_axis(ax, "share of the remaining loss that adding the model removes (eci_pooled)")
-    base.note(ax, "Filled: the interval excludes zero.", 30)
+    base.note(ax, "Filled: the interval excludes zero.", 24)
     return ax
 
 
@@ -75,38 +75,51 @@ def _added(subset: str, over: str) -> str:
 
 
 def _range_axes(
-    ax: Axes | None, rows: pd.DataFrame, labels: Sequence[str], groups: Sequence[str],
-    sure: np.ndarray, right: Sequence[str] = (),
+    ax: Axes | None, rows: pd.DataFrame, labels: Sequence[str], sure: np.ndarray,
+    groups: Sequence[str] = (), right: Sequence[str] = (), models: Sequence[str] = (),
 ) -> Axes:  # fmt: skip
     """Rows of dots with intervals, blue above zero and orange below.
 
     Args:
         rows: `eci_pooled` (or `value`), low and high.
+        sure: (m,) which dots are filled.
         groups: of each row, the heading it stands under; empty: no headings.
         right: text at the end of each row; where empty, the value with its digits.
+        models: where given, labels are sets; those with long names are shown as dots of these.
     """
     value, low, high = (rows[key].to_numpy(dtype=float) for key in _columns(rows))
-    places, heads = _places(groups or [""] * len(rows))
-    names = [*labels, *(head for head in heads.values() if head)]
-    texts = list(right) or [measured(*each, signed=True)[0] for each in
-                            zip(value, low, high, strict=True)]  # fmt: skip
-    left, side = base.inches(names) + 0.15, base.inches(texts, base.SMALL) + 0.2
+    places, titles = _places(groups or [""] * len(rows))
+    sets = labels
+    labels = ["+".join(map(base.name, each.split("+"))) for each in sets] if models else sets
+    dots = models and max(map(base.width_of, labels)) > base.SET_LETTERS
+    ends = zip(value, low, high, strict=True)
+    texts = list(right) or [measured(*each, signed=True)[0] for each in ends]
+    left = base.inches([*titles.values(), *([] if dots else labels)]) + 0.15
+    left = max(left, base.DOT * len(models) + 0.15) if dots else left
+    top = 0.4 + (base.heads(list(map(base.name, models)), base.STEEP) if dots else 0)
     count = places.max() + 1
-    ax = base.own_axes(
-        ax, (base.WIDTH, 0.4 + base.ROW * count + AXIS + 0.2), left, side, 0.4, AXIS + 0.2
-    )
-    colours = np.where(value >= 0, base.GAIN, base.LOSS)
-    base.intervals(ax, value, low, high, sure, colours, places)
-    base.row_labels(ax, places, labels)
+    size = base.WIDTH, top + base.ROW * count + AXIS
+    side = base.inches(texts, base.SMALL) + 0.25
+    ax = base.own_axes(ax, size, left, side, top, AXIS)
+    edge, top = base.limits(np.concatenate([value, low, high]))
+    ax.set_xlim(max(edge, LEAST), top)
+    base.intervals(ax, value, low, high, sure, np.where(value >= 0, base.GAIN, base.LOSS), places)
     base.rows_below(ax, count)
-    ax.set_xlim(base.limits(np.concatenate([value, low, high])))
-    for place, text in zip(places, texts, strict=True):
-        base.write(ax, 1.015, place, text, transform=ax.get_yaxis_transform(),
-                   fontsize=base.SMALL, color=base.SOFT)  # fmt: skip
-    for place, text in heads.items():
-        base.write(ax, -0.012, place, text, transform=ax.get_yaxis_transform(), ha="right",
-                   weight="bold")  # fmt: skip
+    if dots:
+        base.membership_beside(ax, sets, models, places)
+    else:
+        base.row_labels(ax, places, labels)
+    _beside(ax, places, texts, titles)
     return ax
+
+
+def _beside(ax: Axes, places: np.ndarray, texts: Sequence[str], titles: Mapping[int, str]) -> None:
+    """Texts at the right end of rows, and headings at the left."""
+    across = ax.get_yaxis_transform()
+    for place, text in zip(places, texts, strict=True):
+        base.write(ax, 1.015, place, text, transform=across, fontsize=base.SMALL, color=base.SOFT)
+    for place, text in titles.items():
+        base.write(ax, -0.012, place, text, transform=across, ha="right", weight="bold")
 
 
 def _columns(rows: pd.DataFrame) -> tuple[str, str, str]:
@@ -133,14 +146,14 @@ def shapley(
     ax: Axes | None = None,
 ) -> Axes:
     """Each model's Shapley share in the score of all models together, with its interval."""
-    rows = base.rows_of(tables, "shapley", task, setting).dropna(subset=["value"])
+    rows = base.rows_of(tables, manifest, "shapley", task, setting).dropna(subset=["value"])
     if not len(rows):
         raise UsageError(f"nothing to draw: no Shapley value of task {quote(task)} is defined")
     rows = rows.sort_values("value", ascending=False, kind="stable")
     ends = zip(rows["value"], rows["low"], rows["high"], strict=True)
     texts = [measured(*each)[0] for each in ends]
     labels = [base.name(model) for model in rows["model"]]
-    ax = _range_axes(ax, rows, labels, [], np.full(len(rows), True), texts)
+    ax = _range_axes(ax, rows, labels, np.full(len(rows), True), right=texts)
     metric = base.task_view(tables, manifest, setting, task).metric_name
     base.title(ax, f"{base.name(task)}: each model's share in the score of all")
     base.value_axis(ax, f"{metric} (Shapley value)")
@@ -162,19 +175,19 @@ def strata(
         by: what divides the rows, as in the table.
         subset: the set; None: the one with the best index.
     """
-    rows = base.rows_of(tables, "strata", task, setting)
+    rows = base.rows_of(tables, manifest, "strata", task, setting)
     subset = subset or base.best_subset(tables, manifest, setting, task, rows["subset"])
-    rows = rows[(rows["by"] == by) & (rows["subset"] == subset)]
+    rows = rows[(rows["by"] == by) & (rows["subset"] == subset)].head(ROWS)
     if not len(rows):
         raise UsageError(f"nothing to draw: the table strata has no {quote(by)} of this set")
     sure = (rows["p_adjusted"] < SIGNIFICANCE) | (rows["p_worse_adjusted"] < SIGNIFICANCE)
     texts = [f"{row.n_rows:,} rows" + ("" if row.eci_pooled == row.eci_pooled else ", no index")
              for row in rows.itertuples()]  # fmt: skip
     labels = [base.name(stratum, base.SET_LETTERS) for stratum in rows["stratum"]]
-    ax = _range_axes(ax, rows, labels, [], sure.to_numpy(dtype=bool), texts)
+    ax = _range_axes(ax, rows, labels, sure.to_numpy(dtype=bool), right=texts)
     base.title(ax, f"{base.name(task)}: {base.set_name(subset)} by {base.name(by)}")
     base.value_axis(ax, "index within the stratum (eci_pooled)")
-    base.note(ax, "Filled: adjusted p < 0.05.", 30)
+    base.note(ax, "Filled: adjusted p < 0.05.", 24)
     return ax
 
 
@@ -189,7 +202,7 @@ def commonality(
 
     Negative shares go to the left. At most 40 pairs, those with the most synergy.
     """
-    rows = base.rows_of(tables, "commonality", task, setting)
+    rows = base.rows_of(tables, manifest, "commonality", task, setting)
     rows = rows[rows["part"].isin(list(PARTS))].astype({"share": float})
     shares = rows.pivot_table("share", ["model_a", "model_b"], "part", "first", sort=False)
     shares = shares.reindex(columns=list(PARTS)).dropna()
@@ -217,6 +230,7 @@ def commonality(
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     base.title(ax, f"{base.name(task)}: what the score of each pair is made of", 22)
     base.value_axis(ax, "share of what the pair explains beyond none of the two")
+    ax.grid(False)  # it would shine through
     return ax
 
 
@@ -224,7 +238,7 @@ def _percents(ax: Axes, part: str, share: np.ndarray, start: np.ndarray) -> None
     """The share within its part of the bar, where it is wide enough."""
     _, colour, strength = PARTS[part]
     ink = base.BACK if colour == base.TEXT and strength >= 0.5 else base.TEXT
-    for i in np.flatnonzero(np.abs(share) >= LEAST):
+    for i in np.flatnonzero(np.abs(share) >= WRITTEN):
         base.write(ax, start[i] + share[i] / 2, i, f"{100 * share[i]:.0f}", ha="center",
                    fontsize=base.SMALL, color=ink)  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from ecjax import figures_base as base
 from ecjax.errors import UsageError
@@ -60,21 +61,29 @@ def _panel(panel: Axes, rows: pd.DataFrame, range_km: float, km: tuple[float, fl
     rows = rows.sort_values("km")
     panel.scatter(rows["km"], rows["value"], s=9, c=base.SOFT, linewidths=0, zorder=2)
     panel.plot(rows["km"], rows["fitted"], color=base.GAIN, linewidth=1.6, zorder=3)
-    panel.set_xscale("log")
-    panel.set_xlim(km[0] / 1.15, km[1] * 1.15)
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    panel.xaxis.set_minor_formatter(lambda *_: "")
+    _distances(panel, km[0] / 1.15, km[1] * 1.15, (1,))
     panel.set_ylim(base.limits(rows[["value", "fitted"]].to_numpy(dtype=float).ravel()))
     panel.locator_params(axis="y", nbins=4)
     panel.grid(axis="y", color=base.LINE, linewidth=0.8)
     panel.spines["bottom"].set(visible=True, color=base.LINE)
     if np.isfinite(range_km):
-        panel.axvline(range_km, color=base.LOSS, linewidth=1.2, zorder=1.5)
+        panel.axvline(range_km, color=base.TEXT, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
         at_right = range_km * range_km < km[0] * km[1]
         place = range_km * (1.1 if at_right else 1 / 1.1)
         words, side = f"{number(range_km, 0)} km", "left" if at_right else "right"
         base.write(panel, place, 0.06, words, transform=panel.get_xaxis_transform(),
                    va="bottom", ha=side, fontsize=base.SMALL)  # fmt: skip
+
+
+def _distances(ax: Axes, low: float, high: float, steps: tuple[int, ...]) -> None:
+    """A logarithmic axis of km with ticks at these multiples of powers of ten."""
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
 
 
 def _ranges(ranges: pd.DataFrame, ax: Axes | None) -> Axes:
@@ -94,10 +103,7 @@ def _ranges(ranges: pd.DataFrame, ax: Axes | None) -> Axes:
     base.rows_below(ax, len(targets))
     known = ranges["range_km"].dropna()
     if len(known):
-        ax.set_xscale("log")
-        ax.set_xlim(known.min() / 1.5, known.max() * 1.5)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    ax.xaxis.set_minor_formatter(lambda *_: "")
+        _distances(ax, known.min() / 1.5, known.max() * 1.5, (1, 2, 5))
     base.value_axis(ax, "range in km", zero=False)
     base.title(ax, "Over which distance each target changes")
     kinds = ("dots", "diamonds")

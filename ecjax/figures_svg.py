@@ -25,9 +25,14 @@ VARIABLES = {
 }
 # What matplotlib's own style element says for all elements; in a page it would reach all of it.
 LINES = "stroke-linejoin: round; stroke-linecap: butt"
-FONT = re.compile(r"font: (?:(bold|[1-9]00) )?([\d.]+)px [^;]*")
-NUMBER = re.compile(r"-?\d+\.\d{3,}")
-SHORT = ("d", "x", "y", "width", "height", "transform", "points", "viewBox")
+FONT = re.compile(r"font: (?:(bold|[1-9]00) )?([\d.]+)px [^;]*")  # of matplotlib before 3.10
+FAMILY = re.compile(r"font-family: [^;]*;? ?")
+NUMBER = re.compile(r"-?\d+\.\d{2,}")
+REFERENCE = re.compile(r"#([\w-]+)")
+GROUP = f"{{{SVG}}}g"
+LEVEL = re.compile(r"rotate\(-?0[ )]")
+LONG = 2000  # letters of a path, from which on one decimal is fine enough
+SHORT = ("x", "y", "width", "height", "transform", "points", "viewBox")
 
 
 def inline_svg(figure: Axes | Figure, title: str, description: str, key: str) -> str:
@@ -41,8 +46,7 @@ def inline_svg(figure: Axes | Figure, title: str, description: str, key: str) ->
     Returns:
         An element without width and height, whose colours are the page's variables.
     """
-    if isinstance(figure, Axes):
-        figure = figure.get_figure(root=True)
+    figure = figure.figure.figure  # of axes in a part of a figure, the whole of it
     drawn = io.BytesIO()
     options = {"svg.fonttype": "none", "svg.hashsalt": key, "svg.image_inline": True}
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -54,6 +58,7 @@ def inline_svg(figure: Axes | Figure, title: str, description: str, key: str) ->
         _rewrite(element, key)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
+    _forget(root)
     root.attrib |= {"role": "img", "aria-labelledby": f"{key}-t {key}-d", "style": LINES}
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         child = ElementTree.Element(f"{{{SVG}}}{tag}", {"id": f"{key}-{tag[0]}"})
@@ -72,6 +77,32 @@ def _strip(root: ElementTree.Element) -> None:
                 parent.remove(child)
 
 
+def _forget(root: ElementTree.Element) -> None:
+    """Without ids that nothing refers to, and the groups that had nothing else."""
+    texts = [value for element in root.iter() for value in element.attrib.values()]
+    known = {name for text in texts for name in REFERENCE.findall(text)}
+    for element in root.iter():
+        if element.get("id") not in known:
+            element.attrib.pop("id", None)
+    _flatten(root)
+
+
+def _flatten(parent: ElementTree.Element) -> None:
+    children = list(parent)
+    for child in children:
+        _flatten(child)
+    if any(child.tag == GROUP and not child.attrib for child in children):
+        parent[:] = [
+            each
+            for child in children
+            for each in (child if child.tag == GROUP and not child.attrib else [child])
+        ]
+    for child in parent:  # the white space between them
+        child.tail = None
+    if len(parent):
+        parent.text = None
+
+
 def _only_style(element: ElementTree.Element) -> bool:
     return all(child.tag == f"{{{SVG}}}style" for child in element)
 
@@ -86,11 +117,15 @@ def _rewrite(element: ElementTree.Element, key: str) -> None:
             del given[attribute]
             attribute, value = "href", f"#{key}-{value[1:]}"
         elif attribute == "style":
-            value = FONT.sub(_font, value)
+            value = FAMILY.sub("", FONT.sub(_font, value))
+            value = NUMBER.sub(lambda found: f"{float(found[0]):.3g}", value)
+        elif attribute == "d":
+            value = _path(value)
+        elif attribute == "transform" and LEVEL.match(value):
+            del given[attribute]
+            continue
         elif attribute in SHORT:
-            value = NUMBER.sub(
-                lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), value
-            )
+            value = NUMBER.sub(lambda found: _short(found[0]), value)
         value = value.replace("url(#", f"url(#{key}-")
         for colour, variable in VARIABLES.items():
             value = value.replace(colour, variable)
@@ -98,6 +133,19 @@ def _rewrite(element: ElementTree.Element, key: str) -> None:
     for colour in ("fill", "stroke"):  # a variable is one in a style only
         if given.get(colour, "").startswith("var("):
             given["style"] = f"{colour}: {given.pop(colour)}; {given.get('style', '')}".rstrip("; ")
+
+
+def _path(value: str) -> str:
+    """A path in fewer letters: lines follow a line without being named."""
+    decimals = 1 if len(value) > LONG else 2
+    value = NUMBER.sub(lambda found: _short(found[0], decimals), value)
+    value = " ".join(value.split())
+    return value if set(value) & set("CQ") else value.replace(" L ", " ")
+
+
+def _short(number: str, decimals: int = 2) -> str:
+    text = f"{float(number):.{decimals}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _font(found: re.Match) -> str:

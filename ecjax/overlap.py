@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import folds, overlap_pairs, store
+from ecjax import folds, fragments, overlap_pairs, store
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.manifest import made_by
+from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
 from ecjax.rounding import number
@@ -61,8 +62,16 @@ class Overlap:
         """The readable summary."""
         return _summary(self.overlap, self.manifest, width)
 
+    @property
+    def plot(self) -> Plots:
+        """Figures, as matplotlib axes: `found.plot.overlap("cca_centred")`."""
+        return Plots(self.tables, self.manifest)
+
     def __str__(self) -> str:
         return self.as_text()
+
+    def _repr_html_(self) -> str:
+        return fragments.of_overlap(self.overlap, self.manifest, SHOWN)
 
 
 def overlap(

@@ -10,7 +10,7 @@ import numpy as np
 
 A = (1.340264, -0.081106, 0.000893, 0.003796)  # the paper's polynomial
 M = np.sqrt(3) / 2
-STEP = 2.0  # degrees between the points of a densified edge
+STEP = 2.0  # degrees of latitude between the points of a densified edge
 
 
 def equal_earth(
@@ -41,8 +41,8 @@ def outline(
 ) -> np.ndarray:
     """The projected outline of a cell between two parallels and two meridians.
 
-    Edges get a point every 2 degrees, because meridians are curved under the projection. All are
-    degrees.
+    Meridians get a point every 2 degrees, because they are curved under the projection; parallels
+    are straight. All are degrees.
 
     Returns:
         (m, 2) points, counterclockwise from the south-west corner, the first not repeated.
@@ -54,6 +54,6 @@ def outline(
 
 
 def densified(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """(m, 2) points from start to end, both included, at most 2 degrees from each other."""
-    length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
-    return np.linspace(start, end, max(int(np.ceil(length / STEP)), 1) + 1)
+    """(m, 2) points (lat, lon) from start to end, both included, at most 2 degrees of lat apart."""
+    pieces = max(int(np.ceil(abs(end[0] - start[0]) / STEP)), 1)
+    return np.linspace(start, end, pieces + 1)

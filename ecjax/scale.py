@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import entropy, scale_correlation, store, variogram
+from ecjax import entropy, fragments, scale_correlation, store, variogram
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import align_arrays
 from ecjax.digest import plain_name
@@ -24,6 +24,7 @@ from ecjax.errors import InputError, UsageError, counted, neutral, quote
 from ecjax.evaluate import Result
 from ecjax.manifest import hash_rows, made_by
 from ecjax.pairs import Scale
+from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
 from ecjax.splits import made_from
@@ -92,8 +93,16 @@ class ScaleResult:
             lines += textwrap.wrap(f"  {reason}", width, subsequent_indent="    ")
         return "\n".join(lines)
 
+    @property
+    def plot(self) -> Plots:
+        """Figures, as matplotlib axes: `found.plot.scale()`."""
+        return Plots(self.tables, self.manifest)
+
     def __str__(self) -> str:
         return self.as_text()
+
+    def _repr_html_(self) -> str:
+        return fragments.of_scale(self.scale, self.manifest)
 
 
 def scale(

@@ -25,9 +25,9 @@ ORDER = (
     "products overlap_pairs outcome question results control refits encode atomic store "
     "rounding digest remarks report projection coastlines figures_base figures_sets "
     "figures_ranges figures_map figures_scale figures_svg figures layout latex markdown "
-    "figure_files formats picture page_style page run_plan progress manifest evaluate overlap "
-    "scale_correlation scale compare_tests compare_text compare world truth demo __init__ options "
-    "cli __main__"
+    "figure_files formats picture page_style page fragments plots run_plan progress manifest "
+    "evaluate overlap scale_correlation scale compare_tests compare_text compare world truth demo "
+    "__init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -205,7 +205,9 @@ def test_solvers_know_no_files_and_statistics_no_solver():
 def test_imports_are_declared_as_run_time_dependencies(module):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = project["dependencies"]
-    if module.startswith("figures"):  # imported inside functions, where they are asked for
+    if module.startswith(
+        ("figures", "plots")
+    ):  # imported inside functions, where they are asked for
         lines = [*lines, *project["optional-dependencies"]["plot"]]
     declared = {line.split(">")[0].replace("-", "_") for line in lines}
     known = packages(ECJAX[module]) - set(sys.stdlib_module_names)
