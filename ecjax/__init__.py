@@ -1,6 +1,7 @@
 """Which Earth embeddings are better together? See README.md."""
 
 from ecjax.arrays import Task
+from ecjax.compare import Comparison, compare
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result, evaluate
@@ -9,6 +10,7 @@ from ecjax.scale import ScaleResult, scale
 from ecjax.study import Study, read_study
 
 __all__ = [
+    "Comparison",
     "Coordinates",
     "InputError",
     "Overlap",
@@ -17,6 +19,7 @@ __all__ = [
     "Study",
     "Task",
     "UsageError",
+    "compare",
     "evaluate",
     "overlap",
     "read_study",

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, options, page, report, store
+from ecjax import demo, formats, options, page, report, store
 from ecjax.align import align, class_notes, describe
+from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, neutral
 from ecjax.evaluate import Run
 from ecjax.notes import in_words
@@ -25,7 +26,7 @@ from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("compare", "status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("status", "compact", "tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -93,6 +94,12 @@ def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
+    formats.check_format(values.format)
+    if values.format != "html":
+        if values["with"].value:
+            raise UsageError("with is for the page; leave it out, or give --format=html")
+        _print("\n".join(neutral(path) for path in formats.write(arguments[0], values.format)))
+        return DONE
     names = ("scores", "index", "folds", "targets", "overlap", "overlap_correlation", "scale",
              "scale_correlation")  # fmt: skip
     tables, manifest = store.read_results(arguments[0], names=names)
@@ -110,6 +117,15 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "compare", ("DIR1", "DIR2"))
+    found = compare(*arguments, out=values.out)
+    _print(found.as_text(_terminal()[1]))
+    if values.out:
+        _print(f"\nTable: {neutral(values.out)}.")
+    return DONE
+
+
 COMMANDS = {
     "demo": _demo,
     "validate": _validate,
@@ -118,6 +134,7 @@ COMMANDS = {
     "overlap": _overlap,
     "scale": _scale,
     "report": _report,
+    "compare": _compare,
 }
 
 

@@ -100,12 +100,14 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (int, str)) else str(value)
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], words: tuple[str, str] = ("there", "now")
+) -> list[str]:
     """One text for each setting that is not the same in both, and for each input.
 
-    A setting is told as "key (there: …; now: …)"; settings within settings are compared one by one,
-    under `outer.inner`. Of inputs that are known by their hashes it is told whose they are. What
-    differs because another setting does is left out.
+    A setting is told as "key (there: …; now: …)", with `words` for both; settings within settings
+    are compared one by one, under `outer.inner`. Of inputs that are known by their hashes it is
+    told whose they are. What differs because another setting does is left out.
     """
     before, now = _flat(before), _flat(now)
     absent = object()
@@ -114,14 +116,17 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if "tasks" in keys:  # of a task that is in one alone, no more needs to be said
         follow |= {key for key in keys if "." in key and (key not in before or key not in now)}
     told = [key for key in keys if not {key, key.split(".")[0]} & follow]
-    return [_difference(before, now, key) for key in told or keys]
+    return [_difference(before, now, key, words) for key in told or keys]
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> str:
+def _difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], key: str, words: tuple[str, str]
+) -> str:
     outer, _, inner = key.partition(".")
     if outer in HASHED and inner:
         return HASHED[outer].format(task=quote(inner))
-    return f"{neutral(key)} (there: {_short(before, key)}; now: {_short(now, key)})"
+    values = _short(before, key), _short(now, key)
+    return f"{neutral(key)} ({words[0]}: {values[0]}; {words[1]}: {values[1]})"
 
 
 def only_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -111,7 +111,8 @@ def made_by() -> dict[str, Any]:
 def _task(
     task: AlignedTask, results: Sequence[TaskResult], answered: Mapping[str, Answer]
 ) -> dict[str, Any]:
-    units = [result.units for result in results if result.task is task][-1]
+    own = [result for result in results if result.task is task]
+    units = own[-1].units
     return {
         "kind": task.kind,
         "rows": len(task.ids),
@@ -120,6 +121,8 @@ def _task(
         "transform": task.transform,
         "unit": units.kind,
         "units": units.count,
+        "targets_hash": hash_targets(task),
+        "folds_hash": {folds_key(r.folds.count, r.seeds[0]): hash_folds(r) for r in own},
         **(answered[task.name].in_manifest() if task.name in answered else {}),
     }
 
@@ -177,6 +180,34 @@ def hash_rows(task: AlignedTask) -> str:
         digest.update(f"{name} {x.dtype} {x.shape}".encode())
         digest.update(x)
     return digest.hexdigest()
+
+
+def hash_targets(task: AlignedTask) -> str:
+    """Fingerprint of a task's ids and targets alone, whatever the rows' order and embeddings."""
+    digest = hashlib.sha256()
+    order = _by_text(task.ids)
+    for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids[order].tolist())):
+        digest.update(part.encode() + b"\0")
+    digest.update(np.ascontiguousarray(task.y[order]))
+    return digest.hexdigest()
+
+
+def hash_folds(result: TaskResult) -> str:
+    """Fingerprint of which fold of the first seed scores which id."""
+    order = _by_text(result.task.ids)
+    digest = hashlib.sha256("\0".join(map(str, result.task.ids[order].tolist())).encode())
+    digest.update(np.ascontiguousarray(result.fold_of_row[0][order]))
+    return digest.hexdigest()
+
+
+def folds_key(folds: int, seed: int) -> str:
+    """Under which a manifest has the fingerprint of some folds."""
+    return f"{folds} folds, seed {seed}"
+
+
+def _by_text(ids: np.ndarray) -> np.ndarray:
+    """The order of ids as texts: numbers in one table may be texts in another."""
+    return np.argsort(ids.astype(str), kind="stable")
 
 
 @functools.cache

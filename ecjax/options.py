@@ -50,10 +50,17 @@ COMMANDS = {
     "scale": Command(
         "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
     ),
-    "report": Command("DIR", "prints the summary and writes DIR/report.html", ("with",)),
+    "report": Command(
+        "DIR",
+        "the summary and DIR/report.html; or tables for a paper, or figures",
+        ("format", "with"),
+    ),
+    "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
 }
 TEXTS = {
     "out": "directory for the tables",
+    "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
+    "png or pdf: each figure as a file in DIR/figures",
     "results": "directory that `ecjax evaluate` wrote for the same study, to tell whether indices "
     "of pairs go with their overlap, or scores and indices with the scale of the targets",
     "with": "directories that `ecjax overlap` and `ecjax scale` wrote for the same study, as in "
@@ -205,6 +212,8 @@ def _default(name: str, flag: str):
         return "ecjax-demo" if name == "demo" else None
     if flag in ("results", "with"):
         return None
+    if flag == "format":
+        return "html"
     if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)

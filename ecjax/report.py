@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecjax.digest import (
+    Mark,
     Setting,
     Tables,
     TaskView,
@@ -68,7 +69,7 @@ def summary(
 def _setting_lines(
     setting: Setting, embeddings: Sequence[str], color: bool, width: int
 ) -> list[str]:
-    labels = _labels(setting.subsets, embeddings)
+    labels = set_labels(setting.subsets, embeddings)
     numbered = any(label != set_name(subset, plain_name) for subset, label in labels.items())
     lines = []
     if numbered:
@@ -101,12 +102,15 @@ def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=" " * indent, **options)
 
 
-def _labels(subsets: Sequence[str], embeddings: Sequence[str]) -> dict[str, str]:
-    """Set → label; numbers of embeddings in place of names where these would be too long."""
-    labels = {subset: set_name(subset, plain_name) for subset in subsets}
+def set_labels(
+    subsets: Sequence[str], embeddings: Sequence[str], mark: Mark = plain_name
+) -> dict[str, str]:
+    """Set → label; numbers of embeddings in place of names where these are too long or alike."""
+    labels = {subset: set_name(subset, mark) for subset in subsets}
     known = {name: str(i) for i, name in enumerate(embeddings, start=1)}
     members = {name for subset in subsets for name in subset.split("+")}
-    if all(_width(label) <= LABEL_LIMIT for label in labels.values()) or members - set(known):
+    short = all(_width(label) <= LABEL_LIMIT for label in labels.values())
+    if short and len(set(labels.values())) == len(labels) or members - set(known):
         return labels
     return {subset: set_name(subset, known.__getitem__) for subset in subsets}
 

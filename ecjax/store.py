@@ -15,9 +15,8 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecjax.atomic import WriteError, replace_files, staging, sync_and_hash, sync_directory
 from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
-from ecjax.errors import InputError
+from ecjax.errors import InputError, counted
 
 MANIFEST = "manifest.json"
 PAGE = "report.html"
+PAPER_TABLES = {"latex": "tables.tex", "markdown": "tables.md"}
+BESIDE = (PAGE, *PAPER_TABLES.values())  # what `ecjax report` makes of the tables
+FIGURES, FIGURE_LIST = "figures", "figures.json"
+FIGURE_FORMATS = ("png", "pdf")
 TABLES = (
     "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "strata",
     "separation", "commonality", "points", "overlap", "overlap_correlation", "scale",
-    "scale_correlation", "scale_curve",
+    "scale_correlation", "scale_curve", "comparison",
 )  # fmt: skip
 WITHOUT_CSV = ("folds", "predictions", "points")
-STAGING = ".writing-"
 SHOWN_DIFFERENCES = 6
-
-
-class WriteError(OSError):
-    """Results could not be written: a full disk, a lost mount, a missing permission."""
 
 
 def check_directory(directory: str | os.PathLike, fingerprint: Mapping[str, Any]) -> None:
@@ -117,7 +116,8 @@ def write_results(
 
     Each table becomes `<name>.parquet` and, except `folds` and `predictions`, `<name>.csv`. Equal
     frames give equal bytes. In CSV a text that a spreadsheet would take for a formula starts with
-    an apostrophe. Tables of the earlier run which are not in `tables`, and its page, are removed.
+    an apostrophe. Tables of the earlier run which are not in `tables`, and its page, tables for
+    papers and figures, are removed.
 
     Args:
         directory: made if it does not exist; ask `check_directory` first.
@@ -134,9 +134,9 @@ def write_results(
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _staging(directory) as staging:
-            files = _stage(staging, tables, manifest)
-            return _install(directory, staging, files)
+        with staging(directory) as folder:
+            files = _stage(folder, tables, manifest)
+            return _install(directory, folder, files)
     except OSError as error:
         raise WriteError(
             f"{directory}: the results could not be written ({error.strerror or error}), "
@@ -146,18 +146,55 @@ def write_results(
 
 def replace_page(directory: str | os.PathLike, text: str) -> Path:
     """Writes `report.html` at once or not at all, and returns its path. Raises WriteError."""
+    return replace_files(directory, {PAGE: text.encode()})[0]
+
+
+def replace_figures(
+    directory: str | os.PathLike, ending: str, figures: Mapping[str, tuple[str, bytes]]
+) -> list[Path]:
+    """Writes figures of one format, removes its others of an earlier run, and lists them all.
+
+    `figures/figures.json` tells what each file shows, and which files are ecjax's own.
+
+    Args:
+        directory: of the results.
+        ending: one of FIGURE_FORMATS.
+        figures: name, safe as a file's → what it shows, and the content.
+
+    Returns:
+        The paths of the figures.
+
+    Raises:
+        WriteError: the system refused to write.
+    """
     directory = Path(directory)
+    files = {f"{name}.{ending}": figure for name, figure in figures.items()}
+    listed = _listed_figures(directory)
+    stale = [file for file in listed if file.endswith(f".{ending}") and file not in files]
+    shown = {file: text for file, text in listed.items() if file not in stale}
+    shown |= {file: text for file, (text, _) in files.items()}
+    listing = json.dumps(dict(sorted(shown.items())), indent=2, ensure_ascii=False) + "\n"
+    contents = {FIGURE_LIST: listing.encode()} | {file: data for file, (_, data) in files.items()}
     try:
-        with _staging(directory) as staging:
-            (staging / PAGE).write_text(text, encoding="utf-8", newline="\n")
-            _sync_and_hash(staging / PAGE)
-            os.replace(staging / PAGE, directory / PAGE)
-            _sync_directory(directory)
+        for file in stale:
+            (directory / FIGURES / file).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
-            f"{directory / PAGE}: cannot be written ({error.strerror or error})"
+            f"{directory / FIGURES}: cannot be written ({error.strerror or error})"
         ) from error
-    return directory / PAGE
+    return replace_files(directory, {f"{FIGURES}/{k}": data for k, data in contents.items()})[1:]
+
+
+def _listed_figures(directory: Path) -> dict[str, str]:
+    """File → what it shows, of the figures that ecjax wrote; {} where the list is damaged."""
+    try:
+        listed = json.loads((directory / FIGURES / FIGURE_LIST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    own = listed.items() if isinstance(listed, dict) else ()
+    endings = tuple(f".{ending}" for ending in FIGURE_FORMATS)
+    # The list may come from elsewhere; nothing outside the folder may be removed for it.
+    return {k: str(v) for k, v in own if Path(k).name == k and k.endswith(endings)}
 
 
 def read_results(
@@ -253,60 +290,62 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     )
 
 
-@contextlib.contextmanager
-def _staging(directory: Path) -> Iterator[Path]:
-    """A hidden directory that is gone afterwards, whatever happens; removes left-over ones too."""
-    for stale in directory.glob(f"{STAGING}*"):
-        shutil.rmtree(stale, ignore_errors=True)  # leaves links and files alone
-    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=directory))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def _stage(
-    staging: Path, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+    folder: Path, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
 ) -> list[str]:
     """Writes and syncs every file; returns the names of the tables' files."""
     hashes = {}
     for name, frame in tables.items():
-        path = staging / f"{name}.parquet"
+        path = folder / f"{name}.parquet"
         pq.write_table(arrow_table(frame), path, compression="zstd", store_schema=False)
-        hashes[path.name] = _sync_and_hash(path)
+        hashes[path.name] = sync_and_hash(path)
         if name not in WITHOUT_CSV:
-            path = staging / f"{name}.csv"
+            path = folder / f"{name}.csv"
             path.write_text(csv_text(frame), encoding="utf-8", newline="\n")
-            hashes[path.name] = _sync_and_hash(path)
+            hashes[path.name] = sync_and_hash(path)
     for file, complete in (("unfinished.json", False), (MANIFEST, True)):
         content = {**plain(manifest), "complete": complete, "files": hashes if complete else {}}
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (staging / file).write_text(text, encoding="utf-8", newline="\n")
-        _sync_and_hash(staging / file)
+        (folder / file).write_text(text, encoding="utf-8", newline="\n")
+        sync_and_hash(folder / file)
     return list(hashes)
 
 
-def _install(directory: Path, staging: Path, files: Sequence[str]) -> list[str]:
+def _install(directory: Path, folder: Path, files: Sequence[str]) -> list[str]:
     """Moves the staged files into place, and returns the names of removed ones.
 
     Every step is synced before the next one starts: else a power cut could keep the last manifest
     and lose a table that was moved before it.
     """
     replaces = (directory / MANIFEST).exists()
-    os.replace(staging / "unfinished.json", directory / MANIFEST)
-    _sync_directory(directory)
+    os.replace(folder / "unfinished.json", directory / MANIFEST)
+    sync_directory(directory)
     for file in files:
-        os.replace(staging / file, directory / file)
+        os.replace(folder / file, directory / file)
     removed = []
     if replaces:
-        earlier = [file for file in (*_own_files(), PAGE) if file not in files]
+        earlier = [file for file in (*_own_files(), *BESIDE) if file not in files]
         removed = [file for file in earlier if (directory / file).exists()]
         for file in earlier:
             (directory / file).unlink(missing_ok=True)
-    _sync_directory(directory)
-    os.replace(staging / MANIFEST, directory / MANIFEST)
-    _sync_directory(directory)
+        removed += _remove_figures(directory)
+    sync_directory(directory)
+    os.replace(folder / MANIFEST, directory / MANIFEST)
+    sync_directory(directory)
     return removed
+
+
+def _remove_figures(directory: Path) -> list[str]:
+    """Removes the figures that ecjax wrote, and says so in one entry, or none."""
+    folder = directory / FIGURES
+    listed = [folder / file for file in _listed_figures(directory)]
+    there = [path for path in listed if path.exists()]
+    for path in there:
+        path.unlink()
+    (folder / FIGURE_LIST).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or it holds other files
+        folder.rmdir()
+    return [f"{FIGURES} ({counted(len(there), 'file')})"] if there else []
 
 
 def _state(directory: Path) -> str:
@@ -321,19 +360,3 @@ def _state(directory: Path) -> str:
 def _own_files() -> list[str]:
     csv = [f"{name}.csv" for name in TABLES if name not in WITHOUT_CSV]
     return [f"{name}.parquet" for name in TABLES] + csv
-
-
-def _sync_and_hash(path: Path) -> str:
-    with path.open("rb+") as file:  # some systems sync only what is open for writing
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_directory(directory: Path) -> None:
-    # Some network file systems cannot sync a directory; the moves themselves have succeeded.
-    with contextlib.suppress(OSError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -213,7 +213,8 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["compare", "x", "y"], "not there yet"),
+        (["status", "x"], "not there yet"),
+        (["compare", "x"], "DIR1 DIR2"),
         (["overlap", "s.toml"], "overlap needs --out=DIR"),
         (["overlap", "s.toml", "--out=o", "--folds=3"], "unknown flag --folds"),
         (["overlap", "s.toml", "--out=o", "--confidence=2"], "give a share such as 0.95"),
