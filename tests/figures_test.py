@@ -368,7 +368,7 @@ def test_a_cell_of_few_rows_is_hatched_though_it_has_an_index():
     maps.loc[maps["subset"] == ALL, ["eci_low", "eci_high"]] = np.nan
     ax = figures.map(TABLES | {"maps": maps}, MANIFEST, TASK, ALL)
     (hatched,) = [c for c in ax.collections if c.get_hatch()]
-    assert len(hatched.get_paths()) == (maps["subset"] == ALL).sum()
+    assert len(hatched.get_paths()) == (of_task("maps")["subset"] == ALL).sum()
 
 
 def map_of(edges, **columns):
