@@ -39,7 +39,7 @@ READ = (
 )  # fmt: skip
 REMARKS = 1000
 SETTINGS = 24
-FIGURES = 12  # tasks of all settings whose figures are drawn
+FIGURES = 20  # tasks of all settings whose figures are drawn
 PRIVATE = ("out", "study")  # arguments that hold paths
 HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
