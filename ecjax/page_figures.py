@@ -9,7 +9,7 @@ from typing import Any
 from ecjax.digest import Tables
 from ecjax.errors import UsageError
 from ecjax.page_scores import Place
-from ecjax.page_tables import largest_first, safe, set_html, text_of
+from ecjax.page_tables import framed, largest_first, safe, set_html, text_of
 from ecjax.page_where import best_set, strongest
 from ecjax.rounding import measured, number
 
@@ -46,7 +46,7 @@ def figure(
     except UsageError:  # there is nothing to draw
         return ""
     svg = figures.inline_svg(axes, title, words, key).replace(XMLNS, "", 1)
-    return f"<figure>\n{svg}\n<figcaption>{caption}</figcaption></figure>"
+    return framed(svg, title, caption)
 
 
 def _of(place: Place, kind: str, what: str, words: str, caption: str, **named: Any) -> str:

@@ -97,6 +97,7 @@ def opened(browser, folder):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
+        context.set_default_timeout(120_000)  # other tests may run beside it
         contexts.append(context)
         seen = context.new_page()
         address = (folder / "results" / "report.html").as_uri()
@@ -117,12 +118,12 @@ def opened(browser, folder):
     assert faults == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(opened, scheme):
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1600), ("dark", 1600), ("light", 360)])
+def test_axe_finds_nothing_serious(opened, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
     # axe comes by way of the debugger, which the page's policy does not bind.
-    seen = opened(scheme=scheme)
+    seen = opened(width, scheme)
     found = Axe().run(seen).response["violations"]
     bad = {
         rule["id"]: [node["html"][:200] for node in rule["nodes"][:3]]
@@ -136,6 +137,9 @@ def test_axe_finds_nothing_serious(opened, scheme):
 def test_the_body_does_not_scroll_sideways(opened, width):
     seen = opened(width)
     assert seen.evaluate("document.documentElement.scrollWidth") <= width
+    small = """() => Math.min(...[...document.querySelectorAll("svg text")]
+        .filter(e => e.textContent.trim()).map(e => e.getBoundingClientRect().height))"""
+    assert seen.evaluate(small) >= 8
     clipped = """() => [...document.querySelectorAll("main p, main li, main h2, main h3, figure")]
         .filter(e => !e.closest(".wide") && e.getBoundingClientRect().right > innerWidth + 1)
         .map(e => e.outerHTML.slice(0, 200))"""
