@@ -29,7 +29,7 @@ from ecjax.page_index import heat_map
 from ecjax.page_scores import Place
 from ecjax.page_script import SCRIPT
 from ecjax.page_style import STYLE
-from ecjax.page_tables import Column, mark, safe, table
+from ecjax.page_tables import Column, framed, mark, safe, table
 from ecjax.picture import SETS, index_picture
 from ecjax.remarks import remarks
 
@@ -39,7 +39,7 @@ READ = (
 )  # fmt: skip
 REMARKS = 1000
 SETTINGS = 24
-FIGURES = 12  # tasks of all settings whose figures are drawn
+FIGURES = 20  # tasks of all settings whose figures are drawn
 PRIVATE = ("out", "study")  # arguments that hold paths
 HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
@@ -215,7 +215,7 @@ def _bars(place: Place) -> list[str]:
             "Index of each fused set. Blue: fusing helps; orange: it hurts; solid, with a star: "
             f"adjusted p &lt; 0.05; pale: not significant; lines: intervals.{truth}{few}"
         )
-        return [page_figures.framed(picture, f"Index on {task.name}", caption)]
+        return [framed(picture, place.label("index of sets"), caption)]
     if task.cells:
         reasons = dict.fromkeys(cell.reason or "no reason given" for cell in task.cells)
         return [f"<p>No index is defined: {', '.join(mark(r) for r in reasons)}.</p>"]

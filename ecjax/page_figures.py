@@ -9,7 +9,7 @@ from typing import Any
 from ecjax.digest import Tables
 from ecjax.errors import UsageError
 from ecjax.page_scores import Place
-from ecjax.page_tables import largest_first, safe, set_html, text_of
+from ecjax.page_tables import framed, largest_first, safe, set_html, text_of
 from ecjax.page_where import best_set, strongest
 from ecjax.rounding import measured, number
 
@@ -47,13 +47,6 @@ def figure(
         return ""
     svg = figures.inline_svg(axes, title, words, key).replace(XMLNS, "", 1)
     return framed(svg, title, caption)
-
-
-def framed(svg: str, title: str, caption: str) -> str:
-    """A picture with its caption (HTML); on a narrow screen it scrolls sideways, as its letters
-    would else be too small to read."""
-    region = f'<div class="wide" role="region" tabindex="0" aria-label="{safe(title)}">'
-    return f"<figure>\n{region}\n{svg}\n</div>\n<figcaption>{caption}</figcaption></figure>"
 
 
 def _of(place: Place, kind: str, what: str, words: str, caption: str, **named: Any) -> str:

@@ -104,10 +104,7 @@ th[aria-sort=descending] button::after { content: "▼"; color: inherit; }
   list-style: none; }
 .scale li { padding: .1rem .45rem; min-width: 3rem; text-align: center; }
 figure { margin: .8rem 0; }
-figure .wide { margin: 0; }
-@media screen { figure .wide svg { min-width: 34rem; } }
-figure svg { width: 100%; height: auto; max-width: 760px; max-height: 80vh; display: block; }
-figure.broad svg { max-width: 1000px; }
+figure svg { width: 100%; height: auto; max-width: 760px; display: block; }
 svg { font: 12px system-ui, sans-serif; }
 svg.index text { fill: var(--text); }
 svg .axis { fill: var(--soft); font-size: 11px; }
@@ -123,6 +120,8 @@ svg .true { fill: var(--true); stroke: var(--back); }
 pre { white-space: pre-wrap; background: var(--band); padding: .8rem 1rem; border-radius: .4rem;
   font-size: .85rem; max-width: 60rem; }
 pre.prose { font-family: inherit; font-size: .92rem; }
+figure .wide { margin: 0; }
+@media screen and (max-width: 700px) { figure svg { min-width: 600px; } }
 @media (max-width: 600px) { body { padding: 1rem .8rem; } h1 { font-size: 1.4rem; }
   tbody th { min-width: 6.5rem; } tbody th bdi { max-width: 9rem; }
   th, td { padding: .25rem .45rem; } }

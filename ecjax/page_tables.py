@@ -49,6 +49,17 @@ class Column(NamedTuple):
 Row = Sequence[str | Cell]
 
 
+def framed(svg: str, title: str, caption: str) -> str:
+    """A figure that scrolls within itself on narrow screens, where its text would be too small.
+
+    Args:
+      svg, caption: HTML.
+      title: plain text.
+    """
+    region = f'<div class="wide" role="region" tabindex="0" aria-label="figure: {safe(title)}">'
+    return f"<figure>\n{region}{svg}</div>\n<figcaption>{caption}</figcaption></figure>"
+
+
 def mark(name: object) -> str:
     """A name as HTML: escaped, and with a writing direction of its own."""
     return f"<bdi>{escape(neutral(name))}</bdi>"

@@ -423,6 +423,11 @@ def test_scale_of_a_study_with_its_results(study_folder, capsys):
     assert set(correlated["subset"]) == {"alpha", "beta", "alpha+beta"}
     assert run("report", study_folder / "s") == cli.DONE
     assert "rho of the range with the index" in capsys.readouterr().out
+    assert run("report", study_folder / "out", f"--with={study_folder / 's'}") == cli.DONE
+    page = (study_folder / "out" / "report.html").read_text("utf-8")
+    assert '<section id="scale">' in page and 'data-csv="scale.csv"' in page
+    assert run("report", study_folder / "s", f"--with={study_folder / 's'}") == cli.BAD_INPUT
+    assert "--with is for the page of `ecjax evaluate`" in capsys.readouterr().err
     # Other orders of rows give the same bytes.
     table = pd.read_csv(study_folder / "t.csv").sample(frac=1, random_state=1)
     table.to_csv(study_folder / "t.csv", index=False)

@@ -216,7 +216,9 @@ def test_the_command_writes_prints_and_reports(tmp_path, capsys):
     assert manifest["complete"] and manifest["arguments"] == {"seed": 42, "confidence": 0.9}
     assert manifest["samples"] == {"t": {"rows": 60, "groups": 20}}
     assert run("report", out) == cli.DONE
-    assert capsys.readouterr().out.split("\nPage:")[0] in printed.out
+    again, _, page = capsys.readouterr().out.rpartition("\nPage: ")
+    assert again and again in printed.out and page == f"{out / 'report.html'}\n"
+    assert '<section id="overlap">' in (out / "report.html").read_text("utf-8")
     first = (out / "overlap.parquet").read_bytes()
     assert run("overlap", study, f"--out={out}", "--confidence=0.9") == cli.DONE
     assert (out / "overlap.parquet").read_bytes() == first
