@@ -45,7 +45,7 @@ def heat_map(setting: Setting, manifest: Mapping[str, Any], key: str) -> list[st
 
 def _caption(has_truth: bool, bounds: bool, many: bool) -> str:
     truth = ", in brackets the true one" if has_truth else ""
-    small = "; below it its interval (both of eci_pooled)" if bounds else ""
+    small = "; below it the interval of eci_pooled" if bounds else ""
     order = " Sets with the best mean over tasks stand first." if many else ""
     return f"The index of every set{truth}{small}. *: adjusted p < 0.05.{order}"
 
@@ -72,16 +72,17 @@ def _order(subsets: Sequence[str], cells: Sequence[Mapping[str, Found]]) -> list
 def _cell(cell: Found | None, has_truth: bool) -> Cell:
     if cell is None:
         return Cell("")
-    if math.isnan(cell.low):
-        value, text = cell.value, number(cell.value, signed=True)
-    else:
-        value = cell.eci_pooled
-        text = measured(value, cell.low, cell.high, signed=True)[0]
+    value = cell.value
+    text, *_ = measured(value, cell.low, cell.high, signed=True)
+    small = interval(cell.low, cell.high, value)
+    if small and cell.eci_pooled != value:  # under `paper`, whose index is of means over folds
+        pooled, *_ = measured(cell.eci_pooled, cell.low, cell.high, signed=True)
+        small = f"eci_pooled {pooled}: {small}"
     if has_truth:
         text += f" ({number(cell.true, 2, signed=True)})"
     star, sure = ("*", "sure") if cell.significant else ("", "")
     styles = " ".join(filter(None, (colour(value), sure)))
-    return Cell(text + star, interval(cell.low, cell.high, value), styles)
+    return Cell(text + star, small, styles)
 
 
 def _scale() -> str:
