@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from quick import quickly_compiled
 from reference import splits
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, r2_score
@@ -14,6 +15,13 @@ from ecjax.progress import Silent
 from ecjax.settings import Settings
 
 N, FOLDS, SEEDS = 60, 7, (42, 43)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Nothing here asks what the fits themselves are."""
+    with quickly_compiled():
+        yield
 
 
 @pytest.fixture(scope="module")

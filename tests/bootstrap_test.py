@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from make_studies import with_members
+from quick import quickly_compiled
 from scipy import stats
 
 import ecjax
@@ -83,6 +84,13 @@ def test_ties_count_half():
     level = stats.norm.cdf([-0.5, 0.5])  # as many below as above: nothing to correct
     expected = np.interp(level * 9 - 1, np.arange(8), plain)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Nothing here asks what the fits themselves are."""
+    with quickly_compiled():
+        yield
 
 
 @pytest.fixture(scope="module")

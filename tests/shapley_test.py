@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from quick import quickly_compiled
 
 import ecjax
 from ecjax import shapley
@@ -30,6 +31,13 @@ def test_without_all_subsets_there_are_no_values():
     subsets = tuple(requested("abc", max_size=2))
     assert shapley.weights(subsets, 3) is None
     assert np.isnan(shapley.values(subsets, 3, np.zeros(len(subsets)), 0.0)).all()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Nothing here asks what the fits themselves are."""
+    with quickly_compiled():
+        yield
 
 
 @pytest.fixture(scope="module")
