@@ -387,7 +387,8 @@ def _describe_one(task: AlignedTask) -> str:
         )
     for name, strata in task.strata.items():
         rows = np.bincount(strata.codes[strata.codes >= 0], minlength=len(strata.labels))
-        many = f"{len(rows)} strata of {rows.min():,} to {rows.max():,} rows"
+        fewest = "" if rows.min() == rows.max() else f"{rows.min():,} to "
+        many = f"{len(rows)} strata of {fewest}{counted(rows.max(), 'row')}"
         lines.append(f"  strata    {neutral(name)}: {many}")
     lines += [f"  note: {in_words(note)}" for note in task.notes]
     return "\n".join(lines)

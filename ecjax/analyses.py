@@ -22,6 +22,7 @@ from ecjax.settings import Settings
 from ecjax.uncertainty import benjamini_hochberg
 
 MOST_SETS = 100  # fused sets, of more of which only pairs and the whole are mapped
+FEW_ROWS = "cells of the map have too few rows for an interval; a larger --map_km has more"
 PAIRS_ALONE = "maps and strata are of pairs and of all models together; fused sets in all"
 MAPPED = {"regression": ("r2",), "classification": ("log_loss",)}
 STRATIFIED = {"regression": ("r2",), "classification": ("accuracy", "log_loss")}
@@ -58,13 +59,20 @@ def build(results: Sequence[TaskResult], settings: Settings) -> Frames:
 
 
 def notes(results: Sequence[TaskResult], settings: Settings) -> list[Note]:
-    """Notes on the sets that maps and strata leave out."""
+    """Notes on the sets that maps and strata leave out, and on maps of cells that are too small."""
     found = {}
     for result in results:
         task = result.task
         made = task.strata or maps.parts_of(task, settings, result.scored[:0]) is not None
         if made and len(result.fused) > MOST_SETS:
             found[task.name] = Note(task.name, TASK_TABLE, PAIRS_ALONE, len(result.fused), "")
+    for result in results:
+        task, parts = result.task, maps.parts_of(result.task, settings, result.scored)
+        if parts is not None and not np.isnan(parts.edges).all():
+            few = np.bincount(parts.of_row) < regions.FEWEST
+            if 2 * few.sum() > len(few):
+                note = Note(task.name, TASK_TABLE, FEW_ROWS, int(few.sum()), "")
+                found[task.name, "cells"] = note
     return list(found.values())
 
 

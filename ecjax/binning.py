@@ -96,6 +96,10 @@ def strata_of(values: pd.Series, how: How, ids: np.ndarray, where: str) -> Strat
     values = values.reset_index(drop=True)
     if how == VALUES:
         return _of_values(values, ids, where)
+    if not pd.api.types.is_numeric_dtype(values.dtype) and values.dropna().map(type).eq(str).any():
+        raise InputError(
+            f'{where} holds text, of which there are no bins; give "values", each its own stratum'
+        )
     numbers = regression_target(values, ids, where)
     known = numbers[~np.isnan(numbers)]
     if not len(known):

@@ -97,7 +97,7 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     formats.check_format(values.format)
     if values.format != "html":
         if values["with"].value:
-            raise UsageError("with is for the page; leave it out, or give --format=html")
+            raise UsageError("--with is for the page; leave it out, or give --format=html")
         _print("\n".join(neutral(path) for path in formats.write(arguments[0], values.format)))
         return DONE
     names = ("scores", "index", "folds", "targets", "overlap", "overlap_correlation", "scale",

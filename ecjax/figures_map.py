@@ -74,7 +74,9 @@ def map(
     _graticule(ax, box, central)
     _key(ax, limit, _words(~known, cells))
     what = f"{base.name(task)}" + (f", {base.name(target)}" if target else "")
-    base.title(ax, f"{what}: index of {base.set_name(subset)}")
+    metric = rows["metric"].iloc[0]
+    by = "" if metric == "r2" else f" by {metric}"
+    base.title(ax, f"{what}: index of {base.set_name(subset)}{by}")
     return ax
 
 

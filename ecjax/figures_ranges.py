@@ -17,7 +17,7 @@ from ecjax.rounding import measured
 
 ROWS = 40
 AXIS = 0.5  # inches below the rows
-LEAST = -1.0  # that is drawn; what is lower is an arrow with its value beside it
+LEAST = -3.0  # that is drawn; what is lower is an arrow with its value beside it
 WRITTEN = 0.06  # the least share that is written into its bar
 PARTS = {  # of a pair's score, in the order of its bar: words, colour, strength
     "unique_a": ("only the first", base.TEXT, 0.85),
@@ -94,7 +94,8 @@ def _range_axes(
     dots = models and max(map(base.width_of, labels)) > base.SET_LETTERS
     ends = zip(value, low, high, strict=True)
     texts = list(right) or [measured(*each, signed=True)[0] for each in ends]
-    left = base.inches([*titles.values(), *([] if dots else labels)]) + 0.15
+    heads = 1.12 * base.inches(list(titles.values()))  # bold
+    left = max(heads, base.inches([] if dots else labels)) + 0.15
     left = max(left, base.DOT * len(models) + 0.15) if dots else left
     top = 0.4 + (base.heads(list(map(base.name, models)), base.STEEP) if dots else 0)
     count = places.max() + 1
@@ -187,7 +188,8 @@ def strata(
     ax = _range_axes(ax, rows, labels, sure.to_numpy(dtype=bool), right=texts)
     base.title(ax, f"{base.name(task)}: {base.set_name(subset)} by {base.name(by)}")
     base.value_axis(ax, "index within the stratum (eci_pooled)")
-    base.note(ax, "Filled: adjusted p < 0.05.", 24)
+    far = "; arrow: beyond the left edge" if (rows["eci_pooled"] < LEAST).any() else ""
+    base.note(ax, f"Filled: adjusted p < 0.05{far}.", 24)
     return ax
 
 

@@ -31,6 +31,8 @@ def scale(
     if ranges is None or not len(ranges):
         raise UsageError("nothing to draw: these results have no table scale")
     curves = tables.get("scale_curve")
+    if not ranges["range_km"].notna().any():
+        raise UsageError("nothing to draw: no target has a range")
     if curves is None or not len(curves):
         return _ranges(ranges, ax)
     known = {_key(row): row.range_km for row in ranges.itertuples()}

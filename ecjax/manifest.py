@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ecjax import maps
 from ecjax.align import AlignedTask
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
@@ -92,7 +93,7 @@ def manifest_of(
         "arguments": _arguments(settings),
         "swept": list(facts.swept),
         "notes": [dataclasses.asdict(note) for note in facts.notes],
-        "tasks": {task.name: _task(task, results, facts.answered) for task in tasks},
+        "tasks": {task.name: _task(task, settings, results, facts.answered) for task in tasks},
         "embeddings": {k: x.shape[1] for task in tasks for k, x in task.embeddings.items()},
         **_built_in(tasks),
         "timings": {key: round(value, 3) for key, value in facts.timings.items()},
@@ -109,7 +110,10 @@ def made_by() -> dict[str, Any]:
 
 
 def _task(
-    task: AlignedTask, results: Sequence[TaskResult], answered: Mapping[str, Answer]
+    task: AlignedTask,
+    settings: Settings,
+    results: Sequence[TaskResult],
+    answered: Mapping[str, Answer],
 ) -> dict[str, Any]:
     own = [result for result in results if result.task is task]
     units = own[-1].units
@@ -121,7 +125,9 @@ def _task(
         "transform": task.transform,
         "unit": units.kind,
         "units": units.count,
+        "map_km": maps.side_of(task, settings),
         "targets_hash": hash_targets(task),
+        "vectors_hash": hash_vectors(task),
         "folds_hash": {folds_key(r.folds.count, r.seeds[0]): hash_folds(r) for r in own},
         **(answered[task.name].in_manifest() if task.name in answered else {}),
     }
@@ -189,6 +195,18 @@ def hash_targets(task: AlignedTask) -> str:
     for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids[order].tolist())):
         digest.update(part.encode() + b"\0")
     digest.update(np.ascontiguousarray(task.y[order]))
+    return digest.hexdigest()
+
+
+def hash_vectors(task: AlignedTask) -> str:
+    """Fingerprint of a task's ids and vectors alone, whatever the rows' order."""
+    digest = hashlib.sha256()
+    order = _by_text(task.ids)
+    for part in map(str, task.ids[order].tolist()):
+        digest.update(part.encode() + b"\0")
+    for name, x in task.embeddings.items():
+        digest.update(f"{name} {x.dtype} {x.shape}".encode())
+        digest.update(np.ascontiguousarray(x[order]))
     return digest.hexdigest()
 
 

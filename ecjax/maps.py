@@ -1,6 +1,8 @@
 """Which part of the map each row of a task lies in: cells of equal area, groups, or regions.
 
-By default the regions of the study's layer where it has one, else cells of `settings.map_km`.
+By default the regions of the study's layer where it has one, else cells of `settings.map_km`, or of
+the smallest of SIDES_KM in which half of the rows share theirs with enough others for an interval
+that tells something. That looks at places alone, never at losses.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from ecjax.errors import InputError, quote
 from ecjax.settings import Settings
 from ecjax.splits import texts_of
 
+SIDES_KM = (100.0, 200.0, 500.0, 1_000.0, 2_000.0, 3_000.0, 5_000.0)
+ENOUGH = 30  # rows of a cell
 EDGES = ("lat_min", "lat_max", "lon_min", "lon_max")
 
 
@@ -51,9 +55,10 @@ def parts_of(task: AlignedTask, settings: Settings, rows: np.ndarray) -> Parts |
     if kind is None:
         return None
     if kind == "cell":
-        numbers = sphere.equal_area_cells(task.lat, task.lon, settings.map_km)[rows]
+        side = side_of(task, settings)
+        numbers = sphere.equal_area_cells(task.lat, task.lon, side)[rows]
         cells, of_row = np.unique(numbers, return_inverse=True)
-        names, edges = cells.astype(str), sphere.cell_edges(cells, settings.map_km)
+        names, edges = cells.astype(str), sphere.cell_edges(cells, side)
     else:
         labels = task.region
         if kind == "group":
@@ -71,6 +76,20 @@ def parts_of(task: AlignedTask, settings: Settings, rows: np.ndarray) -> Parts |
     return Parts(names.astype(object), of_row.reshape(-1), *places.T, edges)
 
 
+def side_of(task: AlignedTask, settings: Settings) -> float | None:
+    """The side of the cells of a task's map, in km; None where its map has no cells."""
+    if _kind(task, settings) != "cell":
+        return None
+    if settings.map_km is not None:
+        return settings.map_km
+    for side in SIDES_KM:
+        cells = sphere.equal_area_cells(task.lat, task.lon, side)
+        _, cell, rows = np.unique(cells, return_inverse=True, return_counts=True)
+        if (rows[cell.reshape(-1)] >= ENOUGH).mean() >= 0.5:
+            return side
+    return SIDES_KM[-1]
+
+
 def _kind(task: AlignedTask, settings: Settings) -> str | None:
     """ "cell", "group" or "region"; None: no map."""
     by = settings.map_by
@@ -78,7 +97,7 @@ def _kind(task: AlignedTask, settings: Settings) -> str | None:
     if by == "auto":
         if task.region is not None:
             return "region"
-        return "cell" if placed and settings.map_km else None
+        return "cell" if placed and settings.map_km != 0 else None
     if by == "cell" and not placed:
         raise InputError(
             f"task {quote(task.name)}: --map_by=cell needs coordinates; name their columns with "

@@ -61,8 +61,8 @@ TEXTS = {
     "out": "directory for the tables",
     "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
     "png or pdf: each figure as a file in DIR/figures",
-    "results": "directory that `ecjax evaluate` wrote for the same study, to tell whether indices "
-    "of pairs go with their overlap, or scores and indices with the scale of the targets",
+    "results": "directory that `ecjax evaluate` wrote for the same study: tells whether its scores "
+    "and indices go with what is measured here",
     "with": "directories that `ecjax overlap` and `ecjax scale` wrote for the same study, as in "
     "overlap,scales: the page of an evaluation shows them too",
     "folds": "folds of every seed, at least 2; with --split=group also 0: leave out one group at a "
@@ -105,7 +105,8 @@ TEXTS = {
     "map_by": "parts of the map with an index of their own: cell (of equal area), group (the "
     "task's key group), region (the study's [regions]); auto: region where there are some, else "
     "cell",
-    "map_km": "side of the map's cells; 0: no maps of cells",
+    "map_km": "side of the map's cells, by default the smallest of 100 to 5,000 km that leaves "
+    "half of the rows in cells of 30 or more; 0: no maps of cells",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
@@ -214,7 +215,7 @@ def _default(name: str, flag: str):
         return None
     if flag == "format":
         return "html"
-    if flag in (*PENALTIES, "inner_folds"):  # by protocol and kind of task
+    if flag in (*PENALTIES, "inner_folds", "map_km"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)
     return list(value) if isinstance(value, tuple) else value
@@ -224,7 +225,8 @@ def _head(name: str, flag: str) -> str:
     """A flag as it is written, with its default."""
     value = _default(name, flag)
     if value is None:
-        wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K"}
+        wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K",
+                  "map_km": "KM"}  # fmt: skip
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

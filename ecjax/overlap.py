@@ -7,7 +7,6 @@ measures of `similarity`, and R² of predicting each from the other.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ecjax.arrays import Task, align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import Result
-from ecjax.manifest import made_by
+from ecjax.manifest import hash_vectors, made_by
 from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
@@ -154,7 +153,7 @@ def run(
     fingerprint = {
         "command": "overlap",
         "embeddings": {sample: list(task.embeddings) for sample, task in samples.items()},
-        "rows": {sample: _hash_rows(task) for sample, task in samples.items()},
+        "rows": {sample: hash_vectors(task) for sample, task in samples.items()},
     }
     if out is not None:
         store.check_directory(out, fingerprint)
@@ -242,17 +241,6 @@ def _rows(data: Mapping[str, Any], id: Any) -> dict[str, Task]:
     if not any(counts.values()):
         raise InputError("embeddings must be arrays of shape (n, p) with at least one row")
     return {"rows": Task(np.zeros(next(iter(counts.values()))), id=id)}
-
-
-def _hash_rows(task: AlignedTask) -> str:
-    """Fingerprint of ids and vectors, which alone the numbers are made from."""
-    digest = hashlib.sha256()
-    for part in map(str, task.ids.tolist()):
-        digest.update(part.encode() + b"\0")
-    for name, x in task.embeddings.items():
-        digest.update(f"{name} {x.dtype} {x.shape}".encode())
-        digest.update(np.ascontiguousarray(x))
-    return digest.hexdigest()
 
 
 def _summary(table: pd.DataFrame, manifest: Mapping[str, Any], width: int) -> str:

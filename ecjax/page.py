@@ -212,8 +212,9 @@ def _bars(place: Place) -> list[str]:
         truth = " The diamond is the true index." if has_truth else ""
         few = f" The {SETS} largest of {len(task.cells):,}." if len(task.cells) > SETS else ""
         caption = (
-            "Index of each fused set. Blue: fusing helps; orange: it hurts; solid, with a star: "
-            f"adjusted p &lt; 0.05; pale: not significant; lines: intervals.{truth}{few}"
+            "Index of each fused set. Blue: fusing helps; orange: it hurts; lines: intervals; "
+            "pale: the interval holds 0. Star: adjusted p &lt; 0.05 that fusing helps, one-sided."
+            f"{truth}{few}"
         )
         return [framed(picture, place.label("index of sets"), caption)]
     if task.cells:

@@ -61,8 +61,8 @@ def read_beside(
     """Tables and CSV files of `ecjax overlap` and `ecjax scale`, for the page of an evaluation.
 
     Raises:
-        InputError: a directory is of another command, or of tasks which the evaluation lacks, or
-            two are of one command.
+        InputError: a directory is of another command, of tasks which the evaluation lacks or of
+            other data, or two are of one command.
     """
     tables: dict[str, pd.DataFrame] = {}
     files: dict[str, bytes | None] = {}
@@ -77,6 +77,7 @@ def read_beside(
         if set(found) & set(tables):
             raise InputError(f"{directory}: is the second of `ecjax {command}`; give one of each.")
         _check_tasks(directory, found, manifest)
+        _check_data(directory, other, manifest)
         tables |= {name: found[name] for name in TABLES[command] if name in found}
         files |= store.read_csv(directory, other)
     return tables, files
@@ -92,6 +93,25 @@ def _check_tasks(directory: str | os.PathLike, found: Tables, manifest: Mapping[
         raise InputError(
             f"{directory}: is about tasks which these results lack: {listing(strange)}. Give "
             "directories of the same study."
+        )
+
+
+def _check_data(
+    directory: str | os.PathLike, other: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> None:
+    """Refuses what was measured on other vectors (overlap) or targets (scale)."""
+    tasks = manifest.get("tasks") or {}
+    if command_of(other) == "overlap":
+        rows = (other.get("study") or {}).get("rows") or {}
+        key, what = "vectors_hash", "ids or vectors"
+        own = {task: found for sample, found in rows.items() for task in sample.split("+")}
+    else:
+        key, what, own = "targets_hash", "ids or targets", other.get("targets_hash") or {}
+    strange = [name for name, found in own.items() if tasks.get(name, {}).get(key, found) != found]
+    if strange:
+        raise InputError(
+            f"{directory}: is of other {what} than these results, of {listing(strange)}. Give "
+            "directories of the same study, or run the command again."
         )
 
 
@@ -163,12 +183,13 @@ def _relation(tables: Tables) -> list[str]:
     if frame is None or not len(frame):
         return []
     known = {"task", "target", "metric", "measure", "rho", "p_value", "p_adjusted", "n_pairs"}
-    swept = [key for key in frame.columns if key not in known | {"reason"}]
+    known |= {"n_models", "n_tasks", "reason"}
+    swept = [key for key in frame.columns if key not in known]
     columns = [Column("task", "text"), Column("target", "name"), Column("measure", "name"),
                *(Column(key, "name") for key in swept), Column("rho"), Column("pairs"),
                Column("adjusted p"), Column("reason", "text")]  # fmt: skip
     cells = [
-        [row["task"], text_of(row["target"]), row["measure"],
+        [text_of(row["task"]) or "mean over tasks", text_of(row["target"]), row["measure"],
          *(text_of(row[key]) for key in swept), number(row["rho"], signed=True),
          count(row["n_pairs"]), p_text(row["p_adjusted"]), text_of(row["reason"])]
         for row in frame.to_dict("records")

@@ -113,7 +113,7 @@ def map_figure(place: Place, subset: str) -> str:
     cells = largest_first(rows.dropna(subset=["eci_pooled"]), "eci_pooled").itertuples()
     words = _told((str(row.cell), number(row.eci_pooled, signed=True)) for row in cells)
     caption = (
-        f"Where fusing helps: the index of {set_html(subset)} by cell. Blue: gain; orange: loss; "
+        f"Where fusing helps: the index of {set_html(subset)}. Blue: gain; orange: loss; "
         "pale: the interval holds 0; dots: significant after adjusting over cells; hatched: "
         "too few rows for an interval."
     )

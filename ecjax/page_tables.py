@@ -109,6 +109,7 @@ def table(
     more = (
         f" {len(kept):,} of {total:,} rows; all are in {safe(file)}." if total > len(kept) else ""
     )
+    first = first if len(kept) > 1.5 * first else max(first, len(kept))  # hiding a few is no help
     hidden = len(kept) - first
     shown = f" <span class=first>The first {first:,} of {len(kept):,}.</span>" if hidden > 0 else ""
     name = safe(label or key)

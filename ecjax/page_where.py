@@ -12,12 +12,14 @@ from ecjax.page_tables import (
     count,
     largest_first,
     p_text,
+    safe,
     set_html,
     table,
     text_of,
     with_interval,
 )
 from ecjax.rounding import number
+from ecjax.scores import PRIMARY
 
 
 def best_set(place: Place, rows: pd.DataFrame) -> str:
@@ -35,7 +37,8 @@ def cells_table(place: Place, subset: str) -> str:
     rows = rows[rows["subset"] == subset] if len(rows) else rows
     if not len(rows):
         return ""
-    columns = [Column("cell", "name"), Column("latitude"), Column("longitude"), Column("rows"),
+    part = "region" if rows["lat_min"].isna().all() else "cell"
+    columns = [Column(part, "name"), Column("latitude"), Column("longitude"), Column("rows"),
                Column("index"), Column("adjusted p, helps"), Column("adjusted p, hurts"),
                Column("reason", "text")]  # fmt: skip
     cells = [
@@ -45,8 +48,11 @@ def cells_table(place: Place, subset: str) -> str:
         for row in largest_first(rows.assign(sure=rows["eci_low"].notna()), ["sure", "eci_pooled"])
         .itertuples()
     ]  # fmt: skip
+    side = (place.manifest.get("tasks") or {}).get(place.task.name, {}).get("map_km")
+    size = f" of equal area, about {side:,.0f} km wide and high" if side else ""
     caption = (
-        f"The index of {set_html(subset)} by cell, with interval, from the errors summed there; "
+        f"The index{_by(rows)} of {set_html(subset)} by {part}{size}, with interval, from losses "
+        "summed there; "
         "p values are adjusted over the cells."
     )
     columns, cells = without_empty(columns, cells)
@@ -54,6 +60,12 @@ def cells_table(place: Place, subset: str) -> str:
         f"{place.key}-maps", caption, columns, cells, label=place.label("cells of the map"),
         file="maps.csv", first=SHORT,
     )  # fmt: skip
+
+
+def _by(rows: pd.DataFrame) -> str:
+    """ " by log_loss", where an index is not of the task's own metric."""
+    metric = rows["metric"].iloc[0]
+    return "" if metric in PRIMARY.values() else f" by {safe(metric)}"
 
 
 def separation_table(place: Place) -> str:

@@ -16,7 +16,7 @@ WIDTH = 760
 ROW = 24
 TOP = 6
 AXIS = 26
-LETTER = 7.0  # width of a letter at 12 px, a little on the safe side
+LETTER = 7.7  # width of a letter at 12 px, a little on the safe side
 LABEL_LETTERS = 44
 VALUE_LETTERS = 8
 LIMIT = 1.0  # bars beyond ±1 are cut there; their value is still written
@@ -81,7 +81,8 @@ def _tick(x: float, value: float, height: int) -> str:
 
 def _bar(cell: Cell, x: Callable[[float], float], y: float, label: float, has_truth: bool) -> str:
     zero, end = x(0), x(cell.value)
-    kind = ("gain" if cell.value >= 0 else "loss") + ("" if cell.significant else " pale")
+    holds = cell.low <= 0 <= cell.high if cell.low == cell.low else not cell.significant
+    kind = ("gain" if cell.value >= 0 else "loss") + (" pale" if holds else "")
     true = x(cell.true) if has_truth and not math.isnan(cell.true) else None
     whisker = [] if math.isnan(cell.low) else [x(cell.low), x(cell.high)]
     ends = [end, *whisker, *([] if true is None else [true])]

@@ -29,8 +29,8 @@ class Plots:
         ecjax.UsageError: matplotlib is not there, or there is nothing to draw.
     """
 
-    tables: Mapping[str, pd.DataFrame]
-    manifest: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame] = dataclasses.field(repr=False)
+    manifest: Mapping[str, Any] = dataclasses.field(repr=False)
 
     def index(self, setting: tuple = (), ax: Axes | None = None) -> Axes:
         """Heat map of the index, sets × tasks."""

@@ -91,6 +91,12 @@ def read_layer(source: RegionSource) -> Layer:
             shapes.append(shapely.from_geojson(json.dumps(geometry)))
         except (shapely.errors.ShapelyError, ValueError, TypeError) as error:
             raise InputError(f"{here} cannot be read ({error}); mend or remove it") from None
+        west, south, east, north = shapes[-1].bounds
+        if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+            raise InputError(
+                f"{here} reaches from {west:g}, {south:g} to {east:g}, {north:g}, which are no "
+                "degrees (longitude first); give the layer in longitudes and latitudes (EPSG:4326)"
+            )
         if not shapely.is_valid(shapes[-1]):
             reason = shapely.is_valid_reason(shapes[-1])
             raise InputError(f"{here} is no valid polygon ({reason}); mend or remove it")

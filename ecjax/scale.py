@@ -21,7 +21,7 @@ from ecjax.arrays import align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import UsageError, counted, neutral
 from ecjax.evaluate import Result
-from ecjax.manifest import hash_rows, hash_split, made_by
+from ecjax.manifest import hash_rows, hash_split, hash_targets, made_by
 from ecjax.pairs import Curve, Scale
 from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
@@ -154,6 +154,7 @@ def scale(
             "device": "cpu",
             "precision": "float64",
             "study": fingerprint,
+            "targets_hash": {task.name: hash_targets(task) for task in used},
             "results": known and known.kept,
         },
         scale_correlation=known and scale_correlation.correlate(table, known.tables, known.swept),

@@ -60,7 +60,7 @@ class Settings:
         choice.
       bootstrap_unit: what counts as independent in them, see `units`; "auto" follows the split.
       map_by, map_km: what the parts of maps are, see `maps`, and the side of their cells; 0: no
-        maps of cells.
+        maps of cells; None: by the number of rows.
       subsets: wanted sets, names joined by `+`; empty: all.
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
@@ -91,7 +91,7 @@ class Settings:
     max_subset_size: int = 0
     precision: str = "auto"
     map_by: str = "auto"
-    map_km: float = 1000.0
+    map_km: float | None = None
     predictions: bool = False
     max_memory_gib: float = 0.0
     require_platform: str = ""
@@ -289,7 +289,8 @@ def _check_split(settings: Settings) -> None:
 def _check_map(settings: Settings) -> None:
     low, high = BLOCKS_KM
     side = settings.map_km
-    if side == 0 and _is_number(side) and settings.map_by != "cell":
+    none = side == 0 and _is_number(side) and settings.map_by != "cell"
+    if side is None or none:
         return
     if not _is_number(side) or not low <= side <= high:
         raise UsageError(

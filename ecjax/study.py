@@ -273,8 +273,19 @@ def _task(
         embeddings=own,
         split=keys.text(table, "split", where),
         transform=transform,
-        strata=binning.all_checked(table.get("strata", {}), f"{where}: strata"),
+        strata=_strata(table, target, where),
     )
+
+
+def _strata(table: dict, target: tuple[str, ...], where: str) -> dict[str, binning.How]:
+    strata = binning.all_checked(table.get("strata", {}), f"{where}: strata")
+    own = [name for name in strata if name in target]
+    if own:
+        raise InputError(
+            f"{where}: strata {quote(own[0])} is the target itself: within its own bins nothing is "
+            "left to tell; name another column"
+        )
+    return strata
 
 
 def _own_tables(

@@ -135,15 +135,16 @@ def read_task(source: TaskSource) -> TaskTable:
     where = f"{owner} ({source.path})"
     labels = {"group": source.group, "split": source.split}
     asked = {"lat": source.lat, "lon": source.lon, **labels}
-    strata = {f"strata {quote(name)}": name for name in source.strata}
 
     def choose(schema: pa.Schema, here: str) -> list[str]:
         columns.check_id(schema, source.id, here)
         for target in source.target:
             columns.check_present(schema, target, "a target", here)
-        for what, name in {**asked, **strata}.items():
+        for what, name in asked.items():
             if name is not None:
                 columns.check_present(schema, name, what, here)
+        for name in source.strata:
+            columns.check_present(schema, name, "strata", here)
         extra = [f.name for f in schema if columns.is_coordinate(f.name)]
         given = [name for name in (*asked.values(), *source.strata) if name is not None]
         return list(dict.fromkeys([source.id, *source.target, *given, *extra]))

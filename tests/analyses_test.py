@@ -9,7 +9,7 @@ from make_tables import write
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import analyses, sphere, store
+from ecjax import analyses, maps, sphere, store
 
 N = 400
 
@@ -285,3 +285,30 @@ def test_a_study_file_names_strata_and_regions(tmp_path):
         assert (tmp_path / "out" / f"{name}.csv").exists()
     cells = ecjax.evaluate(study, map_by="cell", map_km=5_000, **how).maps
     assert len(set(cells["cell"])) > 5
+
+
+def test_cells_are_as_small_as_rows_allow():
+    rng = np.random.default_rng(4)
+    lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1, 3_000))), rng.uniform(-180, 180, 3_000)
+    x = rng.normal(size=(3_000, 2))
+    task = ecjax.Task(x[:, 0] + rng.normal(size=3_000), lat=lat, lon=lon)
+    embeddings = {"a": x[:, :1], "b": x[:, 1:]}
+    found = ecjax.evaluate(embeddings, {"y": task}, folds=4, protocol="paper")
+    side = found.manifest["tasks"]["y"]["map_km"]
+
+    def share(km):
+        cells = sphere.equal_area_cells(lat, lon, km)
+        return (np.bincount(cells)[cells] >= maps.ENOUGH).mean()
+
+    assert share(side) >= 0.5 > share(maps.SIDES_KM[maps.SIDES_KM.index(side) - 1])
+    cells = np.unique(sphere.equal_area_cells(lat, lon, side))
+    assert set(found.maps["cell"]) == set(cells.astype(str))
+
+
+def test_a_map_of_cells_that_are_too_small_says_so():
+    embeddings, tasks = world()
+    how = {"folds": 4, "protocol": "paper", "map_km": 500}
+    found = ecjax.evaluate(embeddings, {"y": tasks["y"]}, **how)
+    (note,) = [n for n in found.manifest["notes"] if n["reason"] == analyses.FEW_ROWS]
+    lacking = found.maps.drop_duplicates("cell")["eci_low"].isna().sum()
+    assert note["count"] == lacking > 100

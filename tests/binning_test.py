@@ -51,7 +51,7 @@ def test_labels_tell_near_edges_apart():
         (np.arange(500), "values", "500 different values"),
         ([None, None], "values", "no value"),
         ([1.0, 1.0, 1.0, 2.0], 3, "too many equal values"),
-        (["a", "b"], 2, "not read as a number"),
+        (["a", "b"], 2, 'give "values"'),
         ([np.nan], 2, "no value"),
     ],
 )

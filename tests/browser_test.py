@@ -1,9 +1,12 @@
 """The page of a run in Debian's Chromium: no error, no request, accessible, sorts, filters, saves.
 
-Needs `pip install '.[browser]'` and /usr/bin/chromium (`apt-get install chromium`).
+Needs `pip install '.[browser]'` and /usr/bin/chromium (`apt-get install chromium`). Pages of other
+runs are looked at too where ECJAX_PAGES names folders, each with `results`, the directory of an
+evaluation, and if wanted `overlap` and `scales` of the same study.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 
 import make_pages
@@ -26,6 +29,7 @@ STUDIES = {
         {"<img src=x onerror=alert(2)>": "regression", "任务": "classification"},
     ),
 }
+GIVEN = [name for name in os.environ.get("ECJAX_PAGES", "").split(os.pathsep) if name]
 WIDTHS = (360, 800, 1600)
 # Clicks every head of every table twice; what is not in order then, and how often it looked.
 SORT = """() => {
@@ -72,9 +76,14 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(scope="module", params=list(STUDIES))
+@pytest.fixture(scope="module", params=[*STUDIES, *GIVEN])
 def folder(request, tmp_path_factory):
     """A directory with a page of everything, on disk."""
+    if request.param not in STUDIES:
+        root = Path(request.param)
+        beside = [root / name for name in ("overlap", "scales") if (root / name).exists()]
+        page.write_page(root / "results", beside)
+        return root
     root = tmp_path_factory.mktemp(request.param)
     models, tasks = STUDIES[request.param]
     tables, manifest = make_pages.evaluation(models, tasks)
@@ -146,13 +155,13 @@ def test_the_body_does_not_scroll_sideways(opened, width):
     assert seen.evaluate(clipped) == []
 
 
-def test_every_table_sorts_by_every_column(opened):
+def test_every_table_sorts_by_every_column(opened, folder):
     seen = opened()
     looked, faults = seen.evaluate(SORT)
-    assert looked > 100 and faults == []
+    assert looked > (20 if str(folder) in GIVEN else 100) and faults == []
 
 
-def test_every_long_table_filters_and_shows_all(opened):
+def test_every_long_table_filters_and_shows_all(opened, folder):
     seen = opened()
     searched = more = 0
     for box in seen.query_selector_all(".table.tools"):
@@ -177,13 +186,13 @@ def test_every_long_table_filters_and_shows_all(opened):
         assert box.query_selector("[role=status]").inner_text() == "0 rows that match"
         field.fill("")
         assert len(box.query_selector_all("tbody tr")) == total
-    assert searched > 5 and more > 2
+    assert str(folder) in GIVEN or (searched > 5 and more > 2)
 
 
 def test_downloads_are_the_bytes_of_the_files(opened, folder):
     seen = opened()
     buttons = seen.query_selector_all("[data-csv] button")
-    assert len(buttons) == 13
+    assert len(buttons) >= 5 if str(folder) in GIVEN else len(buttons) == 13
     for button in buttons:
         with seen.expect_download() as waiting:
             button.click()

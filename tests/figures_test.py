@@ -363,6 +363,12 @@ def test_map_marks_sure_cells_with_a_dot_and_empty_ones_with_hatches():
     assert [len(c.get_paths()) for c in hatched] == [rows["eci_low"].isna().sum()]
 
 
+def test_a_map_of_log_loss_says_so():
+    maps = TABLES["maps"].assign(metric="log_loss")
+    ax = figures.map(TABLES | {"maps": maps}, MANIFEST, TASK, ALL)
+    assert ax.get_title(loc="left").endswith("by log_loss")
+
+
 def test_a_cell_of_few_rows_is_hatched_though_it_has_an_index():
     maps = TABLES["maps"].copy()
     maps.loc[maps["subset"] == ALL, ["eci_low", "eci_high"]] = np.nan

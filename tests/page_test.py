@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ecjax
 from ecjax import page, page_downloads, page_figures, page_style, page_tables, store
 from ecjax.errors import InputError
 from ecjax.page_index import colour
@@ -172,6 +173,25 @@ def test_what_stands_beside_must_be_overlap_or_scale_of_this_study(folders, tmp_
         store.write_results(tmp_path / other, *make(MODELS, {"biomass": 1, "rivers": 1}))
         with pytest.raises(InputError, match='tasks which these results lack: ".*rivers"'):
             page.write_page(results, [tmp_path / other])
+
+
+def test_what_stands_beside_must_be_of_the_same_data(tmp_path):
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(90, 3)) for name in "ab"}
+    place = {"lat": rng.uniform(0, 9, 90), "lon": rng.uniform(0, 9, 90)}
+    task = ecjax.Task(x["a"][:, 0] + rng.normal(size=90), **place)
+    other = ecjax.Task(-task.y, **place)
+    ecjax.evaluate(x, {"t": task}, folds=3, protocol="paper", out=tmp_path / "results")
+    ecjax.overlap(x, {"t": other}, out=tmp_path / "same vectors")
+    ecjax.scale(x, {"t": task}, out=tmp_path / "same targets")
+    beside = [tmp_path / "same vectors", tmp_path / "same targets"]
+    page.write_page(tmp_path / "results", beside)
+    changed = {"a": x["a"], "b": x["b"] + 1}
+    ecjax.overlap(changed, {"t": task}, out=tmp_path / "other vectors")
+    ecjax.scale(x, {"t": other}, out=tmp_path / "other targets")
+    for name, words in (("other vectors", "ids or vectors"), ("other targets", "ids or targets")):
+        with pytest.raises(InputError, match=f'of other {words} than these results, of "t"'):
+            page.write_page(tmp_path / "results", [tmp_path / name])
 
 
 def test_missing_tables_leave_their_sections_out():

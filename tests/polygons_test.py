@@ -49,6 +49,7 @@ def test_places_lie_in_the_first_polygon_that_holds_or_touches_them(tmp_path):
         (feature(None, "Polygon", square(0, 0)), "property"),
         (feature("a", "Polygon", [[[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]]), "no valid"),
         (feature("a", "Polygon", [[[0, 0], ["x", 1]]]), "cannot be read"),
+        (feature("a", "Polygon", square(500_000, 4_000_000, 1_000)), "no degrees"),
         ({"type": "Feature", "properties": {"NAME": "a"}}, "not one of"),
     ],
 )

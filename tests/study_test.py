@@ -129,6 +129,9 @@ def test_sweep_of_whole_numbers(tmp_path):
         ("[embeddings.b]", '[embeddings]\nb = "b.csv"\n[embeddings.b]', ("not valid TOML",)),
         ('path = "b.csv"', 'path = "b\\u0000.csv"', ("path",)),
         ('path = "b.csv"', 'path = "x/*.csv"', ("no file matches the pattern",)),
+        ('target = "height"', 'target = "height"\nstrata = { height = 3 }', ("the target itself",)),
+        ('target = "height"', 'target = "height"\nstrata = { x = "bins" }', ("number of bins",)),
+        ("[tasks.t]", '[regions]\npath = "x"\n[tasks.t]', ('"name" is missing',)),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path, old, new, words):
