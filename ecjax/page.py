@@ -186,6 +186,8 @@ def _task(place: Place, with_figures: bool) -> list[str]:
         words = "The smallest set that does about as well as the best, by mean over folds"
         parts.append(f"<p>{words}: {enough}.</p>")
     subset, stratified = (page_figures.best_of(place, name) for name in ("maps", "strata"))
+    apart = page_where.difference(place, stratified)
+    parts += [f"<p>{apart}</p>"] if apart else []
     figures = page_figures
     sections = [
         ("Scores of sets", figures.scores_figure, page_scores.scores_table),

@@ -6,11 +6,13 @@ import math
 
 import pandas as pd
 
+from ecjax.digest import SIGNIFICANCE
 from ecjax.page_scores import SHORT, Place, without_empty
 from ecjax.page_tables import (
     Column,
     count,
     largest_first,
+    mark,
     p_text,
     safe,
     set_html,
@@ -93,6 +95,25 @@ def separation_table(place: Place) -> str:
         f"{place.key}-separation", caption, columns, cells,
         label=place.label("what separates most"), file="separation.csv", first=SHORT,
     )  # fmt: skip
+
+
+def difference(place: Place, subset: str) -> str:
+    """Between which strata the index of a set surely differs most, in a sentence of HTML; or ""."""
+    rows = place.rows("separation")
+    if not len(rows):
+        return ""
+    rows = rows[(rows["subset"] == subset) & (rows["p_adjusted"] < SIGNIFICANCE)]
+    if not len(rows):
+        return ""
+    row = largest_first(rows, "spread").iloc[0]
+    ends = (
+        f"{number(row[f'eci_{end}'], signed=True)} in {mark(row[f'{end}_stratum'])}"
+        for end in ("most", "least")
+    )
+    return (
+        f"The index of {set_html(subset)} differs by {mark(row['by'])}: {', '.join(ends)} "
+        f"(adjusted p {safe(p_text(row['p_adjusted']))})."
+    )
 
 
 def strongest(place: Place, subset: str) -> str:

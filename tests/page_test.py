@@ -194,6 +194,19 @@ def test_what_stands_beside_must_be_of_the_same_data(tmp_path):
             page.write_page(tmp_path / "results", [tmp_path / name])
 
 
+def test_a_sure_difference_between_strata_is_said_in_words():
+    tables, manifest = make_pages.evaluation(MODELS, TASKS)
+    separation = tables["separation"].assign(p_adjusted=0.2)
+    text = page.render(tables | {"separation": separation}, manifest)
+    assert "</bdi> differs by" not in text
+    first = separation["subset"].isin(tables["strata"]["subset"])
+    changed = {"p_adjusted": 0.001, "eci_most": 0.561, "eci_least": -1.134,
+               "most_stratum": "<north>", "least_stratum": "south"}  # fmt: skip
+    separation.loc[first, list(changed)] = list(changed.values())
+    text = page.render(tables | {"separation": separation}, manifest)
+    assert "+0.561 in <bdi>&lt;north&gt;</bdi>, -1.134 in <bdi>south</bdi> (adjusted p" in text
+
+
 def test_missing_tables_leave_their_sections_out():
     tables, manifest = make_pages.evaluation(MODELS, TASKS)
     few = {name: tables[name] for name in ("scores", "index", "folds")}
