@@ -47,7 +47,9 @@ function tableOf(box) {
   })();
   const load = () => {
     if (rows) return;
-    rows = [...body.rows].map(row => ({ row, texts: texts(row), found: row.textContent }));
+    const small = row => [...row.querySelectorAll("small")].map(element => element.textContent);
+    rows = [...body.rows].map(row =>
+      ({ row, texts: texts(row), found: [...texts(row), ...small(row)].join(" ") }));
     if (data) {
       const kept = JSON.parse(data.textContent);
       for (const packed of kept.rows) {
