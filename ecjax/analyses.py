@@ -30,7 +30,7 @@ STRATIFIED = {"regression": ("r2",), "classification": ("accuracy", "log_loss")}
 
 def build(results: Sequence[TaskResult], settings: Settings) -> Frames:
     """The tables `maps`, `strata`, `separation` and `commonality`, and `points` where predictions
-    are asked for; each only where there is something to put in it."""
+    are asked for; each only where there is something to put in it. They are not `finished`."""
     parts: dict[str, list[Columns]] = {
         "maps": [], "strata": [], "separation": [], "commonality": [], "points": []
     }  # fmt: skip
@@ -52,10 +52,14 @@ def build(results: Sequence[TaskResult], settings: Settings) -> Frames:
         if settings.predictions:
             parts["points"] += _point_rows(result)
     filled = {name: [p for p in own if len(p["task"])] for name, own in parts.items()}
-    frames = {name: frame_of(own) for name, own in filled.items() if own}
-    if "separation" in frames:
-        frames["separation"] = _sorted(frames["separation"], list(results[0].setting))
-    return frames
+    return {name: frame_of(own) for name, own in filled.items() if own}
+
+
+def finished(frames: Frames, swept: Sequence[str]) -> Frames:
+    """The tables of all settings, with what depends on several rows."""
+    if "separation" not in frames:
+        return frames
+    return frames | {"separation": _sorted(frames["separation"], swept)}
 
 
 def notes(results: Sequence[TaskResult], settings: Settings) -> list[Note]:

@@ -11,28 +11,24 @@ Axes: n rows, r seeds, s subsets, k folds, i fused sets, c parts of a loss.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ecjax.align import AlignedTask
 from ecjax.compared import Measure
 from ecjax.complementarity import complementarity_index
+from ecjax.compute import Runner
 from ecjax.outcome import TaskResult
 from ecjax.scores import mean_share
 from ecjax.settings import Settings
 from ecjax.subsets import name as subset_name
 
-Run = Callable[[Sequence[AlignedTask], Settings], list[TaskResult]]
 
-
-def with_control(results: Sequence[TaskResult], settings: Settings, run: Run) -> list[TaskResult]:
-    """The results with `permuted`, their indices under the control.
-
-    Args:
-      results: of one setting.
-      run: evaluates tasks under a setting.
-    """
+def with_control(
+    results: Sequence[TaskResult], settings: Settings, runner: Runner
+) -> list[TaskResult]:
+    """The results of one setting with `permuted`, their indices under the control."""
     again: dict[tuple, TaskResult] = {}
     for names in dict.fromkeys(tuple(result.task.embeddings) for result in results):
         own = [result for result in results if tuple(result.task.embeddings) == names]
@@ -44,7 +40,7 @@ def with_control(results: Sequence[TaskResult], settings: Settings, run: Run) ->
             for seed in settings.seed_list():
                 tasks = permuted_tasks([result.task for result in own], names[kept], seed)
                 one = dataclasses.replace(settings, seed=seed, seeds=1, subsets=wanted)
-                for found in run(tasks, one):
+                for found in runner.results(runner.prepare(tasks, one)):
                     again[found.task.name, kept, seed] = found
     found = []
     for result in results:

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import pandas as pd
 
-from ecjax import analyses, blas, engine, fragments, maps, question, refits, report, store
+from ecjax import analyses, fragments, maps, question, refits, report, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
+from ecjax.cell_store import CellStore
+from ecjax.compute import Runner, Work
 from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
 from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
-from ecjax.pieces import Piece
-from ecjax.plan import Plan, make_plan
+from ecjax.places import place_of
 from ecjax.plots import Plots
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
-from ecjax.results import build_frames
-from ecjax.run_plan import RunPlan, plan_run
+from ecjax.question import Answer
+from ecjax.results import Frames, below_each_other, build_frames
+from ecjax.run_plan import RunPlan, Step, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes
 from ecjax.study import Study
-from ecjax.sums import SampleSums, join
 from ecjax.units import unit_notes, units_of
 
 WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
@@ -153,31 +152,17 @@ class Run:
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
         steps = self._steps()
-        fingerprint = None
+        fingerprint = cells = None
         if out is not None:
             fingerprint = self.fingerprint()
             store.check_directory(out, fingerprint)
+            store.begin(out, fingerprint)
+            cells = CellStore(place_of(out), self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")
-        results: list[TaskResult] = []
-        known: dict[tuple, TaskResult] = {}
-        timings: dict[str, float] = {"align_and_check": 0.0, "compute": 0.0}
-        for setting, chosen, missing in steps:
-            begun = time.perf_counter()
-            fresh = compute(missing, chosen, device, self.progress)
-            if chosen.control:
-                run = functools.partial(compute, device=device, progress=self.progress)
-                fresh = with_control(fresh, chosen, run)
-            if chosen.repeats_fits:
-                fresh = refits.with_refits(fresh, chosen, device, self.progress.run)
-            for result in fresh:
-                known[_cell(result.task, chosen)] = result
-            timings["compute"] += time.perf_counter() - begun
-            found = [known[_cell(task, chosen)] for task in self.tasks]
-            results += [dataclasses.replace(result, setting=setting) for result in found]
-        frames = build_frames(results, self.settings.predictions)
-        frames |= analyses.build(results, self.settings)
-        timings["total"] = time.perf_counter() - started
-        answered = question.answers(results, self.settings)
+        runner = Runner(device, self.progress, cells)
+        timings = {"align_and_check": time.perf_counter() - started}
+        frames, results, answered = self._tables(steps, runner)
+        timings["compute"] = time.perf_counter() - started - timings["align_and_check"]
         facts = Facts(
             name=self.name,
             device=device,
@@ -187,13 +172,41 @@ class Run:
             notes=self.notes(results)
             + question.question_notes(answered, self.settings)
             + analyses.notes(results, self.settings),
-            timings=timings,
+            timings=timings | {"total": time.perf_counter() - started},
             answered=answered,
         )
         result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, results, facts))
         if out is not None:
             write(out, result, self.progress)
         return result
+
+    def _tables(
+        self, steps: Sequence[Step], runner: Runner
+    ) -> tuple[Frames, list[TaskResult], dict[str, Answer]]:
+        """The tables of all settings, results without their sums, and what intervals answer.
+
+        Sums of one setting are in memory at a time, and those that later settings use too.
+        """
+        works = [runner.prepare(tasks, chosen) if tasks else None for _, chosen, tasks in steps]
+        runner.complete([work for work in works if work is not None])
+        cells = [[_cell(task, chosen) for task in self.tasks] for _, chosen, _ in steps]
+        last = {cell: number for number, own in enumerate(cells) for cell in own}
+        known: dict[tuple, TaskResult] = {}
+        parts, light, answered = [], [], {}
+        for number, (setting, chosen, _) in enumerate(steps):
+            if works[number] is not None:
+                for result in _fresh(works[number], chosen, runner):
+                    known[_cell(result.task, chosen)] = result
+                works[number] = None
+            found = [dataclasses.replace(known[cell], setting=setting) for cell in cells[number]]
+            parts.append(
+                build_frames(found, self.settings.predictions)
+                | analyses.build(found, self.settings)
+            )
+            answered = answered or question.answers(found, self.settings)
+            light += [result.without_sums() for result in found]
+            known = {cell: result for cell, result in known.items() if last[cell] > number}
+        return analyses.finished(below_each_other(parts), list(steps[0][0])), light, answered
 
     def precision(self) -> str:
         """What is computed in, "float64" or "float32"."""
@@ -211,7 +224,7 @@ class Run:
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         return plan_run(self._steps(), device)
 
-    def _steps(self) -> list[tuple[dict[str, Any], Settings, list[AlignedTask]]]:
+    def _steps(self) -> list[Step]:
         """Every setting, with the tasks whose numbers no earlier setting has given."""
         known: set[tuple] = set()
         steps = []
@@ -252,80 +265,14 @@ def write(out: str | Path, result: Result, progress: Silent) -> None:
         progress.say(text + page * (store.PAGE in removed))
 
 
-def compute(
-    tasks: Sequence[AlignedTask],
-    settings: Settings,
-    device: jax.Device,
-    progress: Silent,
-    route: str = "cheaper",
-) -> list[TaskResult]:
-    """Evaluates tasks under one setting; one compiled call per memory chunk.
-
-    Args:
-      route: of ridge regression, as `plan.make_plan` takes it.
-    """
-    if not tasks:
-        return []
-    plan = make_plan(tasks, settings, device, route)
-    fixed = settings.ridge_lambda, settings.logistic_c
-    penalties = engine.Penalties(
-        *(np.float64(np.nan if settings.strict else values[0]) for values in fixed),
-        np.float64(settings.logistic_tolerance),
-    )
-    parts: list[list[tuple[Piece, SampleSums]]] = [[] for _ in plan.samples]
-    for number, chunk in enumerate(plan.chunks, start=1):
-        label = f"evaluate {number}/{len(plan.chunks)}" if len(plan.chunks) > 1 else "evaluate"
-        programs, data = plan.arguments(chunk)
-        seconds = plan.work(chunk).seconds
-
-        def call(programs=programs, data=data):
-            with blas.one_thread(), jax.enable_x64(True), jax.default_device(device):
-                return jax.device_get(engine.study(programs, data, penalties))
-
-        for piece, sums in zip(chunk, progress.run(call, label, seconds), strict=True):
-            parts[piece.sample].append((piece, sums))
-    return [
-        result
-        for i, sample in enumerate(plan.samples)
-        for result in _task_results(plan, i, _join(parts[i], plan.subsets[i]), settings)
-    ]
-
-
-def _task_results(plan: Plan, i: int, sums: SampleSums, settings: Settings):
-    sample = plan.samples[i]
-    of_task = [sums.regression] * len(sample.regression) + list(sums.classification)
-    grids = {kind: choice.grid for kind, choice in plan.choices[i].items()}
-    for task, task_sums in zip(sample.tasks, of_task, strict=True):
-        yield TaskResult(
-            task=task,
-            subsets=plan.subsets[i],
-            seeds=settings.seed_list(),
-            folds=plan.folds[i],
-            targets=sample.columns(task),
-            sums=task_sums,
-            tolerance=None if settings.probe else settings.logistic_tolerance,
-            confidence=settings.confidence,
-            unit=units_of(task, settings),
-            bootstraps=0 if settings.repeats_fits else settings.bootstraps,
-            setting={},
-            grid=grids.get(task.kind),
-            banded=settings.penalty == "banded",
-        )
-
-
-def _join(parts: list[tuple[Piece, SampleSums]], wanted: tuple[tuple[int, ...], ...]) -> SampleSums:
-    """Puts the pieces of a sample together again: subsets on axis 1, then seeds on axis 0."""
-    if len(parts) == 1:
-        return parts[0][1]
-    by_seeds: dict[tuple[int, ...], dict] = {}
-    for piece, sums in parts:
-        by_seeds.setdefault(piece.seeds, {})[piece.subsets] = sums
-    rows = []
-    for group in by_seeds.values():
-        order = [subset for subsets in group for subset in subsets]
-        back = [order.index(subset) for subset in wanted]
-        rows.append(join(list(group.values()), axis=1, order=back))
-    return join(rows, axis=0)
+def _fresh(work: Work, settings: Settings, runner: Runner) -> list[TaskResult]:
+    """What the calls of a setting gave, with what further calls are made from."""
+    found = runner.results(work)
+    if settings.control:
+        found = with_control(found, settings, runner)
+    if settings.repeats_fits:
+        found = refits.with_refits(found, settings, runner)
+    return found
 
 
 def find_device(required: str) -> jax.Device:

@@ -41,7 +41,8 @@ class TaskResult:
       seeds: the r seeds.
       folds: of its rows.
       targets: columns of `sums` that are this task's (regression).
-      sums: of this task's sample (regression) or of the task (classification).
+      sums: of this task's sample (regression) or of the task (classification); None when all
+        tables are made of them.
       tolerance: a logistic fit has converged if its gradient norm is no larger; None for a probe
         of the user's own, of whose fits nothing is known.
       confidence: level of the intervals.
@@ -59,7 +60,7 @@ class TaskResult:
     seeds: tuple[int, ...]
     folds: Folds
     targets: tuple[int, ...]
-    sums: RegressionSums | ClassSums
+    sums: RegressionSums | ClassSums | None
     tolerance: float | None
     confidence: float
     unit: Units
@@ -69,6 +70,10 @@ class TaskResult:
     banded: bool = False
     permuted: tuple[np.ndarray, ...] = ()
     further: RefitSums | NestedSums | None = None
+
+    def without_sums(self) -> TaskResult:
+        """What is left to tell of it when its tables are made."""
+        return dataclasses.replace(self, sums=None, permuted=(), further=None)
 
     @functools.cached_property
     def fold_of_row(self) -> np.ndarray:

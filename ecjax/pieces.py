@@ -51,6 +51,20 @@ class Sample:
     def regression_targets(self) -> int:
         return sum(len(task.targets) for task in self.regression)
 
+    @property
+    def groups(self) -> tuple[tuple[AlignedTask, ...], ...]:
+        """Tasks whose numbers come together: all regressions, then each classification."""
+        alone = [(task,) for task in self.classification]
+        return (self.regression, *alone) if self.regression else tuple(alone)
+
+    def only(self, groups: Sequence[int]) -> Sample:
+        """The sample with the tasks of these groups alone."""
+        if len(groups) == len(self.groups):
+            return self
+        kept = [task for i in groups for task in self.groups[i]]
+        kinds = ("regression", "classification")
+        return Sample(self.names, *(tuple(t for t in kept if t.kind == kind) for kind in kinds))
+
     def columns(self, task: AlignedTask) -> tuple[int, ...]:
         """Columns of the sample's regression targets that are this task's."""
         start = 0
@@ -69,11 +83,13 @@ class Piece:
       sample: position of the sample.
       seeds: positions of the seeds.
       subsets: position tuples in the study's order.
+      groups: positions of the sample's groups of tasks, ascending.
     """
 
     sample: int
     seeds: tuple[int, ...]
     subsets: tuple[tuple[int, ...], ...]
+    groups: tuple[int, ...] = (0,)
 
 
 def group_samples(tasks: Iterable[AlignedTask], split: str = "random") -> tuple[Sample, ...]:

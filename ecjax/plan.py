@@ -1,7 +1,8 @@
 """The plan of a run: which samples, seeds and subsets go into which compiled call.
 
-A chunk is one call of `engine.study`. The whole study is one chunk where memory allows; else it is
-cut by sample, then by seeds, then by subsets, none of which changes what is computed.
+A chunk is one call of `engine.study`. The whole study is one chunk where memory allows and, where
+it is cut into cells, time; else it is cut by sample, then by groups of tasks, by seeds and by
+subsets, none of which changes what is computed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from ecjax.settings import ALIKE, Settings
 DEFAULT_SHARE = 0.7
 LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
 TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
+# Operations a second of a device that was never measured, to cut cells by: rather too few, so that
+# little is lost with a cell.
+ASSUMED_RATE = 1e12
 
 
 class Work(NamedTuple):
@@ -60,6 +64,7 @@ class Plan:
       budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `program.Program`.
       choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
+      cell_seconds: estimated seconds that a call may take, if it can be cut; None: any number.
     """
 
     samples: tuple[Sample, ...]
@@ -74,6 +79,7 @@ class Plan:
     at_once: int
     fits_at_once: int
     choices: tuple[dict[str, inner.Choices], ...]
+    cell_seconds: float | None = None
 
     def search(self, piece: Piece, kind: str) -> Search | None:
         """How penalties of a kind of task are chosen; None where they are fixed."""
@@ -84,9 +90,13 @@ class Plan:
         width = 0 if choices.rows is None else choices.rows.shape[3]
         banded = 0
         if kind == "regression" and self.settings.penalty == "banded":
-            banded = len(self.samples[piece.sample].regression)
+            banded = len(self.sample_of(piece).regression)
         groups = inner.group_count(folds, asked, kind)
         return Search(groups, choices.grid.shape[2], width, banded)
+
+    def sample_of(self, piece: Piece) -> Sample:
+        """The sample of a piece with its tasks alone."""
+        return self.samples[piece.sample].only(piece.groups)
 
     @property
     def on_host(self) -> bool:
@@ -103,9 +113,21 @@ class Plan:
         size = sum(self.bytes(piece) for piece in pieces)
         return Work(sum(c.operations for c in costs), seconds, size)
 
+    def fits(self, pieces: Iterable[Piece]) -> bool:
+        """Whether these pieces may be one call."""
+        work = self.work(pieces)
+        return work.bytes <= self.budget and self.is_short(work)
+
+    def is_short(self, work: Work) -> bool:
+        """Whether a cell may take so long."""
+        if self.cell_seconds is None:
+            return True
+        seconds = work.operations / ASSUMED_RATE if work.seconds is None else work.seconds
+        return seconds <= self.cell_seconds
+
     def bytes(self, piece: Piece) -> float:
         """Bytes of a piece's arrays; an upper estimate."""
-        return memory.piece_bytes(self.samples[piece.sample], piece, self.way(piece))
+        return memory.piece_bytes(self.sample_of(piece), piece, self.way(piece))
 
     def way(self, piece: Piece) -> memory.Way:
         """How a piece is computed."""
@@ -124,7 +146,7 @@ class Plan:
         )
 
     def _cost(self, piece: Piece) -> cost.Cost:
-        sample, folds, r = self.samples[piece.sample], self.folds[piece.sample], len(piece.seeds)
+        sample, folds, r = self.sample_of(piece), self.folds[piece.sample], len(piece.seeds)
         k, held = folds.count, held_by(folds)
         lattice = lattice_of(sample, piece.subsets)
         costs = []
@@ -160,7 +182,7 @@ class Plan:
 
     def program(self, piece: Piece, predictions: bool) -> Program:
         """The static part of a piece."""
-        sample = self.samples[piece.sample]
+        sample = self.sample_of(piece)
         lattice = lattice_of(sample, piece.subsets)
         gram, hat = parts_of(lattice, piece, self.hat[piece.sample])
         search = self.search(piece, "regression")
@@ -182,7 +204,7 @@ class Plan:
 
     def data(self, piece: Piece) -> SampleData:
         """The arrays of a piece."""
-        sample = self.samples[piece.sample]
+        sample = self.sample_of(piece)
         none = np.zeros((sample.rows, 0))
         folds, seeds = self.folds[piece.sample], list(piece.seeds)
         choices = {
@@ -205,12 +227,14 @@ def make_plan(
     settings: Settings,
     device: jax.Device | DeviceFacts,
     route: str = "cheaper",
+    cell_seconds: float | None = None,
 ) -> Plan:
     """Plans one setting.
 
     Args:
       device: that the plan is for; it need not be there.
       route: of ridge regression: "cheaper", or "gram" or "hat" for all subsets, to compare them.
+      cell_seconds: as `Plan`.
 
     Raises:
       InputError: rows that cannot be dealt to the folds as asked, or a memory budget that not even
@@ -235,7 +259,8 @@ def make_plan(
     if settings.seeds > 1 and settings.one_dealing and many:
         raise UsageError(f"seeds={settings.seeds}: {ALIKE}; leave it out")
     seeds = tuple(range(settings.seeds))
-    whole = tuple(Piece(i, seeds, wanted[i]) for i in range(len(samples)))
+    groups = (tuple(range(len(sample.groups))) for sample in samples)
+    whole = tuple(Piece(i, seeds, wanted[i], own) for i, own in enumerate(groups))
     # Where the data say how many folds there are, that may be hundreds.
     most = min(max(folds.count for folds in assigned), settings.folds or Settings.folds)
     at_once, fits_at_once = (1, 5) if device.platform == "cpu" else (most, most)
@@ -259,8 +284,9 @@ def make_plan(
         at_once,
         fits_at_once,
         tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True)),
+        cell_seconds,
     )
-    if sum(plan.bytes(piece) for piece in whole) <= plan.budget:
+    if plan.fits(whole):
         return plan
     parts = [part for piece in whole for part in _split(piece, plan)]
     return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
@@ -318,10 +344,29 @@ def _hat_subsets(
 
 
 def _split(piece: Piece, plan: Plan) -> list[Piece]:
-    """Halves a piece by seeds where that saves memory, then by subsets, until each part fits."""
+    """Cuts a piece until each part may be a call."""
+    if plan.fits([piece]):
+        return [piece]
+    parts = _halves(piece, plan)
+    if len(parts) > 1:
+        return [part for half in parts for part in _split(half, plan)]
     size = plan.bytes(piece)
     if size <= plan.budget:
-        return [piece]
+        return [piece]  # it takes long, but there is nothing to cut
+    sample = plan.sample_of(piece)
+    name = subsets.name(piece.subsets[0], sample.names)
+    raise InputError(
+        f'task "{sample.tasks[0].name}": one seed of {name} on {sample.rows:,} rows needs about '
+        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
+        f"raise --max_memory_gib or lower --folds"
+    )
+
+
+def _halves(piece: Piece, plan: Plan) -> list[Piece]:
+    """A piece by groups of tasks, or in halves by seeds where that saves what is short, or by
+    subsets."""
+    if len(piece.groups) > 1:
+        return [dataclasses.replace(piece, groups=(group,)) for group in piece.groups]
 
     def halves(field: str) -> list[Piece]:
         items = getattr(piece, field)
@@ -330,14 +375,6 @@ def _split(piece: Piece, plan: Plan) -> list[Piece]:
         return [dataclasses.replace(piece, **{field: half}) for half in parts]
 
     by_seeds, by_subsets = halves("seeds"), halves("subsets")
-    useful = plan.bytes(by_seeds[0]) <= (1 - LEAST_SAVING) * size or len(by_subsets) < 2
-    parts = by_seeds if len(by_seeds) > 1 and useful else by_subsets
-    if len(parts) > 1:
-        return [part for half in parts for part in _split(half, plan)]
-    sample = plan.samples[piece.sample]
-    name = subsets.name(piece.subsets[0], sample.names)
-    raise InputError(
-        f'task "{sample.tasks[0].name}": one seed of {name} on {sample.rows:,} rows needs about '
-        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
-        f"raise --max_memory_gib or lower --folds"
-    )
+    size = plan.bytes(piece)
+    saved = size <= plan.budget or plan.bytes(by_seeds[0]) <= (1 - LEAST_SAVING) * size
+    return by_seeds if len(by_seeds) > 1 and (saved or len(by_subsets) < 2) else by_subsets

@@ -12,13 +12,13 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from ecjax import blas, bootstrap, inner, kept, nested_cost, rechosen, splits
+from ecjax import bootstrap, inner, kept, nested_cost, rechosen, splits
 from ecjax.align import AlignedTask
+from ecjax.compute import Runner, Unit
 from ecjax.errors import InputError, quote
 from ecjax.further import NestedSums, RefitSums
 from ecjax.host_kept import KeptFits
@@ -31,8 +31,6 @@ from ecjax.units import units_of
 
 AT_ONCE = 16  # replicates of a call
 LEAST_FOLDS = 3  # of `nested`: two are set aside, and others must be left to train on
-
-Run = Callable[[Callable[[], Any], str, float | None], Any]
 
 
 def check(task: AlignedTask, settings: Settings) -> None:
@@ -121,18 +119,13 @@ def _sizes(bootstraps: int) -> list[int]:
 
 
 def with_refits(
-    results: Sequence[TaskResult], settings: Settings, device: jax.Device, run: Run
+    results: Sequence[TaskResult], settings: Settings, runner: Runner
 ) -> list[TaskResult]:
-    """The results with what further fits give for their intervals.
-
-    Args:
-      results: of one setting.
-      run: calls a function that takes long, as `progress.Silent.run`.
-    """
+    """The results of one setting with what further fits give for their intervals."""
     sums_of = _refit if settings.interval == "refit" else _nested
     found: dict[int, TaskResult] = {}
     for group in _groups(results):
-        sums = sums_of(_Fits(group, settings, device, run))
+        sums = sums_of(_Fits(group, settings, runner))
         start = 0
         for result in group:
             stop = start + len(result.targets)
@@ -155,13 +148,11 @@ def _groups(results: Sequence[TaskResult]) -> list[list[TaskResult]]:
 class _Fits:
     """The fits of some tasks on the same rows, as they were and with other weights of rows."""
 
-    def __init__(
-        self, group: Sequence[TaskResult], settings: Settings, device: jax.Device, run: Run
-    ):
+    def __init__(self, group: Sequence[TaskResult], settings: Settings, runner: Runner):
         first = group[0]
         tasks = tuple(result.task for result in group)
         sample = Sample(tuple(first.task.embeddings), tasks, ())
-        self.first, self.settings, self.device, self.run = first, settings, device, run
+        self.first, self.settings, self.runner = first, settings, runner
         self.folds, self.lattice = first.folds, lattice_of(sample, first.subsets)
         self.blocks = tuple(sample.blocks[i] for i in sample.order)
         self.y = np.concatenate([task.y for task in tasks], axis=1)
@@ -188,7 +179,7 @@ class _Fits:
     @property
     def _at_once(self) -> int:
         """Folds side by side; as `plan.make_plan` says, for there may be hundreds."""
-        if self.device.platform == "cpu":
+        if self.runner.device.platform == "cpu":
             return 1
         return min(self.folds.count, self.settings.folds or Settings.folds)
 
@@ -206,7 +197,7 @@ class _Fits:
 
     def choose(self, weights: np.ndarray, label: str) -> np.ndarray:
         """(c, r, k, s, t, b) where the penalties stand that rows with weights (c, n) choose."""
-        on_host, folds = self.device.platform == "cpu", self.folds
+        on_host, folds = self.runner.device.platform == "cpu", self.folds
         rows, groups, search = self._inner
         how = rechosen.How(self.lattice, groups, self.tasks, self.bands, on_host, self._at_once)
         arrays = self.blocks, self.y, weights, rows, self.grid, self.places[None]
@@ -224,7 +215,7 @@ class _Fits:
         row_error: bool = False,
     ) -> KeptFits:
         """Fits with weights (c, n) of rows; other arguments as for `kept.fit`."""
-        on_host = self.device.platform == "cpu"
+        on_host = self.runner.device.platform == "cpu"
         strict = self.first.grid is not None
         static = self.folds.divided, strict, row_error, on_host, self._at_once
         how = kept.How(self.lattice, *static)
@@ -236,12 +227,22 @@ class _Fits:
 
     def _call(self, function: Callable, how, arrays: tuple, label: str, seconds: float):
         """What a compiled function gives; its seconds are known on a CPU alone."""
+        known = seconds if self.runner.device.platform == "cpu" else None
+        return self.runner.call(function, label, known, how, *arrays)
 
-        def call():
-            with blas.one_thread(), jax.enable_x64(True), jax.default_device(self.device):
-                return jax.device_get(function(how, *arrays))
+    def unit(self, name: str, work: Callable[[], tuple[np.ndarray, ...]], *arrays) -> Unit:
+        """Some of them as a unit that is kept.
 
-        return self.run(call, label, seconds if self.device.platform == "cpu" else None)
+        Args:
+          arrays: that it is given beside those of all.
+        """
+        rows, groups, _ = self._inner if self.settings.redoes_choices else (self.grid, (), None)
+        static = (
+            self.lattice, self.folds.divided, self.first.grid is not None, self.tasks, self.bands,
+            self.settings.bootstrap_choices, groups,
+        )  # fmt: skip
+        own = self.y, self.folds.tested, self.folds.held_out, self.grid, self.places, rows
+        return Unit(name, static, (*self.blocks, *own, *arrays), work)
 
 
 def _refit(fits: _Fits) -> RefitSums:
@@ -250,14 +251,20 @@ def _refit(fits: _Fits) -> RefitSums:
     targets = fits.y[first.scored]
     scale = np.where(targets.std(0) > 0, fits.y.std(0), 1)
     scaled = (targets - fits.y.mean(0)) / scale
-    errors, spreads, rows = [], [], []
-    drawn = list(_drawn(first, settings))
-    for number, weights in enumerate(drawn, start=1):
-        label, places = f"refit {number}/{len(drawn)}", fits.places[None]
-        if settings.redoes_choices:
-            places = fits.choose(weights, f"{label}, choices")
-        whole = slice(None), fits.grid[None], places
-        errors.append(fits.fit(weights, label, *whole).squared_error)
+    drawn, redo = list(_drawn(first, settings)), settings.redoes_choices
+
+    def squared_error(number: int, weights: np.ndarray) -> tuple[np.ndarray]:
+        label = f"refit {number}/{len(drawn)}"
+        places = fits.choose(weights, f"{label}, choices") if redo else fits.places[None]
+        return (fits.fit(weights, label, slice(None), fits.grid[None], places).squared_error,)
+
+    units = (
+        fits.unit("refit", functools.partial(squared_error, number, weights), weights)
+        for number, weights in enumerate(drawn, start=1)
+    )
+    errors = [error for (error,) in fits.runner.finish(units)]
+    spreads, rows = [], []
+    for weights in drawn:
         scored = weights[:, first.scored]
         count = scored.sum(1)
         rows.append(count)
@@ -286,12 +293,15 @@ def _nested(fits: _Fits) -> NestedSums:
     seed, fold = np.arange(r)[:, None, None], np.arange(k)[:, None]
     inside[seed, fold, folds.held_out] = False
     inside = inside[..., :n]
-    inner, outer = [], []
-    for i in range(r):
+
+    def losses(i: int) -> tuple[np.ndarray, np.ndarray]:
         own, label = slice(i, i + 1), f"nested {i + 1}/{r}"
         # Whichever fold is tested, the penalty is that of the fold that was set aside first.
         kept_ones = (np.repeat(a[i][:, None, None], k, axis=2) for a in (fits.grid, fits.places))
-        inner.append(fits.fit(inside[i].astype(float), label, own, *kept_ones).squared_error[:, 0])
+        inner = fits.fit(inside[i].astype(float), label, own, *kept_ones).squared_error[:, 0]
         usual = np.ones((1, n)), label, own, fits.grid[None, own], fits.places[None, own]
-        outer.append(fits.fit(*usual, row_error=True).row_error[0, 0])
+        return inner, fits.fit(*usual, row_error=True).row_error[0, 0]
+
+    units = (fits.unit(f"nested {i}", functools.partial(losses, i)) for i in range(r))
+    inner, outer = zip(*fits.runner.finish(units), strict=True)
     return NestedSums(np.array(inner), inside, np.array(outer))

@@ -76,6 +76,17 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
     return frames
 
 
+def below_each_other(parts: Sequence[Frames]) -> Frames:
+    """The tables of several settings as one."""
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: pd.concat([part[name] for part in parts if name in part], ignore_index=True)
+        for name in names
+    }
+
+
 def _resampled(results: Sequence[TaskResult]) -> Iterator[TaskResult]:
     """The results; those of one setting have their replicates as long as they are at work."""
     for _, group in itertools.groupby(results, key=lambda result: tuple(result.setting.items())):

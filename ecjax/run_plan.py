@@ -29,6 +29,11 @@ RATES = "2 cores of a 2.x GHz Xeon"  # that the rates of `cost` were measured on
 TABLES, TARGET = 0.015, 0.0005
 
 
+# Of one setting, its swept values, the settings, and the tasks that are computed for it: none where
+# an earlier setting has given the same numbers.
+Step = tuple[Mapping[str, Any], Settings, Sequence[AlignedTask]]
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplePlan:
     """What is computed on the rows of one sample (tasks that share rows and embeddings).
@@ -120,14 +125,8 @@ class RunPlan:
         return as_text(self)
 
 
-def plan_run(
-    steps: Sequence[tuple[Mapping[str, Any], Settings, Sequence[AlignedTask]]], device: jax.Device
-) -> RunPlan:
+def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
     """Plans all settings of a run.
-
-    Args:
-      steps: of each setting, its swept values, the settings, and the tasks that are computed for
-        it, which are none where an earlier setting has given the same numbers.
 
     Raises:
       InputError: as `plan.make_plan`.

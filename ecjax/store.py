@@ -109,6 +109,25 @@ def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
     )
 
 
+def begin(directory: str | os.PathLike, fingerprint: Mapping[str, Any]) -> None:
+    """Marks a directory as that of a study before its results are there.
+
+    Results of an earlier run of it stay as they are until they are replaced.
+
+    Raises:
+        WriteError: the system refused to write.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / MANIFEST).exists():
+            replace_files(
+                directory, {MANIFEST: _manifest_text({"study": fingerprint}, {}).encode()}
+            )
+    except OSError as error:
+        raise WriteError(f"{directory}: cannot be written ({error.strerror or error})") from error
+
+
 def write_results(
     directory: str | os.PathLike, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
 ) -> list[str]:
@@ -303,12 +322,17 @@ def _stage(
             path = folder / f"{name}.csv"
             path.write_text(csv_text(frame), encoding="utf-8", newline="\n")
             hashes[path.name] = sync_and_hash(path)
-    for file, complete in (("unfinished.json", False), (MANIFEST, True)):
-        content = {**plain(manifest), "complete": complete, "files": hashes if complete else {}}
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    for file, listed in (("unfinished.json", {}), (MANIFEST, hashes)):
+        text = _manifest_text(manifest, listed)
         (folder / file).write_text(text, encoding="utf-8", newline="\n")
         sync_and_hash(folder / file)
     return list(hashes)
+
+
+def _manifest_text(manifest: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """What `manifest.json` holds; it is complete where files are listed."""
+    content = {**plain(manifest), "complete": bool(files), "files": files}
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _install(directory: Path, folder: Path, files: Sequence[str]) -> list[str]:

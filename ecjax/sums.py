@@ -96,31 +96,68 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
     )
 
 
-def join(parts: list[SampleSums], axis: int, order: list[int] | None = None) -> SampleSums:
-    """Concatenates the sums of one sample's pieces, as NumPy arrays.
+class Part(NamedTuple):
+    """Some seeds' and subsets' part of whole sums.
+
+    Attributes:
+      sums: RegressionSums or ClassSums.
+      seeds: (r',) places of its seeds in the whole.
+      subsets: (s',) places of its subsets in the whole, −1 for those that are not used.
+    """
+
+    sums: RegressionSums | ClassSums
+    seeds: Sequence[int]
+    subsets: Sequence[int]
+
+
+WITHOUT_SUBSETS = ("spread", "count")  # arrays (r, …); the others are (r, s, …) or one of these:
+OF_ROWS = ("row_error", "row_slope", "row_miss", "row_log_loss")  # (…, n, s) summed over seeds
+OF_TARGETS = ("pooled_spread", "scale")
+
+
+def join(parts: Sequence[Part], seeds: int, subsets: int) -> RegressionSums | ClassSums:
+    """The whole sums of r seeds and s subsets, as NumPy arrays.
 
     Args:
-      parts: pieces that differ in seeds (axis 0) or in subsets (axis 1).
-      order: for subsets, the positions to take from the concatenated ones.
+      parts: those of one group of tasks; each seed and subset is used in one of them. What rows
+        lost is added up in their order.
     """
-    shared = {"spread", "pooled_spread", "count", "scale"} if axis else {"pooled_spread", "scale"}
+    if len(parts) == 1 and _is_whole(parts[0], seeds, subsets):
+        return parts[0].sums
+    fields = {}
+    for name in parts[0].sums._fields:
+        values = [getattr(part.sums, name) for part in parts]
+        if any(value is None for value in values):
+            fields[name] = None
+        elif name in OF_TARGETS:
+            fields[name] = values[0]
+        else:
+            fields[name] = _joined(name, values, parts, seeds, subsets)
+    return parts[0].sums._replace(**fields)
 
-    def together(group):
-        fields = {}
-        for name in group[0]._fields:
-            values = [getattr(part, name) for part in group]
-            if values[0] is None or name in shared:
-                fields[name] = values[0]
-            elif name.startswith("row_") and not axis:
-                fields[name] = sum(values)
-            else:
-                along = -1 if name.startswith("row_") else axis
-                joined = np.concatenate(values, axis=along)
-                fields[name] = joined if order is None else joined.take(order, axis=along)
-        return group[0]._replace(**fields)
 
-    regression = None
-    if parts[0].regression is not None:
-        regression = together([part.regression for part in parts])
-    classes = zip(*(part.classification for part in parts), strict=True)
-    return SampleSums(regression, tuple(together(list(group)) for group in classes))
+def _is_whole(part: Part, seeds: int, subsets: int) -> bool:
+    places = zip((part.seeds, part.subsets), (seeds, subsets), strict=True)
+    return all(list(own) == list(range(count)) for own, count in places)
+
+
+def _joined(
+    name: str, values: Sequence[np.ndarray], parts: Sequence[Part], seeds: int, subsets: int
+) -> np.ndarray:
+    first = values[0]
+    if name in OF_ROWS:
+        whole = np.zeros((*first.shape[:-1], subsets), first.dtype)
+    elif name in WITHOUT_SUBSETS:
+        whole = np.empty((seeds, *first.shape[1:]), first.dtype)
+    else:
+        whole = np.empty((seeds, subsets, *first.shape[2:]), first.dtype)
+    for value, part in zip(values, parts, strict=True):
+        places = np.asarray(part.subsets)
+        used = np.flatnonzero(places >= 0)
+        if name in OF_ROWS:
+            whole[..., places[used]] += value[..., used]
+        elif name in WITHOUT_SUBSETS:
+            whole[list(part.seeds)] = value
+        else:
+            whole[np.ix_(part.seeds, places[used])] = value[:, used]
+    return whole

@@ -32,7 +32,8 @@ from threadpoolctl import threadpool_info
 import ecjax
 from ecjax import cost, engine, gram, refine
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import Run, compute, find_device
+from ecjax.compute import Runner, compute
+from ecjax.evaluate import Run, find_device
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent
@@ -291,7 +292,7 @@ def refitting(tasks: Mapping[str, Any], **arguments: Any) -> Callable[[int], Any
 
     def refitted(bootstraps: int) -> Any:
         asked = dataclasses.replace(settings, interval="refit", bootstraps=bootstraps)
-        return with_refits(found, asked, device, Silent().run)
+        return with_refits(found, asked, Runner(device, Silent()))
 
     return refitted
 

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 import ecjax
 from ecjax import baseline, results
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import compute
+from ecjax.compute import compute
 from ecjax.progress import Silent
 from ecjax.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from ecjax import blas, cost, engine, host
 from ecjax.arrays import Task, align_arrays
-from ecjax.evaluate import compute
+from ecjax.compute import compute
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.program import Penalties

@@ -1,7 +1,6 @@
 """The whole job on arrays: one call, chunks, orders, shared rows, tables and refusals."""
 
 import hashlib
-import importlib
 from pathlib import Path
 
 import jax
@@ -13,6 +12,7 @@ from quick import quickly_compiled
 from watch import watched
 
 import ecjax
+from ecjax import compute as compute_module
 from ecjax import plan as plan_module
 from ecjax.arrays import align_arrays
 from ecjax.pieces import Piece
@@ -213,8 +213,7 @@ def pieces_of(monkeypatch, *arguments, **keywords):
         return plan
 
     with monkeypatch.context() as patch:
-        # `ecjax.evaluate` is the function, which hides its module.
-        patch.setattr(importlib.import_module("ecjax.evaluate"), "make_plan", make_plan)
+        patch.setattr(compute_module, "make_plan", make_plan)
         return ecjax.evaluate(*arguments, protocol="paper", **keywords), chunks
 
 

@@ -1,0 +1,188 @@
+"""The store: cells as files in the folder `cells` of a directory of results.
+
+A file is named after what it is of and never changed, only written whole, or removed when it is
+damaged. So any number of processes may write to one store and read from it at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ecjax import cell_file
+from ecjax.cell_file import Damaged, OtherVersion
+from ecjax.cells import Key, Rectangle, Use, cover
+from ecjax.places import Place
+
+FOLDER, ENDING = "cells", ".cell"
+FIRST_BYTES = 4096  # of a cell, which mostly hold its whole header
+
+
+class Entry(NamedTuple):
+    """Numbers of one group of tasks within a cell.
+
+    Attributes:
+      file: of the cell.
+      place: among the cell's entries.
+      key: what they are of.
+      predictions: whether those of rows are among them.
+    """
+
+    file: str
+    place: int
+    key: Key
+    predictions: bool
+
+
+class CellStore:
+    """The cells of a directory.
+
+    Args:
+      place: the directory.
+      say: takes a line for the user, about a damaged cell.
+    """
+
+    def __init__(self, place: Place, say: Callable[[str], None]):
+        self.place, self._say = place, say
+        self._entries: dict[str, list[Entry]] = {}  # by base
+        self._units: set[str] = set()
+        self._files: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what the headers of new cells say, and forgets removed cells."""
+        there = self.place.files(FOLDER)
+        for file in self._files - there.keys():
+            self._forget(file)
+        for file in sorted(there.keys() - self._files):
+            if file.endswith(ENDING):
+                try:
+                    self._add(file, self._header(file, there[file]))
+                except FileNotFoundError:  # removed since it was listed
+                    continue
+                except Damaged as damage:
+                    self._discard(file, damage)
+                except OtherVersion:
+                    self._say(f"{self._path(file)}: is of another version of ecjax; left alone")
+
+    def cover(
+        self, wanted: Key, predictions: bool
+    ) -> tuple[list[Use], list[Entry], list[Rectangle]]:
+        """As `cells.cover`, with the entries that the uses number.
+
+        Args:
+          predictions: only cells with those of rows serve.
+        """
+        entries = [
+            e for e in self._entries.get(wanted.base, ()) if e.predictions or not predictions
+        ]
+        uses, missing = cover(wanted, [entry.key for entry in entries])
+        return uses, entries, missing
+
+    def has_unit(self, key: str) -> bool:
+        """Whether a call of this key is stored."""
+        return key in self._units
+
+    def save(
+        self,
+        entries: Sequence[tuple[Key, bool, Mapping[str, np.ndarray]]],
+        about: Mapping[str, Any],
+    ) -> str:
+        """Stores what one call gave: of each group of tasks its key, whether there are predictions
+        of rows, and arrays by name. Returns the file's name.
+
+        Args:
+          about: what else the header shall say.
+        """
+        listed = [[*key, predictions] for key, predictions, _ in entries]
+        arrays = {f"{i}/{k}": a for i, (*_, own) in enumerate(entries) for k, a in own.items()}
+        return self._write({**about, "entries": listed}, arrays)
+
+    def save_unit(self, key: str, arrays: Sequence[np.ndarray], about: Mapping[str, Any]) -> str:
+        """Stores the arrays that a call of this key gave. Returns the file's name."""
+        header = {**about, "entries": [], "unit": key}
+        return self._write(header, {str(i): array for i, array in enumerate(arrays)})
+
+    def load(self, file: str) -> list[dict[str, np.ndarray]]:
+        """The arrays of each entry of a cell.
+
+        Raises:
+          Damaged: the cell is damaged or gone; it is no longer in the store.
+        """
+        arrays = self._read(file)
+        found: list[dict[str, np.ndarray]] = []
+        for name, array in arrays.items():
+            place, _, field = name.partition("/")
+            found += [{} for _ in range(int(place) + 1 - len(found))]
+            found[int(place)][field] = array
+        return found
+
+    def load_unit(self, key: str) -> tuple[np.ndarray, ...]:
+        """The arrays that a call of this key gave. Raises as `load`."""
+        arrays = self._read(key + ENDING)
+        return tuple(arrays[str(i)] for i in range(len(arrays)))
+
+    def _write(self, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+        file = _name(header)
+        self.place.write(f"{FOLDER}/{file}", cell_file.pack(header, arrays))
+        self._add(file, header)
+        return file
+
+    def _read(self, file: str) -> dict[str, np.ndarray]:
+        try:
+            header, arrays = cell_file.unpack(self.place.read(f"{FOLDER}/{file}"))
+            _check_name(file, header)
+            return {name: np.array(array) for name, array in arrays.items()}
+        except FileNotFoundError:
+            self._forget(file)
+            raise Damaged("it is gone") from None
+        except Damaged as damage:
+            self._discard(file, damage)
+            raise
+
+    def _header(self, file: str, size: int) -> dict[str, Any]:
+        start = self.place.read_start(f"{FOLDER}/{file}", FIRST_BYTES)
+        length = cell_file.header_bytes(start, size)
+        if length > len(start):
+            start = self.place.read_start(f"{FOLDER}/{file}", length)
+        header = cell_file.read_header(start)
+        _check_name(file, header)
+        return header
+
+    def _add(self, file: str, header: Mapping[str, Any]) -> None:
+        self._files.add(file)
+        if "unit" in header:
+            self._units.add(header["unit"])
+        for place, (base, seeds, subsets, predictions) in enumerate(header["entries"]):
+            key = Key(base, tuple(seeds), tuple(subsets))
+            self._entries.setdefault(base, []).append(Entry(file, place, key, predictions))
+
+    def _forget(self, file: str) -> None:
+        self._files.discard(file)
+        self._units.discard(file.removesuffix(ENDING))
+        for base, entries in self._entries.items():
+            self._entries[base] = [entry for entry in entries if entry.file != file]
+
+    def _discard(self, file: str, damage: Damaged) -> None:
+        self._forget(file)
+        self.place.remove(f"{FOLDER}/{file}")
+        self._say(f"{self._path(file)}: is damaged ({damage}) and is computed again")
+
+    def _path(self, file: str) -> str:
+        return f"{self.place}/{FOLDER}/{file}"
+
+
+def _name(header: Mapping[str, Any]) -> str:
+    """The file's name, which follows from what a cell is of."""
+    if "unit" in header:
+        return header["unit"] + ENDING
+    return hashlib.sha256(json.dumps(header["entries"]).encode()).hexdigest()[:32] + ENDING
+
+
+def _check_name(file: str, header: Mapping[str, Any]) -> None:
+    if _name(header) != file:
+        raise Damaged("it is another cell than its name says")

@@ -1,0 +1,49 @@
+"""Which engine computed a number: by its sources and the packages that it computes with.
+
+A version number alone would let results of changed sources pass for those of others.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from importlib import metadata, resources
+
+ROOTS = ("engine", "plan", "kept", "rechosen")  # what cells' numbers come from
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
+
+
+@functools.cache
+def engine_digest() -> str:
+    """SHA-256 of the sources of ROOTS, of all modules of ecjax that they import, and of versions.
+
+    What reports, draws or reads results may change without making them another engine's.
+    """
+    digest = hashlib.sha256()
+    for name, text in sorted(_sources().items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    for package in PACKAGES:
+        digest.update(f"{package} {metadata.version(package)}\0".encode())
+    return digest.hexdigest()
+
+
+def _sources() -> dict[str, str]:
+    """Module → text, of ROOTS and all that they import of ecjax."""
+    folder, found, waiting = resources.files("ecjax"), {}, set(ROOTS)
+    while waiting:
+        name = waiting.pop()
+        found[name] = folder.joinpath(f"{name}.py").read_text("utf-8")
+        waiting |= _imported(found[name]) - found.keys()
+    return found
+
+
+def _imported(text: str) -> set[str]:
+    """The modules of ecjax that a source imports."""
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "ecjax":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("ecjax."):
+            names.add(node.module.removeprefix("ecjax."))
+    return names

@@ -1,0 +1,72 @@
+"""The door to a directory that results are written to and read from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from ecjax.atomic import sync_directory
+from ecjax.errors import neutral
+
+TEMPORARY = ".part-"
+
+
+class Place:
+    """A directory. Names of files in it are relative, with `/` between folders."""
+
+    def __init__(self, directory: str | os.PathLike):
+        self._path = Path(directory)
+
+    def __str__(self) -> str:
+        return neutral(self._path)
+
+    def read(self, name: str) -> bytes:
+        """A file's content; FileNotFoundError where there is none of that name."""
+        return (self._path / name).read_bytes()
+
+    def read_start(self, name: str, size: int) -> bytes:
+        """A file's first bytes."""
+        with (self._path / name).open("rb") as file:
+            return file.read(size)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file at once or not at all; on the disk when this returns."""
+        path = self._path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
+        sync_directory(path.parent)
+
+    def files(self, folder: str = "") -> dict[str, int]:
+        """Name within the folder → size, of its files; hidden ones and folders are left out."""
+        try:
+            with os.scandir(self._path / folder) as entries:
+                found = {}
+                for entry in entries:
+                    # Gone between listing and looking: another process replaced or removed it.
+                    with contextlib.suppress(FileNotFoundError):
+                        if not entry.name.startswith(".") and entry.is_file():
+                            found[entry.name] = entry.stat().st_size
+                return found
+        except FileNotFoundError:
+            return {}
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        (self._path / name).unlink(missing_ok=True)
+
+
+def place_of(directory: str | os.PathLike) -> Place:
+    """The place that a path names."""
+    return Place(directory)
