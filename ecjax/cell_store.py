@@ -1,7 +1,8 @@
 """The store: cells as files in the folder `cells` of a directory of results.
 
-A file is named after what it is of and never changed, only written whole, or removed when it is
-damaged. So any number of processes may write to one store and read from it at any time.
+A file is named after what it is of and never changed, only written whole, and removed when it is
+damaged or its cell is in a file of many. So any number of processes may write to one store and read
+from it at any time.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecjax import cell_file
+from ecjax import cell_file, cell_pack
 from ecjax.cell_file import Damaged, OtherVersion
 from ecjax.cells import Key, Rectangle, Use, cover
 from ecjax.places import Place
 
-FOLDER, ENDING = "cells", ".cell"
+FOLDER = "cells"
+PLAN = f"{FOLDER}/plan.json"
+ENDINGS = ENDING, MANY = ".cell", cell_pack.ENDING  # of a cell's own file, and of one of many
 FIRST_BYTES = 4096  # of a cell, which mostly hold its whole header
 
 
@@ -44,30 +47,75 @@ class CellStore:
     Args:
       place: the directory.
       say: takes a line for the user, about a damaged cell.
+      mend: whether damaged files are removed, so that they are computed again; False: nothing is
+        changed.
+
+    Attributes:
+      damaged: how many damaged cells, or files of many, were met.
+      unread: files that hold a damaged cell, or are of another version, and were left.
     """
 
-    def __init__(self, place: Place, say: Callable[[str], None]):
-        self.place, self._say = place, say
+    def __init__(self, place: Place, say: Callable[[str], None], mend: bool = True):
+        self.place, self._say, self._mend = place, say, mend
+        self.damaged = 0
+        self.unread: set[str] = set()
+        self._sizes: dict[str, int] = {}
         self._entries: dict[str, list[Entry]] = {}  # by base
         self._units: set[str] = set()
+        self._packed: dict[str, tuple[str, int, int]] = {}  # file → where it is in which of many
         self._files: set[str] = set()
+        self._met: set[str] = set()  # files of many, and those that are left alone
         self.refresh()
 
+    @property
+    def files(self) -> list[str]:
+        """Names of all cells, also of those in files of many."""
+        return sorted(self._files)
+
     def refresh(self) -> None:
-        """Reads what the headers of new cells say, and forgets removed cells."""
+        """Reads what the headers of new cells say, and forgets removed ones."""
         there = self.place.files(FOLDER)
-        for file in self._files - there.keys():
+        for file in [file for file in self._files if self._file_of(file) not in there]:
             self._forget(file)
-        for file in sorted(there.keys() - self._files):
-            if file.endswith(ENDING):
+        self._met &= there.keys()
+        new = sorted(there.keys() - self._files - self._met)
+        # A cell's own file goes before its copy in a file of many, which may be damaged.
+        for ending in (ENDING, MANY):
+            for file in (file for file in new if file.endswith(ending)):
                 try:
-                    self._add(file, self._header(file, there[file]))
+                    self._meet(file, there[file])
                 except FileNotFoundError:  # removed since it was listed
                     continue
                 except Damaged as damage:
                     self._discard(file, damage)
                 except OtherVersion:
+                    self._met.add(file)
+                    self.unread.add(file)
                     self._say(f"{self._path(file)}: is of another version of ecjax; left alone")
+
+    def _meet(self, file: str, size: int) -> None:
+        if file.endswith(ENDING):
+            header = cell_file.read_header(self._start(file, size, cell_file.header_bytes))
+            _check_name(file, header)
+            self._sizes[file] = size
+            self._add(file, header)
+            return
+        for member in cell_pack.read_index(self._start(file, size, cell_pack.index_bytes)):
+            if member.name not in self._files:
+                self._packed[member.name] = file, member.start, member.size
+                self._sizes[member.name] = member.size
+                self._add(member.name, member.header)
+        self._met.add(file)
+
+    def _start(self, file: str, size: int, count: Callable[[bytes, int], int]) -> bytes:
+        path = f"{FOLDER}/{file}"
+        start = self.place.read_part(path, 0, FIRST_BYTES)
+        length = count(start, size)
+        return start if length <= len(start) else self.place.read_part(path, 0, length)
+
+    def _file_of(self, cell: str) -> str:
+        """The file that a cell is in."""
+        return self._packed[cell][0] if cell in self._packed else cell
 
     def cover(
         self, wanted: Key, predictions: bool
@@ -82,6 +130,10 @@ class CellStore:
         ]
         uses, missing = cover(wanted, [entry.key for entry in entries])
         return uses, entries, missing
+
+    def write_plan(self, cells: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps which cells the last command consists of."""
+        self.place.write(PLAN, json.dumps({"cells": cells}).encode())
 
     def has_unit(self, key: str) -> bool:
         """Whether a call of this key is stored."""
@@ -129,29 +181,41 @@ class CellStore:
     def _write(self, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
         file = _name(header)
         self.place.write(f"{FOLDER}/{file}", cell_file.pack(header, arrays))
-        self._add(file, header)
+        if file not in self._files:
+            self._add(file, header)
         return file
+
+    def read(self, file: str) -> bytes:
+        """The content of a cell's file, unchecked; FileNotFoundError where it is gone."""
+        if file in self._packed:
+            many, start, size = self._packed[file]
+            return self.place.read_part(f"{FOLDER}/{many}", start, size)
+        return self.place.read(f"{FOLDER}/{file}")
+
+    def size(self, file: str) -> int:
+        """Bytes of a cell's file that was read from the store."""
+        return self._sizes[file]
+
+    def verify(self, file: str) -> bool:
+        """Whether a cell's file is what was written."""
+        try:
+            self._read(file)
+        except Damaged:
+            return False
+        return True
 
     def _read(self, file: str) -> dict[str, np.ndarray]:
         try:
-            header, arrays = cell_file.unpack(self.place.read(f"{FOLDER}/{file}"))
+            header, arrays = cell_file.unpack(self.read(file))
             _check_name(file, header)
             return {name: np.array(array) for name, array in arrays.items()}
         except FileNotFoundError:
             self._forget(file)
+            self.refresh()  # perhaps it is in a file of many now
             raise Damaged("it is gone") from None
         except Damaged as damage:
             self._discard(file, damage)
             raise
-
-    def _header(self, file: str, size: int) -> dict[str, Any]:
-        start = self.place.read_start(f"{FOLDER}/{file}", FIRST_BYTES)
-        length = cell_file.header_bytes(start, size)
-        if length > len(start):
-            start = self.place.read_start(f"{FOLDER}/{file}", length)
-        header = cell_file.read_header(start)
-        _check_name(file, header)
-        return header
 
     def _add(self, file: str, header: Mapping[str, Any]) -> None:
         self._files.add(file)
@@ -163,13 +227,21 @@ class CellStore:
 
     def _forget(self, file: str) -> None:
         self._files.discard(file)
+        self._packed.pop(file, None)
         self._units.discard(file.removesuffix(ENDING))
         for base, entries in self._entries.items():
             self._entries[base] = [entry for entry in entries if entry.file != file]
 
     def _discard(self, file: str, damage: Damaged) -> None:
+        alone, kept_in = file not in self._packed, self._file_of(file)
         self._forget(file)
-        self.place.remove(f"{FOLDER}/{file}")
+        self.damaged += 1
+        if not self._mend:
+            self.unread.add(kept_in)
+            self._say(f"{self._path(file)}: is damaged ({damage})")
+            return
+        if alone:
+            self.place.remove(f"{FOLDER}/{file}")
         self._say(f"{self._path(file)}: is damaged ({damage}) and is computed again")
 
     def _path(self, file: str) -> str:

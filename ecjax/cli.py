@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, report, store
+from ecjax import demo, formats, options, page, report, status, store
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, neutral
@@ -26,7 +26,7 @@ from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
-COMMANDS_TO_COME = ("status", "compact", "tasks", "fetch")
+COMMANDS_TO_COME = ("tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -66,8 +66,10 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("evaluate", arguments, values)
     settings = from_arguments(_settings(values))
     study = read_study(arguments[0])
-    run = Run(study.name, align(study), settings, study.sweep, Progress())
-    result = run.evaluate(values.out)
+    progress = Progress()
+    with progress.stop.listening():
+        run = Run(study.name, align(study), settings, study.sweep, progress)
+        result = run.evaluate(values.out)
     _print(report.summary(result.tables, result.manifest, *_terminal()))
     _print(f"\nTables: {neutral(values.out)}. `ecjax report {neutral(values.out)}` writes a page.")
     return UNDEFINED if result.undefined else DONE
@@ -126,6 +128,18 @@ def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _status(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "status", ("DIR",))
+    _print(str(status.status(arguments[0])))
+    return DONE
+
+
+def _compact(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "compact", ("DIR",))
+    _print(status.compact(arguments[0]))
+    return DONE
+
+
 COMMANDS = {
     "demo": _demo,
     "validate": _validate,
@@ -135,6 +149,8 @@ COMMANDS = {
     "scale": _scale,
     "report": _report,
     "compare": _compare,
+    "status": _status,
+    "compact": _compact,
 }
 
 
@@ -197,9 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), BAD_INPUT)
     except store.WriteError as error:
         return _fail(str(error), INTERRUPTED)
-    except KeyboardInterrupt:
-        # A compiled call cannot be stopped; nothing has been written, so the process may just go.
-        _fail("interrupted; nothing was half-written", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        # A compiled call cannot be stopped; nothing is half-written, so the process may just go.
+        _fail(f"interrupted; {interrupt or 'nothing was half-written'}", INTERRUPTED)
         sys.stdout.flush()
         os._exit(INTERRUPTED)
     except Exception:

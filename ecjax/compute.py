@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,8 @@ from ecjax.cell_file import Damaged
 from ecjax.cell_keys import Hashes, keys_of, part_of, unit_key
 from ecjax.cell_store import CellStore
 from ecjax.cells import Key, Rectangle
+from ecjax.errors import counted, neutral
+from ecjax.journal import Journal
 from ecjax.outcome import TaskResult
 from ecjax.pieces import Piece
 from ecjax.plan import Plan, make_plan
@@ -40,12 +44,14 @@ class Work:
     Attributes:
       plan: of its calls.
       keys: with a store, of each sample and group of tasks; else empty.
-      found: without one, what the calls gave.
+      setting: values of the swept keys.
+      found: without a store, what the calls gave.
     """
 
     plan: Plan
     keys: dict[tuple[int, int], Key]
-    found: list[tuple[Piece, SampleSums]]
+    setting: Mapping[str, Any]
+    found: list[tuple[Piece, SampleSums]] = dataclasses.field(default_factory=list)
 
 
 class Call(NamedTuple):
@@ -53,6 +59,10 @@ class Call(NamedTuple):
 
     work: Work
     pieces: tuple[Piece, ...]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has ended the run; the message says what is done."""
 
 
 class Unit(NamedTuple):
@@ -82,22 +92,75 @@ class Runner:
 
     def __init__(self, device: jax.Device, progress: Silent, store: CellStore | None = None):
         self.device, self._progress, self._store = device, progress, store
-        self._hashes = Hashes()
+        self._journal = None if store is None else Journal(store.place, progress)
+        self._hashes, self._planned = Hashes(), False
 
     def prepare(
-        self, tasks: Sequence[AlignedTask], settings: Settings, route: str = "cheaper"
+        self,
+        tasks: Sequence[AlignedTask],
+        settings: Settings,
+        setting: Mapping[str, Any] = MappingProxyType({}),
+        route: str = "cheaper",
     ) -> Work:
         """Plans tasks under one setting; raises as `plan.make_plan`."""
         seconds = None if self._store is None else CELL_SECONDS
         plan = make_plan(tasks, settings, self.device, route, seconds)
-        return Work(plan, {} if self._store is None else keys_of(plan, self._hashes), [])
+        keys = {} if self._store is None else keys_of(plan, self._hashes)
+        return Work(plan, keys, setting)
 
     def complete(self, works: Sequence[Work]) -> None:
-        """Makes all calls that nobody has made yet."""
+        """Makes all calls that nobody has made yet.
+
+        Raises:
+          Interrupted: the user has asked to end; what was done is kept.
+        """
+        if self._store is not None and not self._planned:
+            self._write_plan(works)
         calls = [call for work in works for call in self._missing(work)]
-        for number, call in enumerate(calls, start=1):
+        weights = [call.work.plan.weight(call.pieces) for call in calls]
+        if self._journal is not None and calls:
+            chunks = sum(len(work.plan.chunks) for work in works)
+            self._journal.expect(weights, chunks - len(calls))
+        for number, (call, weight) in enumerate(zip(calls, weights, strict=True), start=1):
             label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
-            self._keep(call, self._run(call, label))
+            started = time.perf_counter()
+            with self._told():
+                self._keep(call, self._run(call, label), weight, started)
+
+    def _write_plan(self, works: Sequence[Work]) -> None:
+        """Writes which cells a run consists of, for `ecjax status`."""
+        planned = [
+            {
+                "what": _what(Call(work, chunk)),
+                "seconds": work.plan.weight(chunk),
+                "predictions": work.plan.settings.predictions,
+                "parts": [
+                    part_of(work.keys[piece.sample, group], work.plan, piece)
+                    for piece in chunk
+                    for group in piece.groups
+                ],
+            }
+            for work in works
+            for chunk in work.plan.chunks
+        ]
+        self._store.write_plan(planned)
+        self._planned = True
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says how far the run was when it is interrupted meanwhile."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._journal is None:
+                raise
+            self._journal.state("interrupted")
+            raise Interrupted(f"{self._journal.in_words()}; the same command goes on") from None
+
+    def tell(self, state: str) -> None:
+        """Says in the journal, if there is one, how far the run is."""
+        if self._journal is not None:
+            self._journal.state(state)
 
     def results(self, work: Work) -> list[TaskResult]:
         """What the calls of a setting gave, task by task."""
@@ -122,8 +185,9 @@ class Runner:
         if self._store.has_unit(key):
             with contextlib.suppress(Damaged):  # then it is no longer there
                 return self._store.load_unit(key)
-        found = unit.work()
-        self._store.save_unit(key, found, {})
+        with self._told():
+            found = unit.work()
+        self._store.save_unit(key, found, {"what": unit.name})
         return found
 
     def call(self, function: Callable, label: str, seconds: float | None, *arguments) -> Any:
@@ -172,7 +236,7 @@ class Runner:
         seconds = plan.work(call.pieces).seconds
         return self.call(engine.study, label, seconds, programs, data, penalties)
 
-    def _keep(self, call: Call, found: Sequence[SampleSums]) -> None:
+    def _keep(self, call: Call, found: Sequence[SampleSums], weight: float, started: float) -> None:
         if self._store is None:
             call.work.found.extend(zip(call.pieces, found, strict=True))
             return
@@ -182,7 +246,9 @@ class Runner:
                 key = part_of(call.work.keys[piece.sample, group], call.work.plan, piece)
                 arrays = {k: v for k, v in own._asdict().items() if v is not None}
                 entries.append((key, call.work.plan.settings.predictions, arrays))
-        self._store.save(entries, {})
+        what = _what(call)
+        file = self._store.save(entries, {"what": what})
+        self._journal.finished(file, what, weight, time.perf_counter() - started)
 
     def _results(self, work: Work) -> Iterator[TaskResult]:
         parts = self._parts_in_memory(work) if self._store is None else self._parts_stored(work)
@@ -240,6 +306,23 @@ class Runner:
         return parts
 
 
+def _what(call: Call) -> str:
+    """What a call is of, in words."""
+    settings = call.work.plan.settings
+    sets = len({subset for piece in call.pieces for subset in piece.subsets})
+    samples = map(call.work.plan.sample_of, call.pieces)
+    tasks = dict.fromkeys(task.name for sample in samples for task in sample.tasks)
+    seeds = [settings.seed + seed for piece in call.pieces for seed in piece.seeds]
+    swept = ", ".join(f"{key}={value}" for key, value in call.work.setting.items())
+    of = f"{neutral('+'.join(tasks))}, {counted(sets, 'set')}, {_span(seeds)}"
+    return f"{of}, {swept}" if swept else of
+
+
+def _span(seeds: Sequence[int]) -> str:
+    first, last = min(seeds), max(seeds)
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+
 def _of_groups(sums: SampleSums) -> list[RegressionSums | ClassSums]:
     """By the groups of the tasks that they are of."""
     return [*([] if sums.regression is None else [sums.regression]), *sums.classification]
@@ -258,6 +341,6 @@ def compute(
       route: of ridge regression, as `plan.make_plan` takes it.
     """
     runner = Runner(device, progress)
-    work = runner.prepare(tasks, settings, route)
+    work = runner.prepare(tasks, settings, route=route)
     runner.complete([work])
     return runner.results(work)

@@ -178,6 +178,7 @@ class Run:
         result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, results, facts))
         if out is not None:
             write(out, result, self.progress)
+            runner.tell("done")
         return result
 
     def _tables(
@@ -187,8 +188,12 @@ class Run:
 
         Sums of one setting are in memory at a time, and those that later settings use too.
         """
-        works = [runner.prepare(tasks, chosen) if tasks else None for _, chosen, tasks in steps]
+        works = [
+            runner.prepare(tasks, chosen, setting) if tasks else None
+            for setting, chosen, tasks in steps
+        ]
         runner.complete([work for work in works if work is not None])
+        runner.tell("assembling")
         cells = [[_cell(task, chosen) for task in self.tasks] for _, chosen, _ in steps]
         last = {cell: number for number, own in enumerate(cells) for cell in own}
         known: dict[tuple, TaskResult] = {}

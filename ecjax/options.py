@@ -56,6 +56,8 @@ COMMANDS = {
         ("format", "with"),
     ),
     "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
+    "status": Command("DIR", "how far a run is, and whether its cells are whole", ()),
+    "compact": Command("DIR", "puts a run's cells into one file", ()),
 }
 TEXTS = {
     "out": "directory for the tables",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
-from ecjax.atomic import sync_directory
+from ecjax.atomic import WriteError, sync_directory
 from ecjax.errors import neutral
 
 TEMPORARY = ".part-"
@@ -26,25 +26,36 @@ class Place:
         """A file's content; FileNotFoundError where there is none of that name."""
         return (self._path / name).read_bytes()
 
-    def read_start(self, name: str, size: int) -> bytes:
-        """A file's first bytes."""
+    def read_part(self, name: str, start: int, size: int) -> bytes:
+        """Some of a file's bytes, fewer where it ends before."""
         with (self._path / name).open("rb") as file:
+            file.seek(start)
             return file.read(size)
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file at once or not at all; on the disk when this returns."""
+        """Writes a file at once or not at all; on the disk when this returns.
+
+        Raises:
+          WriteError: the system refused to write.
+        """
         path = self._path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            self._replace(path, content)
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with part.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(part)
+                part.unlink()
             raise
         sync_directory(path.parent)
 

@@ -29,8 +29,8 @@ from ecjax.settings import ALIKE, Settings
 DEFAULT_SHARE = 0.7
 LEAST_SAVING = 0.05  # of a piece's bytes, for which its seeds are halved
 TIMED = ("cpu",)  # platforms that the rates of `cost` were measured on
-# Operations a second of a device that was never measured, to cut cells by: rather too few, so that
-# little is lost with a cell.
+# Operations a second of a device that was never measured, to cut and weigh cells by: rather too
+# few, so that little is lost with a cell.
 ASSUMED_RATE = 1e12
 
 
@@ -115,15 +115,15 @@ class Plan:
 
     def fits(self, pieces: Iterable[Piece]) -> bool:
         """Whether these pieces may be one call."""
-        work = self.work(pieces)
-        return work.bytes <= self.budget and self.is_short(work)
+        pieces = tuple(pieces)
+        if sum(map(self.bytes, pieces)) > self.budget:
+            return False
+        return self.cell_seconds is None or self.weight(pieces) <= self.cell_seconds
 
-    def is_short(self, work: Work) -> bool:
-        """Whether a cell may take so long."""
-        if self.cell_seconds is None:
-            return True
-        seconds = work.operations / ASSUMED_RATE if work.seconds is None else work.seconds
-        return seconds <= self.cell_seconds
+    def weight(self, pieces: Iterable[Piece]) -> float:
+        """Seconds of these pieces, to compare them with others: roughly, where no rate is known."""
+        work = self.work(pieces)
+        return work.operations / ASSUMED_RATE if work.seconds is None else work.seconds
 
     def bytes(self, piece: Piece) -> float:
         """Bytes of a piece's arrays; an upper estimate."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from ecjax.stop import FINISHING, Stop
+
 TICK_S = 0.2
 LINE_EVERY_S = 60.0
 
@@ -23,16 +25,25 @@ class Silent:
         """Runs one long call that is estimated to take so many seconds; None: not known."""
         return work()
 
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if the user has asked to end."""
+
 
 class Progress(Silent):
     """Runs work in a thread, so that ^C is heard, and shows the plan's estimate against the clock.
 
     A compiled call cannot be asked how far it is. Once the estimate has passed, the bar gives way
     to words that say so.
+
+    Attributes:
+      stop: what signals have asked for, where somebody listens to them.
     """
 
     def __init__(self, stream: TextIO | None = None):
-        self.stream = stream or sys.stderr
+        self.stream, self.stop = stream or sys.stderr, Stop()
+
+    def check(self) -> None:
+        self.stop.check()
 
     def say(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on
@@ -48,15 +59,26 @@ class Progress(Silent):
                 outcome["error"] = error
 
         thread = threading.Thread(target=keep_outcome, daemon=True)
-        started = time.monotonic()
-        thread.start()
-        if self.stream.isatty():
-            self._bar(thread, label, started, seconds)
-        else:
-            self._lines(thread, label, started, seconds)
+        show = self._bar if self.stream.isatty() else self._lines
+        with self.stop.computing():
+            started = time.monotonic()
+            thread.start()
+            show(thread, label, started, seconds)
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
+
+    def _wait(self, thread: threading.Thread, started: float, seconds: float | None) -> float:
+        """Waits a little; returns what has elapsed. KeyboardInterrupt if there is no more time."""
+        heard = self.stop.asked is not None
+        thread.join(TICK_S)
+        elapsed = time.monotonic() - started
+        left = None if seconds is None or elapsed > seconds else seconds - elapsed
+        if thread.is_alive() and self.stop.over(left):
+            raise KeyboardInterrupt
+        if not heard and self.stop.asked is not None and thread.is_alive():
+            self.say(f"ecjax: {FINISHING}")
+        return elapsed
 
     def _bar(self, thread, label: str, started: float, seconds: float | None) -> None:
         from tqdm import tqdm
@@ -64,8 +86,7 @@ class Progress(Silent):
         layout = "{desc}: " + ("" if seconds is None else "{percentage:3.0f}% |{bar}| ")
         with tqdm(total=100, desc=label, file=self.stream, bar_format=layout, leave=False) as bar:
             while thread.is_alive():
-                thread.join(TICK_S)
-                elapsed = time.monotonic() - started
+                elapsed = self._wait(thread, started, seconds)
                 if seconds is not None:
                     bar.n = min(99, int(100 * elapsed / max(seconds, TICK_S)))
                 if _is_longer(elapsed, seconds):
@@ -76,9 +97,9 @@ class Progress(Silent):
     def _lines(self, thread, label: str, started: float, seconds: float | None) -> None:
         due = started + LINE_EVERY_S
         while thread.is_alive():
-            thread.join(TICK_S)
-            if time.monotonic() >= due:
-                self.say(f"{label}: {clock_text(time.monotonic() - started, seconds)}")
+            elapsed = self._wait(thread, started, seconds)
+            if started + elapsed >= due:
+                self.say(f"{label}: {clock_text(elapsed, seconds)}")
                 due += LINE_EVERY_S
 
 

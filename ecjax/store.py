@@ -254,6 +254,14 @@ def read_results(
     return {n: _read_table(directory / f"{n}.parquet", files) for n in wanted}, manifest
 
 
+def state_of(directory: str | os.PathLike) -> str:
+    """Of a directory's tables: "whole", "unfinished" (a run is under way, or ended), or "none"."""
+    directory = Path(directory)
+    if not (directory / MANIFEST).exists():
+        return "none"
+    return "whole" if _read_manifest(directory).get("complete") is True else "unfinished"
+
+
 def read_csv(
     directory: str | os.PathLike, manifest: Mapping[str, Any], largest: int = 20_000_000
 ) -> dict[str, bytes | None]:

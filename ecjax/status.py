@@ -1,0 +1,145 @@
+"""`ecjax status` and `ecjax compact`: what a directory holds of a run, also while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from ecjax import cell_pack, cell_store, journal, store
+from ecjax.cell_store import CellStore
+from ecjax.cells import Key
+from ecjax.errors import InputError, counted
+from ecjax.places import Place, place_of
+from ecjax.progress import clock_text
+
+MOST_BYTES = 1 << 30  # of a file of many cells
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How far a directory's run is.
+
+    Attributes:
+      directory: its name.
+      cells, done: of those that the last command asked for; with a control or with intervals that
+        repeat fits, of those before these.
+      stored: cells that are there, asked for or not.
+      damaged: those among them that are; the next run computes them again.
+      seconds_left: estimated for what is missing; None where nothing was measured yet.
+      state: what the last process to write has said, one of `journal.STATES`, and when.
+      updated: when that was.
+      tables: "whole", "unfinished" or "none".
+    """
+
+    directory: str
+    cells: int
+    done: int
+    stored: int
+    damaged: int
+    seconds_left: float | None
+    state: str
+    updated: str
+    tables: str
+
+    @property
+    def missing(self) -> int:
+        return self.cells - self.done
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f"; {clock_text(self.seconds_left, None)} left"
+        rest = f"{self.missing:,} missing{left}" if self.missing else "none missing"
+        lines = [
+            f"{self.directory}: {self.done:,} of {counted(self.cells, 'cell')} done, {rest}",
+            f"stored  {counted(self.stored, 'cell')}, {self.damaged:,} damaged",
+            f"state   {self.state}, written {self.updated}",
+            f"tables  {self.tables}",
+        ]
+        return "\n".join(lines)
+
+
+def status(directory: str | os.PathLike) -> Status:
+    """Looks at all cells of a directory, checksums too; changes nothing.
+
+    Raises:
+      InputError: no run into that directory has begun.
+    """
+    place = place_of(directory)
+    plan, told = _read(place, cell_store.PLAN), _read(place, journal.FILE)
+    cells = CellStore(place, lambda line: None, mend=False)
+    for file in cells.files:
+        cells.verify(file)
+    missing = [cell for cell in plan["cells"] if not _is_done(cell, cells)]
+    pace = told.get("pace")
+    left = sum(cell["seconds"] for cell in missing)
+    return Status(
+        directory=str(place),
+        cells=len(plan["cells"]),
+        done=len(plan["cells"]) - len(missing),
+        stored=len(cells.files),
+        damaged=cells.damaged,
+        seconds_left=None if pace is None else pace * left,
+        state=told["state"],
+        updated=told["updated"],
+        tables=store.state_of(directory),
+    )
+
+
+def compact(directory: str | os.PathLike) -> str:
+    """Puts all cells into one file, or one for each GiB of them; safe beside a running job.
+
+    The cells' own files are removed when they are whole in the other. Damaged ones are left.
+
+    Returns:
+      What was done, in words.
+
+    Raises:
+      InputError: no run into that directory has begun.
+      WriteError: the system refused to write; the cells are as they were.
+    """
+    place = place_of(directory)
+    _read(place, cell_store.PLAN)
+    # Listed first: a cell that is written from now on is not touched.
+    before = [f for f in place.files(cell_store.FOLDER) if f.endswith(cell_store.ENDINGS)]
+    cells = CellStore(place, lambda line: None, mend=False)
+    whole = [file for file in cells.files if cells.verify(file)]
+    written = []
+    for group in _groups(cells, whole):
+        name = cell_pack.name_of(group)
+        if name not in before:
+            content = cell_pack.pack((file, cells.read(file)) for file in group)
+            place.write(f"{cell_store.FOLDER}/{name}", content)
+        written.append(name)
+    for file in before:
+        if file not in (*written, *cells.unread):
+            place.remove(f"{cell_store.FOLDER}/{file}")
+    return f"{place}: {counted(len(whole), 'cell')} in {counted(len(written), 'file')}"
+
+
+def _groups(cells: CellStore, files: list[str]) -> list[list[str]]:
+    """Cells that become one file."""
+    groups, size = [], MOST_BYTES
+    for file in files:
+        size += cells.size(file)
+        if size > MOST_BYTES:
+            groups.append([])
+            size = cells.size(file)
+        groups[-1].append(file)
+    return groups
+
+
+def _is_done(cell: dict[str, Any], cells: CellStore) -> bool:
+    parts = [Key(base, tuple(seeds), tuple(subsets)) for base, seeds, subsets in cell["parts"]]
+    return not any(cells.cover(part, cell["predictions"])[2] for part in parts)
+
+
+def _read(place: Place, name: str) -> dict[str, Any]:
+    try:
+        return json.loads(place.read(name))
+    except FileNotFoundError:
+        raise InputError(
+            f"{place}: holds no run of `ecjax evaluate`; name the directory that was given to --out"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{place}/{name}: is damaged ({error}); run evaluate again") from None
