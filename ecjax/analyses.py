@@ -16,7 +16,7 @@ from ecjax.loss_moments import RowLosses
 from ecjax.notes import TASK_TABLE, Note
 from ecjax.outcome import TaskResult
 from ecjax.regions import Regions
-from ecjax.results import Columns, Frames, frame_of, with_setting
+from ecjax.results import Columns, Frames, Parts, with_setting
 from ecjax.scores import PERFECT
 from ecjax.settings import Settings
 from ecjax.uncertainty import benjamini_hochberg
@@ -28,10 +28,10 @@ MAPPED = {"regression": ("r2",), "classification": ("log_loss",)}
 STRATIFIED = {"regression": ("r2",), "classification": ("accuracy", "log_loss")}
 
 
-def build(results: Sequence[TaskResult], settings: Settings) -> Frames:
-    """The tables `maps`, `strata`, `separation` and `commonality`, and `points` where predictions
-    are asked for; each only where there is something to put in it. They are not `finished`."""
-    parts: dict[str, list[Columns]] = {
+def columns_of(results: Sequence[TaskResult], settings: Settings) -> Parts:
+    """One setting's part of the tables `maps`, `strata`, `separation` and `commonality`, and of
+    `points` where predictions are asked for; each only where there is something to put in it."""
+    parts: Parts = {
         "maps": [], "strata": [], "separation": [], "commonality": [], "points": []
     }  # fmt: skip
     for result in results:
@@ -52,7 +52,7 @@ def build(results: Sequence[TaskResult], settings: Settings) -> Frames:
         if settings.predictions:
             parts["points"] += _point_rows(result)
     filled = {name: [p for p in own if len(p["task"])] for name, own in parts.items()}
-    return {name: frame_of(own) for name, own in filled.items() if own}
+    return {name: own for name, own in filled.items() if own}
 
 
 def finished(frames: Frames, swept: Sequence[str]) -> Frames:

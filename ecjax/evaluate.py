@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from ecjax import analyses, fragments, maps, question, refits, report, store
+from ecjax import analyses, fragments, maps, question, refits, report, results, store
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.cell_store import CellStore
@@ -26,7 +27,7 @@ from ecjax.plots import Plots
 from ecjax.precision import resolve
 from ecjax.progress import Progress, Silent
 from ecjax.question import Answer
-from ecjax.results import Frames, below_each_other, build_frames
+from ecjax.results import Frames
 from ecjax.run_plan import RunPlan, Step, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes
@@ -161,7 +162,7 @@ class Run:
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         runner = Runner(device, self.progress, cells)
         timings = {"align_and_check": time.perf_counter() - started}
-        frames, results, answered = self._tables(steps, runner)
+        frames, found, answered = self._tables(steps, runner)
         timings["compute"] = time.perf_counter() - started - timings["align_and_check"]
         facts = Facts(
             name=self.name,
@@ -169,13 +170,13 @@ class Run:
             precision=self.precision(),
             fingerprint=fingerprint,
             swept=list(steps[0][0]),
-            notes=self.notes(results)
+            notes=self.notes(found)
             + question.question_notes(answered, self.settings)
-            + analyses.notes(results, self.settings),
+            + analyses.notes(found, self.settings),
             timings=timings | {"total": time.perf_counter() - started},
             answered=answered,
         )
-        result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, results, facts))
+        result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, found, facts))
         if out is not None:
             write(out, result, self.progress)
             runner.tell("done")
@@ -197,21 +198,21 @@ class Run:
         cells = [[_cell(task, chosen) for task in self.tasks] for _, chosen, _ in steps]
         last = {cell: number for number, own in enumerate(cells) for cell in own}
         known: dict[tuple, TaskResult] = {}
-        parts, light, answered = [], [], {}
+        parts, light, answered = collections.defaultdict(list), [], {}
         for number, (setting, chosen, _) in enumerate(steps):
             if works[number] is not None:
                 for result in _fresh(works[number], chosen, runner):
                     known[_cell(result.task, chosen)] = result
                 works[number] = None
             found = [dataclasses.replace(known[cell], setting=setting) for cell in cells[number]]
-            parts.append(
-                build_frames(found, self.settings.predictions)
-                | analyses.build(found, self.settings)
-            )
+            columns = results.columns_of(found, self.settings.predictions)
+            for name, own in (columns | analyses.columns_of(found, self.settings)).items():
+                parts[name] += own
             answered = answered or question.answers(found, self.settings)
             light += [result.without_sums() for result in found]
             known = {cell: result for cell, result in known.items() if last[cell] > number}
-        return analyses.finished(below_each_other(parts), list(steps[0][0])), light, answered
+        swept = list(steps[0][0])
+        return analyses.finished(results.frames_of(parts, swept), swept), light, answered
 
     def precision(self) -> str:
         """What is computed in, "float64" or "float32"."""
@@ -250,11 +251,11 @@ class Run:
         """What makes this study this one, see `manifest.fingerprint_of`."""
         return fingerprint_of(self.tasks, self.settings, self.swept, self.precision())
 
-    def notes(self, results: Sequence[TaskResult]) -> list[Note]:
+    def notes(self, found: Sequence[TaskResult]) -> list[Note]:
         """What was noticed about the rows of all tasks, and their folds where there are most."""
         notes = []
         for task in self.tasks:
-            own = [result for result in results if result.task is task]
+            own = [result for result in found if result.task is task]
             most = max((result.folds for result in own), key=lambda folds: folds.count)
             notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
             notes += unit_notes(task, own[0].units)

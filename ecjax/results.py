@@ -18,6 +18,7 @@ from ecjax.transforms import back
 
 Frames = dict[str, pd.DataFrame]
 Columns = dict[str, np.ndarray]
+Parts = dict[str, list[Columns]]  # of tables, the parts that stand below each other
 # Of columns with nulls.
 DTYPES = {
     "target": "str",
@@ -33,10 +34,10 @@ DTYPES = {
 NOT_ALL_SUBSETS = "Shapley values need every subset"
 
 
-def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
-    """The tables `scores`, `folds`, `index`, `targets`, `gains`, `shapley`, and `predictions` if
-    asked for."""
-    parts: dict[str, list[Columns]] = {
+def columns_of(results: Sequence[TaskResult], predictions: bool) -> Parts:
+    """One setting's part of the tables `scores`, `folds`, `index`, `targets`, `gains`, `shapley`,
+    and `predictions` if asked for."""
+    parts: Parts = {
         "scores": [], "folds": [], "index": [], "targets": [], "gains": [], "shapley": [],
         "predictions": [],
     }  # fmt: skip
@@ -69,22 +70,15 @@ def build_frames(results: Sequence[TaskResult], predictions: bool) -> Frames:
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
     if not predictions:
         del parts["predictions"]
-    swept = list(results[0].setting)
-    _widen(parts["index"], measures, swept, results[0].confidence)
+    _widen(parts["index"], measures, results[0].confidence)
+    return parts
+
+
+def frames_of(parts: Parts, swept: Sequence[str]) -> Frames:
+    """The tables of all settings, p-values adjusted within each."""
     frames = {key: frame_of(columns) for key, columns in parts.items()}
     frames["index"] = _adjust(frames["index"], swept)
     return frames
-
-
-def below_each_other(parts: Sequence[Frames]) -> Frames:
-    """The tables of several settings as one."""
-    if len(parts) == 1:
-        return parts[0]
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {
-        name: pd.concat([part[name] for part in parts if name in part], ignore_index=True)
-        for name in names
-    }
 
 
 def _resampled(results: Sequence[TaskResult]) -> Iterator[TaskResult]:
@@ -232,17 +226,14 @@ def _index_rows(result: TaskResult, measure: Measure) -> Columns:
     return with_setting(columns, result)
 
 
-def _widen(
-    parts: list[Columns], measures: Sequence[Measure], swept: list[str], confidence: float
-) -> None:
+def _widen(parts: list[Columns], measures: Sequence[Measure], confidence: float) -> None:
     """Fills in the intervals that hold at once in all rows of a family."""
     families: dict[tuple, list[int]] = {}
     for i, (part, measure) in enumerate(zip(parts, measures, strict=True)):
         if len(part["subset"]) and measure.compared.moments is not None:
             metric = measure.scores.metric
             kind = "primary" if metric in PRIMARY.values() else metric
-            key = (kind, measure.target is None, *(part[name][0] for name in swept))
-            families.setdefault(key, []).append(i)
+            families.setdefault((kind, measure.target is None), []).append(i)
     for family in families.values():
         largest = [measures[i].compared.largest_errors for i in family]
         z = simultaneous.simultaneous_z(largest, confidence)
@@ -300,7 +291,7 @@ def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns
     return with_setting(columns, result)
 
 
-def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
+def _adjust(index: pd.DataFrame, swept: Sequence[str]) -> pd.DataFrame:
     """Benjamini–Hochberg over sets × tasks of the primary metric, per swept setting.
 
     Rows of whole tasks and rows of single targets are two families.
@@ -310,7 +301,7 @@ def _adjust(index: pd.DataFrame, swept: list[str]) -> pd.DataFrame:
     adjusted = {"p_value": "p_adjusted", "p_better": "p_better_adjusted"}
     for single_target in (True, False):
         rows = index[family & (index["target"].notna() == single_target)]
-        groups = [part.index for _, part in rows.groupby(swept)] if swept else [rows.index]
+        groups = [part.index for _, part in rows.groupby(list(swept))] if swept else [rows.index]
         for group in groups:
             for plain, name in adjusted.items():
                 p_values = index.loc[group, plain].to_numpy()

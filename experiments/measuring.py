@@ -38,7 +38,7 @@ from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent
 from ecjax.refits import with_refits
-from ecjax.results import build_frames
+from ecjax.results import columns_of, frames_of
 from ecjax.settings import from_arguments
 from ecjax.subsets import build_lattice
 
@@ -279,7 +279,8 @@ def framing(tasks: Mapping[str, Any], **arguments: Any) -> Callable[[int], Any]:
     found = compute(align_arrays({}, tasks), settings, device, Silent())
 
     def frames(bootstraps: int) -> Any:
-        return build_frames([dataclasses.replace(r, bootstraps=bootstraps) for r in found], False)
+        drawn = [dataclasses.replace(r, bootstraps=bootstraps) for r in found]
+        return frames_of(columns_of(drawn, False), ())
 
     return frames
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,7 +98,9 @@ def test_evaluate_writes_tables_and_prints_the_index(study_folder, capsys):
     names |= {"predictions", "points"}
     csv = names - {"folds", "predictions", "points"}
     assert written == (
-        {f"{n}.parquet" for n in names} | {f"{n}.csv" for n in csv} | {"manifest.json"}
+        {f"{n}.parquet" for n in names}
+        | {f"{n}.csv" for n in csv}
+        | {"manifest.json", "progress.json", "cells"}
     )
     scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
     assert len(scores) == 3 * (2 + 3)
@@ -563,7 +566,37 @@ def test_interrupt_ends_within_two_seconds_and_writes_nothing(study_folder, stag
     assert process.returncode == cli.INTERRUPTED
     assert time.monotonic() - started < 2
     assert "interrupted" in errors and "Traceback" not in errors
-    assert not (study_folder / "out").exists()
+    assert not list((study_folder / "out").glob("*.parquet"))
+    assert not list((study_folder / "out" / "cells").glob("*.cell"))
+
+
+def test_sigterm_keeps_the_cells_that_are_done_and_the_same_command_goes_on(study_folder):
+    study = study_folder / "study.toml"
+    text = study.read_text("utf-8").split("[tasks.land]")[0]
+    values = ", ".join(f"{0.1 * i:.1f}" for i in range(1, 201))
+    study.write_text(f"{text}\n[sweep]\nridge_lambda = [{values}]\n", encoding="utf-8")
+    out = study_folder / "out"
+    command = [sys.executable, "-m", "ecjax", "evaluate", study, f"--out={out}"]
+    process = subprocess.Popen(
+        [*command, "--protocol=paper"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {OPTION.upper(): "1"},
+    )
+    for line in process.stderr:
+        if "cell 3/200" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    done = int(re.search(r"interrupted; ([0-9]+) of 200 cells are done", errors)[1])
+    assert 3 <= done < 200 and len(list((out / "cells").glob("*.cell"))) == done
+    assert json.loads((out / "progress.json").read_text("utf-8"))["state"] == "interrupted"
+    assert run("status", out) == cli.DONE
+    assert run(*command[3:], "--protocol=paper") == cli.DONE
+    assert run("status", out) == cli.DONE and run("compact", out) == cli.DONE
+    assert len(pd.read_parquet(out / "scores.parquet")) == 200 * 3 * 2
 
 
 def test_internal_errors_show_no_traceback(study_folder, capsys, monkeypatch):

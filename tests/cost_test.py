@@ -14,7 +14,7 @@ from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.program import Penalties
 from ecjax.progress import Silent
-from ecjax.results import build_frames
+from ecjax.results import columns_of, frames_of
 from ecjax.settings import Settings
 from ecjax.subsets import build_lattice, part_of, requested
 
@@ -140,7 +140,7 @@ def test_the_model_counts_what_the_host_does(monkeypatch, widths, wanted, t, see
 
 def frames_by(tasks, settings, route):
     results = compute(tasks, settings, CPU, Silent(), route)
-    return build_frames(results, settings.predictions)
+    return frames_of(columns_of(results, settings.predictions), ())
 
 
 def test_both_routes_and_any_mixture_give_the_same_tables(monkeypatch):

@@ -367,8 +367,8 @@ def test_a_second_run_writes_the_same_bytes(tmp_path):
     def bytes_of(folder):
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.iterdir())
-            if path.name != "manifest.json"
+            for path in sorted(folder.glob("*.*"))
+            if path.suffix != ".json"
         }
 
     result = ecjax.evaluate(
