@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -157,12 +158,17 @@ class Run:
         if out is not None:
             fingerprint = self.fingerprint()
             store.check_directory(out, fingerprint)
-            store.begin(out, fingerprint)
             cells = CellStore(place_of(out), self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         runner = Runner(device, self.progress, cells)
+        works = [
+            runner.prepare(tasks, chosen, setting) if tasks else None
+            for setting, chosen, tasks in steps
+        ]
+        if out is not None:
+            store.begin(out, fingerprint)
         timings = {"align_and_check": time.perf_counter() - started}
-        frames, found, answered = self._tables(steps, runner)
+        frames, found, answered = self._tables(steps, works, runner)
         timings["compute"] = time.perf_counter() - started - timings["align_and_check"]
         facts = Facts(
             name=self.name,
@@ -183,17 +189,17 @@ class Run:
         return result
 
     def _tables(
-        self, steps: Sequence[Step], runner: Runner
+        self, steps: Sequence[Step], works: list[Work | None], runner: Runner
     ) -> tuple[Frames, list[TaskResult], dict[str, Answer]]:
         """The tables of all settings, results without their sums, and what intervals answer.
 
         Sums of one setting are in memory at a time, and those that later settings use too.
+
+        Args:
+          works: what each step takes; None where it takes nothing.
         """
-        works = [
-            runner.prepare(tasks, chosen, setting) if tasks else None
-            for setting, chosen, tasks in steps
-        ]
-        runner.complete([work for work in works if work is not None])
+        with _profiled(self.settings.profile):
+            runner.complete([work for work in works if work is not None])
         runner.tell("assembling")
         cells = [[_cell(task, chosen) for task in self.tasks] for _, chosen, _ in steps]
         last = {cell: number for number, own in enumerate(cells) for cell in own}
@@ -279,6 +285,11 @@ def _fresh(work: Work, settings: Settings, runner: Runner) -> list[TaskResult]:
     if settings.repeats_fits:
         found = refits.with_refits(found, settings, runner)
     return found
+
+
+def _profiled(folder: str) -> contextlib.AbstractContextManager:
+    """Has JAX write a trace of what it does meanwhile; of nothing where no folder is named."""
+    return jax.profiler.trace(folder) if folder else contextlib.nullcontext()
 
 
 def find_device(required: str) -> jax.Device:

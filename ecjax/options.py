@@ -40,7 +40,9 @@ COMMANDS = {
     "validate": Command("STUDY", "reads everything, fits nothing", ()),
     "plan": Command("STUDY", "tells what evaluate would take, fits nothing", _EVALUATION),
     "evaluate": Command(
-        "STUDY --out=DIR", "every subset of embeddings on every task", ("out", *_EVALUATION)
+        "STUDY --out=DIR",
+        "every subset of embeddings on every task; goes on where it was ended",
+        ("out", *_EVALUATION, "profile"),
     ),
     "overlap": Command(
         "STUDY --out=DIR",
@@ -111,6 +113,7 @@ TEXTS = {
     "half of the rows in cells of 30 or more; 0: no maps of cells",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
+    "profile": "directory for a trace of the computation, to look at in XProf or Perfetto",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
 NUMBERS = (
@@ -213,7 +216,7 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
-    if flag in ("results", "with"):
+    if flag in ("results", "with", "profile"):
         return None
     if flag == "format":
         return "html"
@@ -228,7 +231,7 @@ def _head(name: str, flag: str) -> str:
     value = _default(name, flag)
     if value is None:
         wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K",
-                  "map_km": "KM"}  # fmt: skip
+                  "map_km": "KM", "profile": "DIR"}  # fmt: skip
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

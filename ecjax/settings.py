@@ -23,10 +23,7 @@ AVAILABLE = {
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
-FLAGS_TO_COME = (
-    "stream", "shard", "coordinator",
-    "num_processes", "process_id", "profile",
-)  # fmt: skip
+FLAGS_TO_COME = ("stream", "shard", "coordinator", "num_processes", "process_id")
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 REPLICATED = {"bootstrap": 10_000, "refit": 200}  # kinds of intervals: replicates that do well
 FEWEST_REFITS = 20  # whose standard deviation is known to a sixth
@@ -66,6 +63,7 @@ class Settings:
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
         chooses by the device, see `precision.resolve`.
       max_memory_gib: budget; 0: 70 % of what the device has.
+      profile: a directory for a trace by JAX's profiler; empty: none.
       probe: a function in the place of ridge and logistic regression, see `probe`; no flag.
     """
 
@@ -95,6 +93,7 @@ class Settings:
     predictions: bool = False
     max_memory_gib: float = 0.0
     require_platform: str = ""
+    profile: str = ""
     probe: Callable | None = None
 
     def __post_init__(self):
