@@ -1,0 +1,63 @@
+"""What is said and written about a run that is under way."""
+
+import json
+
+import pytest
+
+from ecjax.journal import FILE, Journal
+from ecjax.places import place_of
+from ecjax.progress import Silent
+
+
+class Said(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def said():
+    return Said()
+
+
+@pytest.fixture
+def journal(tmp_path, said):
+    return Journal(place_of(tmp_path), said)
+
+
+def written(tmp_path):
+    return json.loads((tmp_path / FILE).read_text("utf-8"))
+
+
+def test_time_left_is_what_was_estimated_at_the_pace_that_was_measured(journal, tmp_path, said):
+    journal.expect([10.0, 20.0, 30.0], done=2)
+    assert written(tmp_path)["cells"] == 5 and written(tmp_path)["done"] == 2
+    assert written(tmp_path)["seconds_left"] is None
+    journal.finished("abc.cell", "biomass, 15 sets", 10.0, 4.0)
+    assert journal.seconds_left == pytest.approx(20.0)
+    assert journal.in_words() == "3 of 5 cells are done"
+    assert said.lines == ["cell 3/5 abc.cell: biomass, 15 sets: 4.0 s; 0:20 left"]
+    journal.finished("b.cell", "…", 20.0, 8.0)
+    journal.finished("c.cell", "…", 30.0, 12.0)
+    assert "left" not in said.lines[-1]
+    journal.state("done")
+    found = written(tmp_path)
+    assert (found["state"], found["done"], found["seconds_left"]) == ("done", 5, 0.0)
+    assert found["pace"] == pytest.approx(0.4) and found["cells_per_minute"] == 7.5
+
+
+def test_a_single_cell_needs_no_line(journal, said):
+    journal.expect([1.0], done=0)
+    journal.finished("a.cell", "…", 1.0, 1.0)
+    assert not said.lines
+
+
+def test_quick_cells_do_not_each_write_the_file(journal, tmp_path, monkeypatch):
+    journal.expect([1.0] * 100, done=0)
+    writes = []
+    monkeypatch.setattr(journal, "_write", writes.append)
+    for _ in range(100):
+        journal.finished("a.cell", "…", 1.0, 0.0)
+    assert len(writes) < 5

@@ -1,0 +1,69 @@
+"""What is told about a directory: how far its run is, while it runs and when it was ended."""
+
+import numpy as np
+import pytest
+from quick import quickly_compiled
+
+import ecjax
+from ecjax import compute
+from ecjax.status import compact, status
+
+RNG = np.random.default_rng(0)
+X = {"a": RNG.normal(size=(40, 3)), "b": RNG.normal(size=(40, 2))}
+TASKS = {"height": X["a"][:, 0] + RNG.normal(size=40)}
+SWEPT = {"protocol": "paper", "folds": 4, "ridge_lambda": [0.1, 1.0, 10.0, 100.0]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
+
+
+def test_a_run_from_its_first_cell_to_its_tables(tmp_path, monkeypatch):
+    with pytest.raises(ecjax.InputError, match="no run"):
+        status(tmp_path)
+    with pytest.raises(ecjax.InputError, match="no run"):
+        compact(tmp_path)
+    save, seen = compute.CellStore.save, []
+
+    def looking(self, *given):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(status(tmp_path))
+        return save(self, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compute.CellStore, "save", looking)
+        ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    assert [(s.done, s.missing, s.cells, s.state) for s in seen] == [
+        (0, 4, 4, "running"), (1, 3, 4, "running"), (2, 2, 4, "running")
+    ]  # fmt: skip
+    ended = status(tmp_path)
+    assert (ended.done, ended.state, ended.tables) == (3, "interrupted", "unfinished")
+    assert ended.seconds_left > 0 and "3 of 4 cells done, 1 missing" in str(ended)
+    path = next((tmp_path / "cells").glob("*.cell"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = status(tmp_path)
+    assert (damaged.done, damaged.damaged, damaged.stored) == (2, 1, 2)
+    assert path.exists() and "1 damaged" in str(damaged)  # looking changes nothing
+    ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    done = status(tmp_path)
+    assert (done.done, done.missing, done.damaged, done.state) == (4, 0, 0, "done")
+    assert done.tables == "whole"
+    assert "4 cells in 1 file" in compact(tmp_path) and status(tmp_path).done == 4
+
+
+def test_status_is_of_what_the_last_command_asked_for(tmp_path):
+    ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    ecjax.evaluate(X, TASKS, out=tmp_path, **(SWEPT | {"ridge_lambda": 1.0}))
+    found = status(tmp_path)
+    assert (found.cells, found.done, found.stored) == (1, 1, 4)
+
+
+def test_a_damaged_plan_is_told(tmp_path):
+    ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    (tmp_path / "cells" / "plan.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ecjax.InputError, match="damaged"):
+        status(tmp_path)
