@@ -10,6 +10,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # not on every system
+    fcntl = None
+
 STAGING = ".writing-"
 
 
@@ -48,14 +53,48 @@ def replace_files(directory: str | os.PathLike, files: Mapping[str, bytes]) -> l
 
 @contextlib.contextmanager
 def staging(directory: Path) -> Iterator[Path]:
-    """A hidden directory that is gone afterwards, whatever happens; removes left-over ones too."""
-    for stale in directory.glob(f"{STAGING}*"):
-        shutil.rmtree(stale, ignore_errors=True)  # leaves links and files alone
-    folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=directory))
+    """A hidden directory that is gone afterwards, whatever happens.
+
+    Those of processes that were killed are removed, those of others at work are not.
+    """
+    for left in directory.glob(f"{STAGING}*"):
+        with _locked(left, wait=False) as abandoned:
+            if abandoned:
+                shutil.rmtree(left, ignore_errors=True)  # leaves links and files alone
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=directory))
+        with _locked(folder):
+            if not folder.exists():  # another process has taken it for a dead one's
+                continue
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Waits until no other process is in here for this directory; not on all file systems."""
+    with _locked(directory):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock on a directory, which ends with its process; whether it could be had."""
+    handle = None
     try:
-        yield folder
+        handle = os.open(directory, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        held = True
+    except (OSError, AttributeError):  # another holds it, or there are no locks here
+        held = False
+    try:
+        yield held
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def sync_and_hash(path: Path) -> str:

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecjax.atomic import WriteError, replace_files, staging, sync_and_hash, sync_directory
+from ecjax.atomic import WriteError, alone, replace_files, staging, sync_and_hash, sync_directory
 from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
 from ecjax.errors import InputError, counted
 
@@ -155,7 +155,8 @@ def write_results(
         directory.mkdir(parents=True, exist_ok=True)
         with staging(directory) as folder:
             files = _stage(folder, tables, manifest)
-            return _install(directory, folder, files)
+            with alone(directory):  # two runs at once: the last one's tables, not some of each
+                return _install(directory, folder, files)
     except OSError as error:
         raise WriteError(
             f"{directory}: the results could not be written ({error.strerror or error}), "
