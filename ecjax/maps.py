@@ -67,13 +67,10 @@ def parts_of(task: AlignedTask, settings: Settings, rows: np.ndarray) -> Parts |
         of_row = np.full(len(rows), -1)
         names, of_row[known] = np.unique(labels[rows][known].astype(str), return_inverse=True)
         edges = np.full((4, len(names)), np.nan)
-    places = np.full((len(names), 2), np.nan)
+    of_row, places = of_row.reshape(-1), np.full((2, len(names)), np.nan)
     if task.lat is not None:
-        lat, lon = task.lat[rows], task.lon[rows]
-        for part in range(len(names)):
-            own = of_row == part
-            places[part] = sphere.mean_place(lat[own], lon[own])
-    return Parts(names.astype(object), of_row.reshape(-1), *places.T, edges)
+        places = sphere.mean_places(task.lat[rows], task.lon[rows], of_row, len(names))
+    return Parts(names.astype(object), of_row, *places, edges)
 
 
 def side_of(task: AlignedTask, settings: Settings) -> float | None:

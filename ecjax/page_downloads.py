@@ -10,7 +10,6 @@ from ecjax.page_tables import safe
 
 LARGEST = 1_000_000  # bytes of one compressed table
 ALL = 4_000_000  # of all together
-READ_UP_TO = 20 * LARGEST  # numbers never shrink that much
 ABOUT = {
     "scores": "the scores of every set on every task",
     "index": "the index of every fused set, with intervals and tests",

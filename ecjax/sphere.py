@@ -71,12 +71,21 @@ def cell_edges(cells: np.ndarray, side_km: float) -> np.ndarray:
     return np.stack([south, north, west, west + step])
 
 
-def mean_place(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
-    """Latitude and longitude of the middle of some places; NaN where they have none."""
-    x, y, z = unit_vectors(lat, lon).mean(0)
-    if np.linalg.norm([x, y, z]) < BLUR:
-        return np.nan, np.nan
-    return float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(y, x)))
+def mean_places(
+    lat: np.ndarray, lon: np.ndarray, part_of_row: np.ndarray, parts: int
+) -> np.ndarray:
+    """(2, c) latitude and longitude of the middle of each part's places; NaN where there is none.
+
+    Args:
+      part_of_row: (n,) 0 … c − 1, −1 for a place in no part.
+    """
+    inside = part_of_row >= 0
+    own, rows = part_of_row[inside], np.bincount(part_of_row[inside], minlength=parts)
+    vectors = unit_vectors(lat[inside], lon[inside]).T
+    sums = np.stack([np.bincount(own, weights=axis, minlength=parts) for axis in vectors])
+    x, y, z = sums
+    places = np.degrees([np.arctan2(z, np.hypot(x, y)), np.arctan2(y, x)])
+    return np.where(np.linalg.norm(sums, axis=0) < BLUR * np.maximum(rows, 1), np.nan, places)
 
 
 def _first_cells(side_km: float) -> np.ndarray:

@@ -98,6 +98,9 @@ def test_edges_close_up_and_share_the_area_alike():
 
 
 def test_the_middle_of_places_on_both_sides_of_the_date_line():
-    assert sphere.mean_place(np.zeros(2), np.array([179.0, -177.0])) == pytest.approx((0, -179))
-    assert sphere.mean_place(np.full(3, 80.0), np.array([0.0, 120, 240]))[0] == pytest.approx(90)
-    assert np.isnan(sphere.mean_place(np.zeros(2), np.array([0.0, 180.0]))).all()
+    lat = np.array([0.0, 0, 80, 80, 80, 0, 0, 45])
+    lon = np.array([179.0, -177, 0, 120, 240, 0, 180, 9])
+    lat_mean, lon_mean = sphere.mean_places(lat, lon, np.array([0, 0, 1, 1, 1, 3, 3, -1]), 4)
+    assert (lat_mean[0], lon_mean[0]) == pytest.approx((0, -179))
+    assert lat_mean[1] == pytest.approx(90)
+    assert np.isnan([lat_mean[2:], lon_mean[2:]]).all()  # of no places, and of opposite ones
