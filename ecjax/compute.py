@@ -18,6 +18,7 @@ import numpy as np
 
 from ecjax import blas, engine
 from ecjax.align import AlignedTask
+from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
 from ecjax.cell_keys import Hashes, keys_of, part_of, unit_key
 from ecjax.cell_store import CellStore
@@ -148,14 +149,18 @@ class Runner:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Says how far the run was when it is interrupted meanwhile."""
+        """Says how far the run was when it is interrupted, or its store fails, meanwhile."""
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WriteError) as error:
             if self._journal is None:
                 raise
-            self._journal.state("interrupted")
-            raise Interrupted(f"{self._journal.in_words()}; the same command goes on") from None
+            left = f"{self._journal.in_words()} and kept; the same command goes on"
+            with contextlib.suppress(WriteError):
+                self._journal.state("interrupted")
+            if isinstance(error, WriteError):
+                raise WriteError(f"{error}; {left}") from error
+            raise Interrupted(left) from None
 
     def tell(self, state: str) -> None:
         """Says in the journal, if there is one, how far the run is."""
@@ -170,7 +175,7 @@ class Runner:
                 return list(self._results(work))
             except Damaged as damage:
                 last = damage
-        raise OSError(f"cells are damaged again and again: {last}")
+        raise WriteError(f"{self._store.place}: cells are damaged again and again ({last})")
 
     def finish(self, units: Iterable[Unit]) -> Iterator[tuple[np.ndarray, ...]]:
         """What each of them computes, or has computed."""
@@ -187,7 +192,7 @@ class Runner:
                 return self._store.load_unit(key)
         with self._told():
             found = unit.work()
-        self._store.save_unit(key, found, {"what": unit.name})
+            self._store.save_unit(key, found, {"what": unit.name})
         return found
 
     def call(self, function: Callable, label: str, seconds: float | None, *arguments) -> Any:

@@ -18,6 +18,7 @@ class Place:
 
     def __init__(self, directory: str | os.PathLike):
         self._path = Path(directory)
+        self._identity = None
 
     def __str__(self) -> str:
         return neutral(self._path)
@@ -45,6 +46,7 @@ class Place:
             raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
 
     def _replace(self, path: Path, content: bytes) -> None:
+        self._check_identity()
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         try:
@@ -58,6 +60,20 @@ class Place:
                 part.unlink()
             raise
         sync_directory(path.parent)
+
+    def _check_identity(self) -> None:
+        """Raises OSError where the directory is no longer the one first written to: below a mount
+        that is gone, there may be another one of that name."""
+        if self._identity is None:
+            self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise OSError(f"the directory {self._path} is gone") from None
+        identity = found.st_dev, found.st_ino
+        if self._identity not in (None, identity):
+            raise OSError(f"the directory {self._path} is another one now")
+        self._identity = identity
 
     def files(self, folder: str = "") -> dict[str, int]:
         """Name within the folder → size, of its files; hidden ones and folders are left out."""

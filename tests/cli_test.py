@@ -593,7 +593,7 @@ def test_sigterm_keeps_the_cells_that_are_done_and_the_same_command_goes_on(stud
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
-    done = int(re.search(r"interrupted; ([0-9]+) of 200 cells are done", errors)[1])
+    done = int(re.search(r"interrupted; ([0-9]+) of 200 cells are done and kept", errors)[1])
     assert 3 <= done < 200 and len(list((out / "cells").glob("*.cell"))) == done
     assert json.loads((out / "progress.json").read_text("utf-8"))["state"] == "interrupted"
     assert run("status", out) == cli.DONE
