@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ecjax import blas, engine
+from ecjax import blas, devices
 from ecjax.align import AlignedTask
 from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
@@ -28,6 +29,7 @@ from ecjax.journal import Journal
 from ecjax.outcome import TaskResult
 from ecjax.pieces import Piece
 from ecjax.plan import Plan, make_plan
+from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.settings import Settings
 from ecjax.sums import ClassSums, Part, RegressionSums, SampleSums, join
@@ -83,16 +85,17 @@ class Unit(NamedTuple):
 
 
 class Runner:
-    """Runs calls on a device, with or without a store.
+    """Runs calls on the devices of a kind, with or without a store.
 
     Args:
-      device: to run on.
+      device: the first of them.
       progress: where progress goes.
       store: of cells; None: results are kept in memory.
     """
 
     def __init__(self, device: jax.Device, progress: Silent, store: CellStore | None = None):
         self.device, self._progress, self._store = device, progress, store
+        self._devices = devices.like(device)
         self._journal = None if store is None else Journal(store.place, progress)
         self._hashes, self._planned = Hashes(), False
 
@@ -114,6 +117,7 @@ class Runner:
 
         Raises:
           Interrupted: the user has asked to end; what was done is kept.
+          WriteError: a cell could not be kept.
         """
         if self._store is not None and not self._planned:
             self._write_plan(works)
@@ -122,11 +126,24 @@ class Runner:
         if self._journal is not None and calls:
             chunks = sum(len(work.plan.chunks) for work in works)
             self._journal.expect(weights, chunks - len(calls))
-        for number, (call, weight) in enumerate(zip(calls, weights, strict=True), start=1):
-            label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
+        groups = self._at_once(calls)
+        for number, (group, width) in enumerate(groups, start=1):
+            label = f"evaluate {number}/{len(groups)}" if len(groups) > 1 else "evaluate"
             started = time.perf_counter()
             with self._told():
-                self._keep(call, self._run(call, label), weight, started)
+                found = self._run([calls[i] for i in group], width, label)
+                seconds = (time.perf_counter() - started) / len(group)
+                for i, sums in zip(group, found, strict=True):
+                    self._keep(calls[i], sums, weights[i], seconds)
+
+    def _at_once(self, calls: Sequence[Call]) -> list[devices.Batch]:
+        """Which calls run at the same time, and on how many devices."""
+        if len(self._devices) > 1 and len(calls) > 1:
+            size = max(call.work.plan.work(call.pieces).bytes for call in calls)
+            most = devices.at_once(self._devices, size, calls[0].work.plan.budget)
+            if most > 1:
+                return devices.batches(map(_job, calls), most)
+        return [devices.Batch((i,), 1) for i in range(len(calls))]
 
     def _write_plan(self, works: Sequence[Work]) -> None:
         """Writes which cells a run consists of, for `ecjax status`."""
@@ -229,19 +246,14 @@ class Runner:
                 tuple(lacking),
             )
 
-    def _run(self, call: Call, label: str) -> tuple[SampleSums, ...]:
-        plan = call.work.plan
-        programs, data = plan.arguments(call.pieces)
-        fixed = plan.settings.ridge_lambda, plan.settings.logistic_c
-        penalties = engine.Penalties(
-            *(np.float64(np.nan if plan.settings.strict else values[0]) for values in fixed),
-            np.float64(plan.settings.logistic_tolerance),
-        )
+    def _run(self, calls: Sequence[Call], width: int, label: str) -> list[tuple[SampleSums, ...]]:
+        """What calls give that run at once, on so many devices."""
+        seconds = [call.work.plan.work(call.pieces).seconds for call in calls]
+        jobs = [_job(call) for call in calls]
+        work = functools.partial(devices.study, jobs, self._devices[:width])
+        return self._progress.run(work, label, None if None in seconds else max(seconds))
 
-        seconds = plan.work(call.pieces).seconds
-        return self.call(engine.study, label, seconds, programs, data, penalties)
-
-    def _keep(self, call: Call, found: Sequence[SampleSums], weight: float, started: float) -> None:
+    def _keep(self, call: Call, found: Sequence[SampleSums], weight: float, seconds: float) -> None:
         if self._store is None:
             call.work.found.extend(zip(call.pieces, found, strict=True))
             return
@@ -253,7 +265,7 @@ class Runner:
                 entries.append((key, call.work.plan.settings.predictions, arrays))
         what = _what(call)
         file = self._store.save(entries, {"what": what})
-        self._journal.finished(file, what, weight, time.perf_counter() - started)
+        self._journal.finished(file, what, weight, seconds)
 
     def _results(self, work: Work) -> Iterator[TaskResult]:
         parts = self._parts_in_memory(work) if self._store is None else self._parts_stored(work)
@@ -309,6 +321,17 @@ class Runner:
                     arrays |= {name: None for name in OF_PREDICTIONS if name in arrays}
                 parts[i, group].append(Part(kind(**arrays), use.seeds, use.subsets))
         return parts
+
+
+def _job(call: Call) -> devices.Job:
+    """The arguments of `engine.study`."""
+    plan = call.work.plan
+    fixed = plan.settings.ridge_lambda, plan.settings.logistic_c
+    penalties = Penalties(
+        *(np.float64(np.nan if plan.settings.strict else values[0]) for values in fixed),
+        np.float64(plan.settings.logistic_tolerance),
+    )
+    return devices.Job(*plan.arguments(call.pieces), penalties)
 
 
 def _what(call: Call) -> str:

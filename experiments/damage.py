@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from ecjax import compute
+from ecjax import engine
 from ecjax.arrays import align_arrays
 from ecjax.cell_file import LINE_BYTES, header_bytes
 from ecjax.evaluate import Run
@@ -48,8 +48,8 @@ class Calls:
     """Counts the calls of the compiled function."""
 
     def __init__(self):
-        self.count, self._study = 0, compute.engine.study
-        compute.engine.study = self
+        self.count, self._study = 0, engine.study
+        engine.study = self
 
     def __call__(self, *arguments):
         self.count += 1

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 import ecjax
-from ecjax import cell_keys, compute
+from ecjax import cell_keys, engine
 
 N = 60
 STUDY = """
@@ -57,8 +57,8 @@ class Calls:
     """Counts the calls of the compiled function."""
 
     def __init__(self):
-        self.count, self._study = 0, compute.engine.study
-        compute.engine.study = self
+        self.count, self._study = 0, engine.study
+        engine.study = self
 
     def __call__(self, *arguments):
         self.count += 1

@@ -12,6 +12,7 @@ from quick import quickly_compiled
 
 import ecjax
 from ecjax import cell_file, cell_keys, compute, engine
+from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
 
 N = 48
@@ -46,7 +47,7 @@ def calls(monkeypatch):
         )
         return study(programs, samples, penalties)
 
-    monkeypatch.setattr(compute.engine, "study", counted)
+    monkeypatch.setattr(engine, "study", counted)
     return made
 
 
@@ -188,7 +189,7 @@ def test_a_store_that_damages_everything_ends_the_run(tmp_path, monkeypatch):
         raise Damaged("it is broken")
 
     monkeypatch.setattr(compute.CellStore, "load", broken)
-    with pytest.raises(OSError, match="again and again"):
+    with pytest.raises(WriteError, match="again and again"):
         ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
 
 
