@@ -32,7 +32,9 @@ COMMANDS_TO_COME = ("tasks", "fetch")
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "demo", ())
     settings = from_arguments(demo.ARGUMENTS | _settings(values))
-    result, reading = demo.run_demo(values.out, settings, Progress())
+    progress = Progress()
+    with progress.stop.listening():
+        result, reading = demo.run_demo(values.out, settings, progress)
     _print(report.summary(result.tables, result.manifest, *_terminal()))
     _print("")
     _print(reading)
