@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecjax import store
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import Result, Run, write
+from ecjax.evaluate import Result, Run
 from ecjax.intervals import z_of
 from ecjax.progress import Progress, Silent
 from ecjax.scores import PRIMARY
@@ -92,12 +91,7 @@ def run_demo(
       The result, whose `index` has the column `eci_true`, and what to read out of it.
     """
     demo = make_demo(settings, progress)
-    fingerprint = demo.run.fingerprint()
-    store.check_directory(out, fingerprint)
-    result = demo.with_truth(demo.evaluate())
-    manifest = result.manifest | {"study": fingerprint}
-    result = Result(**result.tables, manifest=manifest)
-    write(out, result, progress)
+    result = demo.run.evaluate(out, demo.with_truth)
     write_study(Path(out), demo.drawn["biomass"])
     whole = whole_tasks(result.index)
     close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() <= CLOSE).sum())

@@ -6,7 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +149,14 @@ class Run:
         if self.settings.strict:  # the order of rows, which deals them to folds, is the ids'
             object.__setattr__(self, "tasks", by_id(self.tasks))
 
-    def evaluate(self, out: str | Path | None) -> Result:
-        """Computes all settings and, if `out` is given, writes the tables."""
+    def evaluate(
+        self, out: str | Path | None, more: Callable[[Result], Result] | None = None
+    ) -> Result:
+        """Computes all settings and, if `out` is given, keeps cells and writes the tables there.
+
+        Args:
+          more: makes more of the result before it is written.
+        """
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
         steps = self._steps()
@@ -183,6 +189,8 @@ class Run:
             answered=answered,
         )
         result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, found, facts))
+        if more is not None:
+            result = more(result)
         if out is not None:
             write(out, result, self.progress)
             runner.tell("done")
