@@ -19,7 +19,7 @@ ORDER = (
     "sphere correlation pairs entropy variogram notes guard understood align arrays settings "
     "folds splits maps units inner subsets sums blas gram banded host host_nested host_between "
     "host_kept host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat "
-    "logistic_start logistic nested_logistic probe program routes engine cost nested_cost "
+    "logistic_start logistic nested_logistic probe program routes engine devices cost nested_cost "
     "precision pieces memory plan bootstrap standard_errors loss_moments further intervals "
     "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
     "chosen compared paired regions similarity products overlap_pairs outcome question results "
