@@ -259,7 +259,7 @@ def fit(
             left, further = lax.map(residuals_of, penalties[i] * np.exp([[0], [STEP]]))
             place = position if bands else position[..., None]
             chosen = jnp.where(place < 0, jnp.nan, penalties[i][place])
-            kept = left if residuals else left[:0]
+            kept = (left,) if residuals else ()  # `lax.map` takes no empty array side by side
             return left**2, 2 / STEP * left * (further - left), kept, chosen, loss
 
         side_by_side = at_once if at_once > 1 else None
@@ -271,5 +271,6 @@ def fit(
         return row_sums, (squares.sum(1), *rest)
 
     nothing = jnp.zeros((scaled.shape[1], n, len(lattice.subsets)), z.dtype)
-    row_sums, (error, *rest) = lax.scan(seed, (nothing, nothing), (tested, grid, inner_rows))
-    return NestedFits(error, *row_sums, *rest)
+    row_sums, (error, kept, *rest) = lax.scan(seed, (nothing, nothing), (tested, grid, inner_rows))
+    none = jnp.zeros((*error.shape[:2], 0, *error.shape[2:]), z.dtype)
+    return NestedFits(error, *row_sums, *(kept or (none,)), *rest)

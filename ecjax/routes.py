@@ -215,7 +215,8 @@ def _over_folds(
 
         def fold(i: Array):
             residuals = jnp.where((tested[i] < n)[:, None, None], residuals_of(i), 0)
-            return residuals**2, residuals if program.predictions else residuals[:0]
+            # `lax.map` takes no empty array side by side.
+            return residuals**2, (residuals,) if program.predictions else ()
 
         squares, residuals = lax.map(fold, jnp.arange(k), batch_size=side_by_side)
         own = jnp.moveaxis(squares, 3, 0)  # (t, k, h', s)
@@ -224,7 +225,8 @@ def _over_folds(
     row_error, (error, residuals) = lax.scan(
         seed, jnp.zeros(shape), (sample.held_out, sample.tested)
     )
-    return HeldOut(error, row_error, residuals)
+    nothing = jnp.zeros((*error.shape[:2], 0, *error.shape[2:]))
+    return HeldOut(error, row_error, *(residuals or (nothing,)))
 
 
 def _probed_classes(program: Program, z, labels, classes, sample: SampleData, logistic_c):

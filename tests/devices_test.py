@@ -1,14 +1,18 @@
-"""Cells on several devices: the bits of one device's, batches, and what fits at once.
+"""Cells on several devices: the bits of one device's, order, faults, and what fits at once.
 
 Run as a script, with {case: numbers of devices} as JSON, it prints which arrays differ from those
 of the plain call.
 """
 
+import collections
 import dataclasses
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import jax
@@ -16,36 +20,44 @@ import numpy as np
 import pytest
 from evaluate_test import embeddings_of, tasks_of
 
-from ecjax import devices
+from ecjax import devices, engine
 from ecjax.arrays import align_arrays
-from ecjax.devices import Batch, Job
+from ecjax.devices import Job
 from ecjax.plan import make_plan
+from ecjax.precision import DeviceFacts
 from ecjax.program import Penalties
 from ecjax.settings import Settings
 
 WIDTHS = {"a": 4, "b": 3}
-STRICT = {"protocol": "strict", "inner_folds": 3}
-# Of each case: tasks, settings, and the route of ridge regression.
+STRICT = {"protocol": "strict", "inner_folds": 3, "predictions": True}
+RIDGE, BOTH = ("height", "soil"), ("height", "crop")
+PAPER = {"protocol": "paper", "predictions": True}
+CPU = DeviceFacts("cpu", "cpu", 2**34)
+GPU = DeviceFacts("gpu", "NVIDIA H100 80GB HBM3", 80 * 2**30)
+TPU = DeviceFacts("tpu", "TPU v5 lite", 16 * 2**30)
+# Of each case: tasks, settings, route of ridge regression, and the device that it is planned for.
 CASES = {
-    "paper": (("height", "soil"), {"predictions": True}, "cheaper"),
-    "hat": (("height", "soil"), {"predictions": True}, "hat"),
-    "strict": (("height", "soil"), STRICT, "cheaper"),
-    "banded": (("height", "soil"), STRICT | {"penalty": "banded"}, "cheaper"),
-    "classes": (("height", "crop"), {"predictions": True}, "cheaper"),
-    "strict classes": (("height", "crop"), STRICT, "cheaper"),
+    "paper": (RIDGE, PAPER, "cheaper", CPU),
+    "hat": (RIDGE, PAPER, "hat", CPU),
+    "strict": (RIDGE, STRICT, "cheaper", CPU),
+    "banded": (RIDGE, STRICT | {"penalty": "banded"}, "cheaper", CPU),
+    "classes": (BOTH, PAPER, "cheaper", CPU),
+    "strict classes": (BOTH, STRICT, "cheaper", CPU),
+    "float64 of a GPU": (RIDGE, PAPER, "gram", GPU),
+    "strict of a GPU": (RIDGE, STRICT, "cheaper", GPU),
+    "float32 of a TPU": (RIDGE, PAPER, "cheaper", TPU),
 }
-COUNTS = (2, 4, 8)
+COUNTS = (1, 2, 4, 8)
 
 
-def jobs_of(case, seeds=4, penalties=(1.0, 30.0)):
+def jobs_of(case, seeds=5, penalties=(1.0, 30.0)):
     """A job for each seed and penalty of a case."""
-    tasks, settings, route = CASES[case]
+    tasks, settings, route, device = CASES[case]
     rng = np.random.default_rng(1)
     embeddings = embeddings_of(rng, WIDTHS)
     known = tasks_of(rng, embeddings)
     aligned = align_arrays(embeddings, {name: known[name] for name in tasks})
-    settings = Settings(folds=5, seeds=seeds, **{"protocol": "paper"} | settings)
-    plan = make_plan(aligned, settings, jax.devices("cpu")[0], route)
+    plan = make_plan(aligned, Settings(folds=5, seeds=seeds, **settings), device, route)
     (chunk,) = plan.chunks
     for penalty in penalties:
         fixed = Penalties(*map(np.float64, (penalty, 1 / penalty, 1e-5)))
@@ -65,20 +77,16 @@ def differing(alone, found):
     ]
 
 
-def run(jobs, batch):
-    return devices.study([jobs[i] for i in batch.jobs], jax.devices()[: batch.width])
-
-
 def compare(case, counts):
     """{devices: names of arrays that differ from the plain call's, of any job}."""
     jobs = list(jobs_of(case))
-    alone = [devices.study([job], jax.devices()[:1])[0] for job in jobs]
-    assert differing(alone[0], alone[1]) and differing(alone[0], alone[-1])  # seeds and penalties
+    with jax.enable_x64(True):
+        alone = [jax.device_get(engine.study(*job)) for job in jobs]
+    assert differing(alone[0], alone[1])  # in their seeds
     found = {}
     for count in counts:
-        batches = devices.batches(jobs, count)
-        assert [batch.width for batch in batches] == [count] * (len(jobs) // count)
-        sums = {i: one for b in batches for i, one in zip(b.jobs, run(jobs, b), strict=True)}
+        sums = dict(devices.study(jobs, jax.devices()[:count]))
+        assert sorted(sums) == list(range(len(jobs)))
         found[count] = [name for i, one in sums.items() for name in differing(alone[i], one)]
     return found
 
@@ -93,7 +101,7 @@ def on_eight(cases):
         env=os.environ | {"XLA_FLAGS": f"{known} {flag}", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -104,7 +112,7 @@ def nothing_differs(cases):
 
 
 def test_ridge_on_several_devices_has_the_bits_of_one():
-    cases = {"paper": COUNTS, "hat": (8,), "banded": (8,)}
+    cases = {"paper": COUNTS, "strict": (1, 2), "banded": (2,)}
     assert on_eight(cases) == nothing_differs(cases)
 
 
@@ -114,38 +122,118 @@ def test_all_on_all_numbers_of_devices():
     assert on_eight(cases) == nothing_differs(cases)
 
 
-def job(shape=(9, 2), program="program", dtype=float):
-    """As much of one as `batches` reads."""
-    return Job((program,), (np.zeros(shape, dtype),), Penalties(*np.zeros(3)))
+class Calls:
+    """In place of `devices._call`: the sums of a job are its number. Negative ones raise.
+
+    Attributes:
+      events: (what, job, device or thread) in the order in which they happened.
+      closed, gates: jobs that end when their gate, an event, is set.
+    """
+
+    def __init__(self):
+        self.events = []
+        self.gates = collections.defaultdict(threading.Event)
+        self.closed = set()
+
+    def __call__(self, job, device, on_compiled=lambda: None):
+        number = int(job.samples)
+        self.events.append(("start", number, device, threading.current_thread()))
+        on_compiled()
+        if number in self.closed:
+            assert self.gates[number].wait(60)
+        if number < 0:
+            raise ValueError(f"job {number}")
+        self.events.append(("end", number, device, threading.current_thread()))
+        return number
 
 
-def test_batches_hold_what_one_program_computes():
-    a, b = job(), job(program="other")
-    others = [job((9, 3)), job(dtype=int)]
-    mixed = (one for one in [a, b, a, *others, b, a])  # read once
-    assert devices.batches(mixed, 8) == [
-        Batch((0, 2, 6), 3),
-        Batch((1, 5), 2),
-        Batch((3,), 1),
-        Batch((4,), 1),
-    ]
-    assert devices.batches([], 8) == []
+@pytest.fixture
+def calls(monkeypatch):
+    calls = Calls()
+    monkeypatch.setattr(devices, "_call", calls)
+    return calls
 
 
-@pytest.mark.parametrize(
-    "jobs, most, widths, sizes",
-    [
-        (8, 8, [8], [8]),
-        (9, 8, [5, 5], [5, 4]),
-        (17, 8, [6, 6, 6], [6, 6, 5]),
-        (3, 1, [1, 1, 1], [1, 1, 1]),
-    ],
-)
-def test_a_group_is_spread_evenly(jobs, most, widths, sizes):
-    found = devices.batches([job()] * jobs, most)
-    assert [batch.width for batch in found] == widths
-    assert [len(batch.jobs) for batch in found] == sizes
-    assert [i for batch in found for i in batch.jobs] == list(range(jobs))
+def job(number, program="program"):
+    return Job(program, np.array(number), np.zeros(3))
+
+
+def test_every_job_runs_once_on_a_device_of_its_own(calls):
+    taken = []
+
+    def jobs():
+        for number in range(40):
+            taken.append(number)
+            yield job(number)
+
+    found = {}
+    for position, sums in devices.study(jobs(), "abcd"):
+        found[position] = sums
+        assert len(taken) <= len(found) + 4  # no job is taken before a device is free
+    assert found == {number: number for number in range(40)}
+    busy = {}
+    for what, number, device, _ in calls.events:
+        assert busy.pop(device, number) == number
+        if what == "start":
+            busy[device] = number
+    assert {device for _, _, device, _ in calls.events} == set("abcd")
+
+
+def test_a_slow_job_holds_up_no_other(calls):
+    calls.closed = {0}
+    found = devices.study(map(job, range(6)), "ab")
+    assert [next(found) for _ in range(5)] == [(i, i) for i in range(1, 6)]
+    calls.gates[0].set()
+    assert list(found) == [(0, 0)]
+
+
+def test_one_device_runs_in_the_callers_thread(calls):
+    assert list(devices.study(map(job, range(3)), "a")) == [(0, 0), (1, 1), (2, 2)]
+    assert {thread for *_, thread in calls.events} == {threading.current_thread()}
+
+
+def test_what_runs_beside_a_fault_is_finished_before_it_is_raised(calls):
+    calls.closed = {1}
+    taken = iter([job(-1), job(1), job(2)])
+    found = devices.study(taken, "ab")
+    threading.Timer(0.2, calls.gates[1].set).start()
+    assert next(found) == (1, 1)
+    with pytest.raises(ValueError, match="job -1"):
+        next(found)
+    assert [int(job.samples) for job in taken] == [2]  # nothing more was begun
+
+
+def test_a_program_is_compiled_for_one_device_first(monkeypatch):
+    compiled, begun = threading.Event(), queue.SimpleQueue()
+
+    def call(job, device, on_compiled):
+        begun.put(int(job.samples))
+        if job.samples == 0:
+            assert compiled.wait(60)
+        on_compiled()
+        return None
+
+    monkeypatch.setattr(devices, "_call", call)
+    found = devices.study([job(0), job(1), job(2, "other"), job(3)], "abcd")
+    done = threading.Thread(target=list, args=(found,))
+    done.start()
+    assert {begun.get(timeout=60) for _ in range(2)} == {0, 2}
+    time.sleep(0.1)
+    assert begun.empty()
+    compiled.set()
+    assert {begun.get(timeout=60) for _ in range(2)} == {1, 3}
+    done.join(60)
+
+
+def test_jobs_of_other_shapes_are_of_another_program():
+    keys = {
+        devices._program_key(Job((program,), np.zeros(shape, dtype), np.zeros(3)))
+        for program in "ab"
+        for shape in ((3,), (4,))
+        for dtype in (float, int)
+    }
+    assert len(keys) == 8
+    assert devices._program_key(job(1)) == devices._program_key(job(2))
 
 
 def device(platform, kind="one", number=0):

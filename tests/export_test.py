@@ -58,7 +58,7 @@ def faults(text: str, platform: str) -> list[str]:
     return found
 
 
-def study(platform: str, route: str):
+def study(platform: str, route: str, **arguments):
     """Arguments of `engine.study` as planned for a device: both kinds of task, seven subsets."""
     rng = np.random.default_rng(0)
     n = 60
@@ -68,9 +68,8 @@ def study(platform: str, route: str):
         "height": rng.normal(size=n),
         "land": Task(rng.integers(0, 3, n), kind="classification"),
     }
-    settings = Settings(
-        folds=13, seeds=2, predictions=True, protocol="paper"
-    )  # folds of 4 and of 5 rows
+    asked = {"predictions": True, "protocol": "paper"} | arguments
+    settings = Settings(folds=13, seeds=2, **asked)  # folds of 4 and of 5 rows
     plan = make_plan(align_arrays(embeddings, tasks), settings, DEVICES[platform], route)
     (chunk,) = plan.chunks
     programs = tuple(plan.program(piece, settings.predictions) for piece in chunk)
@@ -95,6 +94,26 @@ def test_the_study_runs_on_its_device_alone_and_states_its_precision(platform, r
     assert factored
     if dtype == "float32":  # a TPU emulates float64: sums and products are enough of it
         assert not [line for line in factored if "f64" in line]
+
+
+@pytest.mark.parametrize(
+    "platform, route, protocol",
+    [
+        ("cuda", "gram", "paper"),
+        ("cuda", "hat", "paper"),
+        ("cuda", "cheaper", "strict"),
+        ("tpu", "cheaper", "paper"),
+    ],
+)
+def test_without_predictions_all_else_is_the_same(platform, route, protocol):
+    arguments = [
+        study(platform, route, protocol=protocol, predictions=yes) for yes in (True, False)
+    ]
+    with jax.enable_x64(True):
+        (given,), (less,) = (jax.eval_shape(engine.study, *a) for a in arguments)
+    assert less.regression == given.regression._replace(predictions=None)
+    classes = [of_task._replace(probabilities=None) for of_task in given.classification]
+    assert list(less.classification) == classes
 
 
 X = np.ones((4, 4), np.float32)
