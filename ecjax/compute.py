@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -62,6 +61,11 @@ class Call(NamedTuple):
 
     work: Work
     pieces: tuple[Piece, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated; None where no rate is known."""
+        return self.work.plan.work(self.pieces).seconds
 
 
 class Interrupted(KeyboardInterrupt):
@@ -126,24 +130,33 @@ class Runner:
         if self._journal is not None and calls:
             chunks = sum(len(work.plan.chunks) for work in works)
             self._journal.expect(weights, chunks - len(calls))
-        groups = self._at_once(calls)
-        for number, (group, width) in enumerate(groups, start=1):
-            label = f"evaluate {number}/{len(groups)}" if len(groups) > 1 else "evaluate"
-            started = time.perf_counter()
+        results = devices.study(self._jobs(calls), self._devices[: self._most(calls)])
+        started = time.perf_counter()
+        for number in range(1, len(calls) + 1):
+            label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
+            seconds = calls[number - 1].seconds  # with several devices, of one like it
             with self._told():
-                found = self._run([calls[i] for i in group], width, label)
-                seconds = (time.perf_counter() - started) / len(group)
-                for i, sums in zip(group, found, strict=True):
-                    self._keep(calls[i], sums, weights[i], seconds)
+                found = self._progress.run(lambda: next(results, None), label, seconds)
+                if found is None:  # no more were begun
+                    raise KeyboardInterrupt
+                now, (position, sums) = time.perf_counter(), found
+                self._keep(calls[position], sums, weights[position], now - started)
+                started = now
 
-    def _at_once(self, calls: Sequence[Call]) -> list[devices.Batch]:
-        """Which calls run at the same time, and on how many devices."""
-        if len(self._devices) > 1 and len(calls) > 1:
-            size = max(call.work.plan.work(call.pieces).bytes for call in calls)
-            most = devices.at_once(self._devices, size, calls[0].work.plan.budget)
-            if most > 1:
-                return devices.batches(map(_job, calls), most)
-        return [devices.Batch((i,), 1) for i in range(len(calls))]
+    def _jobs(self, calls: Sequence[Call]) -> Iterator[devices.Job]:
+        """The calls' arguments, one after the other, until the user asks to end."""
+        for call in calls:
+            if self._progress.asked:
+                return
+            yield _job(call)
+
+    def _most(self, calls: Sequence[Call]) -> int:
+        """How many devices can be at work at the same time."""
+        if len(self._devices) == 1 or len(calls) < 2:
+            return 1
+        size = max(call.work.plan.work(call.pieces).bytes for call in calls)
+        most = devices.at_once(self._devices, size, calls[0].work.plan.budget)
+        return min(most, len(calls))
 
     def _write_plan(self, works: Sequence[Work]) -> None:
         """Writes which cells a run consists of, for `ecjax status`."""
@@ -208,6 +221,7 @@ class Runner:
             with contextlib.suppress(Damaged):  # then it is no longer there
                 return self._store.load_unit(key)
         with self._told():
+            self._progress.check()
             found = unit.work()
             self._store.save_unit(key, found, {"what": unit.name})
         return found
@@ -245,13 +259,6 @@ class Runner:
                 tuple(piece.subsets[i] for i in subsets),
                 tuple(lacking),
             )
-
-    def _run(self, calls: Sequence[Call], width: int, label: str) -> list[tuple[SampleSums, ...]]:
-        """What calls give that run at once, on so many devices."""
-        seconds = [call.work.plan.work(call.pieces).seconds for call in calls]
-        jobs = [_job(call) for call in calls]
-        work = functools.partial(devices.study, jobs, self._devices[:width])
-        return self._progress.run(work, label, None if None in seconds else max(seconds))
 
     def _keep(self, call: Call, found: Sequence[SampleSums], weight: float, seconds: float) -> None:
         if self._store is None:

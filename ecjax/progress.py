@@ -25,8 +25,15 @@ class Silent:
         """Runs one long call that is estimated to take so many seconds; None: not known."""
         return work()
 
+    @property
+    def asked(self) -> bool:
+        """Whether the user has asked to end."""
+        return False
+
     def check(self) -> None:
         """Raises KeyboardInterrupt if the user has asked to end."""
+        if self.asked:
+            raise KeyboardInterrupt
 
 
 class Progress(Silent):
@@ -42,8 +49,9 @@ class Progress(Silent):
     def __init__(self, stream: TextIO | None = None):
         self.stream, self.stop = stream or sys.stderr, Stop()
 
-    def check(self) -> None:
-        self.stop.check()
+    @property
+    def asked(self) -> bool:
+        return self.stop.asked is not None
 
     def say(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on

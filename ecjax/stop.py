@@ -53,17 +53,11 @@ class Stop:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Meanwhile a signal interrupts nothing: the caller asks `over`."""
-        self.check()
         self._computing = True
         try:
             yield
         finally:
             self._computing = False
-
-    def check(self) -> None:
-        """Raises KeyboardInterrupt if the run shall end."""
-        if self.asked is not None:
-            raise KeyboardInterrupt
 
     def over(self, left: float | None) -> bool:
         """Whether a call is not to be waited for any longer.
