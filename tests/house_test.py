@@ -27,9 +27,9 @@ ORDER = (
     "coastlines figures_base figures_sets figures_ranges figures_map figures_scale figures_svg "
     "figures layout latex markdown figure_files formats picture page_tables page_index "
     "page_scores page_where page_figures page_beside page_methods page_downloads page_style "
-    "page_script page fragments plots run_plan progress manifest evaluate evaluated "
-    "overlap_correlation overlap scale_correlation scale compare_tests compare_text compare "
-    "world truth demo __init__ options cli __main__"
+    "page_script page fragments plots meetings peers processes run_plan progress manifest "
+    "evaluate evaluated overlap_correlation overlap scale_correlation scale compare_tests "
+    "compare_text compare world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
