@@ -303,9 +303,9 @@ def _profiled(folder: str) -> contextlib.AbstractContextManager:
 def find_device(required: str) -> jax.Device:
     """The device to run on; UsageError if JAX has none of the required platform."""
     if required in ("", "any"):
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     try:
-        return jax.devices(required)[0]
+        return jax.local_devices(backend=required)[0]
     except RuntimeError as error:
         way_out = f"install {WITH_DEVICE[required]}, or " if required in WITH_DEVICE else ""
         raise UsageError(

@@ -42,7 +42,7 @@ COMMANDS = {
     "evaluate": Command(
         "STUDY --out=DIR",
         "every subset of embeddings on every task; goes on where it was ended",
-        ("out", *_EVALUATION, "profile"),
+        ("out", *_EVALUATION, "profile", "shard", "coordinator", "num_processes", "process_id"),
     ),
     "overlap": Command(
         "STUDY --out=DIR",
@@ -114,8 +114,15 @@ TEXTS = {
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "profile": "directory for a trace of the computation, to look at in XProf or Perfetto",
+    "shard": "i/N: part i, from 0, of N of the cells alone, for job arrays; when all parts are done, "
+    "the same command without it makes the tables",
+    "coordinator": "host:port of the first of several processes that share the run; with Slurm, "
+    "Kubernetes and Cloud TPU they are found without",
+    "num_processes": "how many processes share the run; 1: this one, whatever the job",
+    "process_id": "which of them this is, from 0",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
+COUNTS = ("num_processes", "process_id")
 NUMBERS = (
     "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
 )  # fmt: skip
@@ -191,6 +198,8 @@ def _split(text: str) -> list[str]:
 
 
 def _parser(flag: str) -> _Parser:
+    if flag in COUNTS:
+        return _Parser(int, "give a whole number")
     if flag in LEAST:
         return _Parser(int, f"give a whole number of at least {LEAST[flag]}")
     if flag in PENALTIES:
@@ -216,7 +225,7 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
-    if flag in ("results", "with", "profile"):
+    if flag in ("results", "with", "profile", "shard", "coordinator"):
         return None
     if flag == "format":
         return "html"
@@ -231,7 +240,9 @@ def _head(name: str, flag: str) -> str:
     value = _default(name, flag)
     if value is None:
         wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K",
-                  "map_km": "KM", "profile": "DIR"}  # fmt: skip
+                  "map_km": "KM", "profile": "DIR",
+                  "shard": "I/N", "coordinator": "HOST:PORT", "num_processes": "N",
+                  "process_id": "I"}  # fmt: skip
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

@@ -23,7 +23,7 @@ AVAILABLE = {
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
-FLAGS_TO_COME = ("stream", "shard", "coordinator", "num_processes", "process_id")
+FLAGS_TO_COME = ("stream",)
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 REPLICATED = {"bootstrap": 10_000, "refit": 200}  # kinds of intervals: replicates that do well
 FEWEST_REFITS = 20  # whose standard deviation is known to a sixth
@@ -64,6 +64,9 @@ class Settings:
         chooses by the device, see `precision.resolve`.
       max_memory_gib: budget; 0: 70 % of what the device has.
       profile: a directory for a trace by JAX's profiler; empty: none.
+      shard: "i/N": part i of N of the cells alone, see `processes`; empty: all.
+      coordinator, num_processes, process_id: the processes that share the run, see
+        `processes.join`; None: as JAX finds them in a job, else this one.
       probe: a function in the place of ridge and logistic regression, see `probe`; no flag.
     """
 
@@ -94,6 +97,10 @@ class Settings:
     max_memory_gib: float = 0.0
     require_platform: str = ""
     profile: str = ""
+    shard: str = ""
+    coordinator: str = ""
+    num_processes: int | None = None
+    process_id: int | None = None
     probe: Callable | None = None
 
     def __post_init__(self):
@@ -126,6 +133,9 @@ class Settings:
                 raise UsageError(f"{name}: give one or more different values, not {values}")
             for value in values:
                 _check_positive(name, value)
+        for name in ("num_processes", "process_id"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), 0 if name == "process_id" else 1)
         _check_positive("logistic_tolerance", self.logistic_tolerance)
         _check_split(self)
         _check_map(self)
