@@ -199,7 +199,8 @@ def test_the_hub_may_start_later_and_its_port_is_its_own(monkeypatch, hub_of):
     monkeypatch.setattr(meetings, "JOIN_S", 0.3)
     with pytest.raises(OSError):
         meetings.connect("localhost", port)
-    hub_of(1, port)
+    monkeypatch.setattr(meetings, "JOIN_S", 30)
+    threading.Timer(0.3, hub_of, (1, port)).start()
     line = meetings.connect("localhost", port)
     line.send(hello={"index": 0, "count": 1, "host": "here"})
     assert heard(line)["hosts"] == ["here"]
