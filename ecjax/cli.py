@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, report, status, store
+from ecjax import demo, formats, options, page, processes, report, status, store
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
-from ecjax.errors import InputError, UsageError, neutral
+from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import Run
 from ecjax.notes import in_words
 from ecjax.overlap import Overlap, overlap
+from ecjax.peers import Alone, PeerLost
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
 from ecjax.scale import ScaleResult, scale
@@ -66,15 +67,29 @@ def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("evaluate", arguments, values)
-    settings = from_arguments(_settings(values))
-    study = read_study(arguments[0])
-    progress = Progress()
-    with progress.stop.listening():
-        run = Run(study.name, align(study), settings, study.sweep, progress)
+    settings, progress = from_arguments(_settings(values)), Progress()
+    with progress.stop.listening(), processes.of(settings) as peers:
+        study = read_study(arguments[0])
+        run = Run(study.name, align(study), settings, study.sweep, progress, peers)
         result = run.evaluate(values.out)
+    if result is None:
+        _print(_part(peers, values.out) if settings.shard else f"process {peers.index}: done")
+        return DONE
     _print(report.summary(result.tables, result.manifest, *_terminal()))
     _print(f"\nTables: {neutral(values.out)}. `ecjax report {neutral(values.out)}` writes a page.")
     return UNDEFINED if result.undefined else DONE
+
+
+def _part(peers: Alone, out: str) -> str:
+    """What a shard has done, and what comes next."""
+    how = status.status(out)
+    next_step = "the same command without --shard makes the tables"
+    if how.missing:
+        next_step = f"when all are there, {next_step}"
+    return (
+        f"shard {peers.index}/{peers.count} is done; {how.done:,} of {counted(how.cells, 'cell')} "
+        f"are there; {next_step}"
+    )
 
 
 def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -213,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), USAGE)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
-    except store.WriteError as error:
+    except (store.WriteError, PeerLost) as error:
         return _fail(str(error), INTERRUPTED)
     except KeyboardInterrupt as interrupt:
         # A compiled call cannot be stopped; nothing is half-written, so the process may just go.

@@ -7,11 +7,11 @@ that is kept is computed again; results are made from what is kept, whoever comp
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,73 +19,43 @@ import numpy as np
 from ecjax import blas, devices
 from ecjax.align import AlignedTask
 from ecjax.atomic import WriteError
+from ecjax.calls import (
+    Call,
+    Chunk,
+    Elsewhere,
+    Interrupted,
+    Unit,
+    Work,
+    job,
+    of_groups,
+    parts_in_memory,
+    planned,
+    task_results,
+    what,
+)
 from ecjax.cell_file import Damaged
 from ecjax.cell_keys import Hashes, keys_of, part_of, unit_key
 from ecjax.cell_store import CellStore
-from ecjax.cells import Key, Rectangle
-from ecjax.errors import counted, neutral
+from ecjax.cells import Rectangle
 from ecjax.journal import Journal
 from ecjax.outcome import TaskResult
+from ecjax.peers import Alone, PeerLost
 from ecjax.pieces import Piece
-from ecjax.plan import Plan, make_plan
-from ecjax.program import Penalties
+from ecjax.plan import make_plan
+from ecjax.processes import Shard, share
 from ecjax.progress import Silent
 from ecjax.settings import Settings
-from ecjax.sums import ClassSums, Part, RegressionSums, SampleSums, join
-from ecjax.units import units_of
+from ecjax.sums import ClassSums, Part, RegressionSums, SampleSums
 
 CELL_SECONDS = 60.0  # estimated, of a call, where cells are kept
 OF_PREDICTIONS = ("predictions", "probabilities")  # of the sums' fields
+LOOK_EVERY_S = 2.0  # at what other processes have kept
+ALONE = Alone()
 ATTEMPTS = 3  # to compute a cell that is damaged each time it is read
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What one setting takes of some tasks.
-
-    Attributes:
-      plan: of its calls.
-      keys: with a store, of each sample and group of tasks; else empty.
-      setting: values of the swept keys.
-      found: without a store, what the calls gave.
-    """
-
-    plan: Plan
-    keys: dict[tuple[int, int], Key]
-    setting: Mapping[str, Any]
-    found: list[tuple[Piece, SampleSums]] = dataclasses.field(default_factory=list)
-
-
-class Call(NamedTuple):
-    """One call of `engine.study` that is still to be made."""
-
-    work: Work
-    pieces: tuple[Piece, ...]
-
-    @property
-    def seconds(self) -> float | None:
-        """Estimated; None where no rate is known."""
-        return self.work.plan.work(self.pieces).seconds
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user has ended the run; the message says what is done."""
-
-
-class Unit(NamedTuple):
-    """A computation beside them, whose arrays are kept likewise.
-
-    Attributes:
-      name: of what is computed.
-      static: what it goes by beside arrays, as values whose `repr` tells all of them.
-      arrays: that it is given.
-      work: computes, by `Runner.call`.
-    """
-
-    name: str
-    static: tuple
-    arrays: tuple[np.ndarray, ...]
-    work: Callable[[], tuple[np.ndarray, ...]]
+def _chunks(works: Iterable[Work]) -> list[Chunk]:
+    return [(work, chunk) for work in works for chunk in work.plan.chunks]
 
 
 class Runner:
@@ -95,13 +65,23 @@ class Runner:
       device: the first of them.
       progress: where progress goes.
       store: of cells; None: results are kept in memory.
+      peers: the processes that share the calls, which takes a store.
     """
 
-    def __init__(self, device: jax.Device, progress: Silent, store: CellStore | None = None):
+    def __init__(
+        self,
+        device: jax.Device,
+        progress: Silent,
+        store: CellStore | None = None,
+        peers: Alone = ALONE,
+    ):
         self.device, self._progress, self._store = device, progress, store
         self._devices = devices.like(device)
-        self._journal = None if store is None else Journal(store.place, progress)
-        self._hashes, self._planned = Hashes(), False
+        self._peers, self._journal = peers, None
+        if store is not None:
+            told = store.place if peers.index == 0 or isinstance(peers, Shard) else None
+            self._journal = Journal(told, progress, peers.count)
+        self._hashes, self._planned, self._looked = Hashes(), False, -LOOK_EVERY_S
 
     def prepare(
         self,
@@ -117,19 +97,31 @@ class Runner:
         return Work(plan, keys, setting)
 
     def complete(self, works: Sequence[Work]) -> None:
-        """Makes all calls that nobody has made yet.
+        """Makes all calls that nobody has made yet, shared with the other processes of the run.
 
         Raises:
+          Elsewhere: this shard's calls are made, those of others are not.
           Interrupted: the user has asked to end; what was done is kept.
+          PeerLost: another process is gone.
           WriteError: a cell could not be kept.
         """
         if self._store is not None and not self._planned:
             self._write_plan(works)
-        calls = [call for work in works for call in self._missing(work)]
+        chunks = _chunks(works)
+        own = share(chunks, self._peers)
+        self._make(own, [one for i, one in enumerate(chunks) if not self._is_own(i)])
+        self._meet("cells")
+        self._check_all(chunks)
+
+    def _make(self, own: Sequence[Chunk], others: Sequence[Chunk] = ()) -> None:
+        """Makes the calls of chunks that nobody has made yet, and looks how far those of other
+        processes are."""
+        calls, elsewhere = self._missing(own), self._missing(others)
         weights = [call.work.plan.weight(call.pieces) for call in calls]
-        if self._journal is not None and calls:
-            chunks = sum(len(work.plan.chunks) for work in works)
-            self._journal.expect(weights, chunks - len(calls))
+        if self._journal is not None and (calls or elsewhere):
+            further = [call.work.plan.weight(call.pieces) for call in elsewhere]
+            done = len(own) + len(others) - len(calls) - len(elsewhere)
+            self._journal.expect([*weights, *further], done)
         results = devices.study(self._jobs(calls), self._devices[: self._most(calls)])
         started = time.perf_counter()
         for number in range(1, len(calls) + 1):
@@ -142,13 +134,49 @@ class Runner:
                 now, (position, sums) = time.perf_counter(), found
                 self._keep(calls[position], sums, weights[position], now - started)
                 started = now
+                self._peers.check()
+            elsewhere = self._look(elsewhere)
+        while elsewhere and not isinstance(self._peers, Shard):
+            with self._told():
+                time.sleep(LOOK_EVERY_S)
+                self._peers.check()
+            elsewhere = self._look(elsewhere)
+
+    def _look(self, elsewhere: list[Call]) -> list[Call]:
+        """Which calls of other processes are still to be made, now and then."""
+        if not elsewhere or time.monotonic() - self._looked < LOOK_EVERY_S:
+            return elsewhere
+        self._store.refresh()
+        self._looked = time.monotonic()
+        made, left = [], []
+        for call in elsewhere:
+            missing = any(self._rest(call.work, piece) for piece in call.pieces)
+            (left if missing else made).append(call)
+        self._journal.finished_elsewhere([call.work.plan.weight(call.pieces) for call in made])
+        return left
+
+    def _is_own(self, position: int) -> bool:
+        return position % self._peers.count == self._peers.index
+
+    def _meet(self, name: str) -> None:
+        """Waits for the other processes, and sees what they have kept."""
+        if self._peers.count > 1:
+            with self._told():
+                meet = functools.partial(self._peers.meet, name)
+                self._progress.run(meet, "waiting for the other processes", None)
+            self._store.refresh()
+
+    def _check_all(self, chunks: Sequence[Chunk]) -> None:
+        """Raises Elsewhere if a shard cannot go on for what others have not computed."""
+        if isinstance(self._peers, Shard) and self._missing(chunks):
+            raise Elsewhere
 
     def _jobs(self, calls: Sequence[Call]) -> Iterator[devices.Job]:
         """The calls' arguments, one after the other, until the user asks to end."""
         for call in calls:
             if self._progress.asked:
                 return
-            yield _job(call)
+            yield job(call)
 
     def _most(self, calls: Sequence[Call]) -> int:
         """How many devices can be at work at the same time."""
@@ -160,21 +188,7 @@ class Runner:
 
     def _write_plan(self, works: Sequence[Work]) -> None:
         """Writes which cells a run consists of, for `ecjax status`."""
-        planned = [
-            {
-                "what": _what(Call(work, chunk)),
-                "seconds": work.plan.weight(chunk),
-                "predictions": work.plan.settings.predictions,
-                "parts": [
-                    part_of(work.keys[piece.sample, group], work.plan, piece)
-                    for piece in chunk
-                    for group in piece.groups
-                ],
-            }
-            for work in works
-            for chunk in work.plan.chunks
-        ]
-        self._store.write_plan(planned)
+        self._store.write_plan([planned(*chunk) for chunk in _chunks(works)])
         self._planned = True
 
     @contextlib.contextmanager
@@ -182,12 +196,14 @@ class Runner:
         """Says how far the run was when it is interrupted, or its store fails, meanwhile."""
         try:
             yield
-        except (KeyboardInterrupt, WriteError) as error:
+        except (KeyboardInterrupt, WriteError, PeerLost) as error:
             if self._journal is None:
                 raise
             left = f"{self._journal.in_words()} and kept; the same command goes on"
             with contextlib.suppress(WriteError):
                 self._journal.state("interrupted")
+            if isinstance(error, PeerLost):
+                raise
             if isinstance(error, WriteError):
                 raise WriteError(f"{error}; {left}") from error
             raise Interrupted(left) from None
@@ -199,21 +215,41 @@ class Runner:
 
     def results(self, work: Work) -> list[TaskResult]:
         """What the calls of a setting gave, task by task."""
+        chunks = _chunks([work])
         for _ in range(ATTEMPTS):
-            self.complete([work])  # nothing to do, unless a cell was lost since
+            self._check_all(chunks)
+            self._make(chunks)  # nothing to do, unless a cell was lost since
             try:
-                return list(self._results(work))
+                return list(task_results(work, self._parts(work)))
             except Damaged as damage:
                 last = damage
         raise WriteError(f"{self._store.place}: cells are damaged again and again ({last})")
 
+    def each(
+        self, requests: Sequence[Callable[[], tuple[Sequence[AlignedTask], Settings]]]
+    ) -> Iterator[list[TaskResult]]:
+        """Evaluates tasks under settings, made one after the other, as `complete` and `results`."""
+        if self._peers.count > 1:
+            for request in share(requests, self._peers):
+                self._make(_chunks([self.prepare(*request())]))
+            self._meet("further cells")
+        for request in requests:
+            yield self.results(self.prepare(*request()))
+
     def finish(self, units: Iterable[Unit]) -> Iterator[tuple[np.ndarray, ...]]:
-        """What each of them computes, or has computed."""
-        for unit in units:
-            if self._store is None:
-                yield unit.work()
-                continue
-            key = unit_key(unit.name, unit.static, unit.arrays, self._hashes)
+        """What each of them computes, or has computed. Raises as `complete`."""
+        if self._store is None:
+            yield from (unit.work() for unit in units)
+            return
+        keyed = ((unit_key(u.name, u.static, u.arrays, self._hashes), u) for u in units)
+        if self._peers.count > 1:
+            keyed = list(keyed)
+            for key, unit in share(keyed, self._peers):
+                self._stored(key, unit)
+            self._meet("further fits")
+        for key, unit in keyed:
+            if isinstance(self._peers, Shard) and not self._store.has_unit(key):
+                raise Elsewhere
             yield self._stored(key, unit)
 
     def _stored(self, key: str, unit: Unit) -> tuple[np.ndarray, ...]:
@@ -235,16 +271,17 @@ class Runner:
 
         return self._progress.run(compute, label, seconds)
 
-    def _missing(self, work: Work) -> Iterator[Call]:
+    def _missing(self, chunks: Iterable[Chunk]) -> list[Call]:
+        """The calls of chunks that are still to be made."""
         if self._store is None:
-            yield from (Call(work, chunk) for chunk in work.plan.chunks if not work.found)
-            return
-        for chunk in work.plan.chunks:
+            return [Call(*chunk) for chunk in chunks if not chunk[0].has(chunk[1])]
+        calls = []
+        for work, chunk in chunks:
             pieces = tuple(rest for piece in chunk for rest in self._rest(work, piece))
-            if pieces:
-                yield Call(work, pieces)
+            calls += [Call(work, pieces)] if pieces else []
+        return calls
 
-    def _rest(self, work: Work, piece: Piece) -> Iterator[Piece]:
+    def _rest(self, work: Work, piece: Piece) -> list[Piece]:
         """What the store lacks of a piece."""
         groups: dict[Rectangle, list[int]] = {}
         for group in piece.groups:
@@ -252,13 +289,15 @@ class Runner:
             _, _, missing = self._store.cover(key, work.plan.settings.predictions)
             for rectangle in missing:
                 groups.setdefault(rectangle, []).append(group)
-        for (seeds, subsets), lacking in groups.items():
-            yield Piece(
+        return [
+            Piece(
                 piece.sample,
                 tuple(piece.seeds[i] for i in seeds),
                 tuple(piece.subsets[i] for i in subsets),
                 tuple(lacking),
             )
+            for (seeds, subsets), lacking in groups.items()
+        ]
 
     def _keep(self, call: Call, found: Sequence[SampleSums], weight: float, seconds: float) -> None:
         if self._store is None:
@@ -266,49 +305,18 @@ class Runner:
             return
         entries = []
         for piece, sums in zip(call.pieces, found, strict=True):
-            for group, own in zip(piece.groups, _of_groups(sums), strict=True):
+            for group, own in zip(piece.groups, of_groups(sums), strict=True):
                 key = part_of(call.work.keys[piece.sample, group], call.work.plan, piece)
                 arrays = {k: v for k, v in own._asdict().items() if v is not None}
                 entries.append((key, call.work.plan.settings.predictions, arrays))
-        what = _what(call)
-        file = self._store.save(entries, {"what": what})
-        self._journal.finished(file, what, weight, seconds)
+        about = what(call)
+        file = self._store.save(entries, {"what": about})
+        self._journal.finished(file, about, weight, seconds)
 
-    def _results(self, work: Work) -> Iterator[TaskResult]:
-        parts = self._parts_in_memory(work) if self._store is None else self._parts_stored(work)
-        plan, settings = work.plan, work.plan.settings
-        for i, sample in enumerate(plan.samples):
-            grids = {kind: choice.grid for kind, choice in plan.choices[i].items()}
-            for group, tasks in enumerate(sample.groups):
-                sums = join(parts[i, group], settings.seeds, len(plan.subsets[i]))
-                for task in tasks:
-                    yield TaskResult(
-                        task=task,
-                        subsets=plan.subsets[i],
-                        seeds=settings.seed_list(),
-                        folds=plan.folds[i],
-                        targets=sample.columns(task),
-                        sums=sums,
-                        tolerance=None if settings.probe else settings.logistic_tolerance,
-                        confidence=settings.confidence,
-                        unit=units_of(task, settings),
-                        bootstraps=0 if settings.repeats_fits else settings.bootstraps,
-                        setting={},
-                        grid=grids.get(task.kind),
-                        banded=settings.penalty == "banded",
-                    )
-
-    def _parts_in_memory(self, work: Work) -> dict[tuple[int, int], list[Part]]:
-        parts: dict[tuple[int, int], list[Part]] = {}
-        for piece, sums in work.found:
-            place = {subset: i for i, subset in enumerate(work.plan.subsets[piece.sample])}
-            subsets = [place[subset] for subset in piece.subsets]
-            for group, own in zip(piece.groups, _of_groups(sums), strict=True):
-                parts.setdefault((piece.sample, group), []).append(Part(own, piece.seeds, subsets))
-        return parts
-
-    def _parts_stored(self, work: Work) -> dict[tuple[int, int], list[Part]]:
-        """Raises Damaged where a cell is, or one is missing."""
+    def _parts(self, work: Work) -> dict[tuple[int, int], list[Part]]:
+        """By sample and group, what the calls gave. Damaged where a cell is, or is missing."""
+        if self._store is None:
+            return parts_in_memory(work)
         predictions = work.plan.settings.predictions
         loaded: dict[str, list[dict[str, np.ndarray]]] = {}
         parts = {}
@@ -328,39 +336,6 @@ class Runner:
                     arrays |= {name: None for name in OF_PREDICTIONS if name in arrays}
                 parts[i, group].append(Part(kind(**arrays), use.seeds, use.subsets))
         return parts
-
-
-def _job(call: Call) -> devices.Job:
-    """The arguments of `engine.study`."""
-    plan = call.work.plan
-    fixed = plan.settings.ridge_lambda, plan.settings.logistic_c
-    penalties = Penalties(
-        *(np.float64(np.nan if plan.settings.strict else values[0]) for values in fixed),
-        np.float64(plan.settings.logistic_tolerance),
-    )
-    return devices.Job(*plan.arguments(call.pieces), penalties)
-
-
-def _what(call: Call) -> str:
-    """What a call is of, in words."""
-    settings = call.work.plan.settings
-    sets = len({subset for piece in call.pieces for subset in piece.subsets})
-    samples = map(call.work.plan.sample_of, call.pieces)
-    tasks = dict.fromkeys(task.name for sample in samples for task in sample.tasks)
-    seeds = [settings.seed + seed for piece in call.pieces for seed in piece.seeds]
-    swept = ", ".join(f"{key}={value}" for key, value in call.work.setting.items())
-    of = f"{neutral('+'.join(tasks))}, {counted(sets, 'set')}, {_span(seeds)}"
-    return f"{of}, {swept}" if swept else of
-
-
-def _span(seeds: Sequence[int]) -> str:
-    first, last = min(seeds), max(seeds)
-    return f"seed {first}" if first == last else f"seeds {first} to {last}"
-
-
-def _of_groups(sums: SampleSums) -> list[RegressionSums | ClassSums]:
-    """By the groups of the tasks that they are of."""
-    return [*([] if sums.regression is None else [sums.regression]), *sums.classification]
 
 
 def compute(

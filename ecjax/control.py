@@ -11,6 +11,7 @@ Axes: n rows, r seeds, s subsets, k folds, i fused sets, c parts of a loss.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -29,25 +30,33 @@ def with_control(
     results: Sequence[TaskResult], settings: Settings, runner: Runner
 ) -> list[TaskResult]:
     """The results of one setting with `permuted`, their indices under the control."""
-    again: dict[tuple, TaskResult] = {}
+    wanted, requests = [], []
     for names in dict.fromkeys(tuple(result.task.embeddings) for result in results):
         own = [result for result in results if tuple(result.task.embeddings) == names]
         for kept in range(len(names)):
-            sets = {subset for result in own for subset in _sets_with(result, kept)}
-            wanted = tuple(subset_name(subset, names) for subset in sorted(sets))
-            if not wanted:
-                continue
-            for seed in settings.seed_list():
-                tasks = permuted_tasks([result.task for result in own], names[kept], seed)
-                one = dataclasses.replace(settings, seed=seed, seeds=1, subsets=wanted)
-                for found in runner.results(runner.prepare(tasks, one)):
-                    again[found.task.name, kept, seed] = found
+            sets = sorted({subset for result in own for subset in _sets_with(result, kept)})
+            subsets = tuple(subset_name(subset, names) for subset in sets)
+            for seed in settings.seed_list() if subsets else ():
+                one = dataclasses.replace(settings, seed=seed, seeds=1, subsets=subsets)
+                tasks = [result.task for result in own]
+                wanted.append((kept, seed))
+                requests.append(functools.partial(_request, tasks, names[kept], one))
+    again: dict[tuple, TaskResult] = {}
+    for key, permuted in zip(wanted, runner.each(requests), strict=True):
+        again |= {(result.task.name, *key): result for result in permuted}
     found = []
     for result in results:
         numbers = range(len(result.all_measures))
         indices = tuple(_index(result, number, again) for number in numbers)
         found.append(dataclasses.replace(result, permuted=indices))
     return found
+
+
+def _request(
+    tasks: Sequence[AlignedTask], kept: str, settings: Settings
+) -> tuple[list[AlignedTask], Settings]:
+    """What is evaluated for one seed and one model that is kept."""
+    return permuted_tasks(tasks, kept, settings.seed), settings
 
 
 def permuted_tasks(tasks: Iterable[AlignedTask], kept: str, seed: int) -> list[AlignedTask]:

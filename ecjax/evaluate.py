@@ -13,19 +13,32 @@ from typing import Any
 import jax
 import pandas as pd
 
-from ecjax import analyses, fragments, maps, question, refits, report, results, store
+from ecjax import (
+    analyses,
+    cell_keys,
+    fragments,
+    maps,
+    processes,
+    question,
+    refits,
+    report,
+    results,
+    store,
+)
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.cell_store import CellStore
-from ecjax.compute import Runner, Work
+from ecjax.compute import ALONE, Elsewhere, Runner, Work
 from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
 from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
+from ecjax.peers import Alone
 from ecjax.places import place_of
 from ecjax.plots import Plots
 from ecjax.precision import resolve
+from ecjax.processes import Shard
 from ecjax.progress import Progress, Silent
 from ecjax.question import Answer
 from ecjax.results import Frames
@@ -91,7 +104,7 @@ def evaluate(
     out: str | Path | None = None,
     progress: bool = False,
     **arguments: Any,
-) -> Result:
+) -> Result | None:
     """Evaluates every subset of embeddings on every task, all folds and seeds.
 
     Args:
@@ -105,13 +118,26 @@ def evaluate(
         it is given, `experiments/own_probe.py` shows one.
 
     Returns:
-      The tables.
+      The tables; None in a process that shares the run (`shard`, `coordinator`) and is not the one
+      to make them.
 
     Raises:
       ecjax.InputError: the data cannot be used; the message says where and what to do.
       ecjax.UsageError: an argument is unknown, out of range or not there yet.
     """
     settings = from_arguments(arguments)
+    with processes.of(settings) as peers:
+        return _run_of(data, tasks, settings, progress, peers).evaluate(out)
+
+
+def _run_of(
+    data: Study | Mapping[str, Any] | None,
+    tasks: Mapping[str, Any] | None,
+    settings: Settings,
+    progress: bool,
+    peers: Alone,
+) -> Run:
+    """Aligns what `evaluate` is given."""
     if isinstance(data, Study):
         if tasks is not None:
             raise UsageError("a study brings its own tasks; leave out the second argument")
@@ -123,8 +149,7 @@ def evaluate(
                 "given as ecjax.read_study(path)"
             )
         aligned, name, swept = align_arrays(data or {}, tasks), "arrays", {}
-    run = Run(name, aligned, settings, swept, Progress() if progress else Silent())
-    return run.evaluate(out)
+    return Run(name, aligned, settings, swept, Progress() if progress else Silent(), peers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +162,7 @@ class Run:
       settings: what was asked for.
       swept: the study's sweep, key → values.
       progress: where progress goes.
+      peers: the processes that share the run.
     """
 
     name: str
@@ -144,6 +170,7 @@ class Run:
     settings: Settings
     swept: Mapping[str, Sequence]
     progress: Silent
+    peers: Alone = ALONE
 
     def __post_init__(self):
         if self.settings.strict:  # the order of rows, which deals them to folds, is the ids'
@@ -151,22 +178,29 @@ class Run:
 
     def evaluate(
         self, out: str | Path | None, more: Callable[[Result], Result] | None = None
-    ) -> Result:
+    ) -> Result | None:
         """Computes all settings and, if `out` is given, keeps cells and writes the tables there.
 
         Args:
           more: makes more of the result before it is written.
+
+        Returns:
+          The tables; None in a process that shares the run and is not the one to make them.
         """
+        if out is None and self.peers.count > 1:
+            raise UsageError("processes share a run by a directory that all reach; give --out=DIR")
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
         steps = self._steps()
         fingerprint = cells = None
         if out is not None:
             fingerprint = self.fingerprint()
+            # Processes that were started on other studies are told apart before they compute.
+            self.peers.meet(f"study {cell_keys.fingerprint(fingerprint)}")
             store.check_directory(out, fingerprint)
             cells = CellStore(place_of(out), self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")
-        runner = Runner(device, self.progress, cells)
+        runner = Runner(device, self.progress, cells, self.peers)
         works = [
             runner.prepare(tasks, chosen, setting) if tasks else None
             for setting, chosen, tasks in steps
@@ -174,6 +208,10 @@ class Run:
         if out is not None:
             store.begin(out, fingerprint)
         timings = {"align_and_check": time.perf_counter() - started}
+        with _profiled(self.settings.profile):
+            made = self._compute(steps, works, runner)
+        if not made:
+            return None
         frames, found, answered = self._tables(steps, works, runner)
         timings["compute"] = time.perf_counter() - started - timings["align_and_check"]
         facts = Facts(
@@ -191,10 +229,25 @@ class Run:
         result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, found, facts))
         if more is not None:
             result = more(result)
+        if self.peers.index > 0:
+            return None
         if out is not None:
             write(out, result, self.progress)
             runner.tell("done")
         return result
+
+    def _compute(self, steps: Sequence[Step], works: list[Work | None], runner: Runner) -> bool:
+        """Makes all calls of this process; whether it is the one to make the tables."""
+        shard = isinstance(self.peers, Shard)
+        try:
+            runner.complete([work for work in works if work is not None])
+            if shard:
+                for (_, chosen, _), work in zip(steps, works, strict=True):
+                    if work is not None and (chosen.control or chosen.repeats_fits):
+                        _fresh(work, chosen, runner)
+        except Elsewhere:
+            return False
+        return not shard
 
     def _tables(
         self, steps: Sequence[Step], works: list[Work | None], runner: Runner
@@ -206,8 +259,6 @@ class Run:
         Args:
           works: what each step takes; None where it takes nothing.
         """
-        with _profiled(self.settings.profile):
-            runner.complete([work for work in works if work is not None])
         runner.tell("assembling")
         cells = [[_cell(task, chosen) for task in self.tasks] for _, chosen, _ in steps]
         last = {cell: number for number, own in enumerate(cells) for cell in own}

@@ -21,12 +21,13 @@ class Journal:
     """Of the cells of one run.
 
     Args:
-      place: the directory of its results.
+      place: the directory of its results; None: another process writes the file.
       progress: where lines go.
+      workers: processes that share the cells.
     """
 
-    def __init__(self, place: Place, progress: Silent):
-        self._place, self._progress = place, progress
+    def __init__(self, place: Place | None, progress: Silent, workers: int = 1):
+        self._place, self._progress, self._workers = place, progress, workers
         self._cells = self._done = self._computed = 0
         self._weight = self._weight_left = 0.0  # estimated seconds, of those of this run
         self._spent = 0.0  # measured seconds
@@ -59,6 +60,13 @@ class Journal:
         if time.monotonic() - self._written >= WRITE_EVERY_S:
             self._write("running")
 
+    def finished_elsewhere(self, weights: list[float]) -> None:
+        """Cells of these estimated seconds are done by other processes."""
+        self._done += len(weights)
+        self._weight_left -= sum(weights)
+        if weights and time.monotonic() - self._written >= WRITE_EVERY_S:
+            self._write("running")
+
     def state(self, state: str) -> None:
         """The run has come to another of STATES."""
         self._write(state)
@@ -67,7 +75,7 @@ class Journal:
     def seconds_left(self) -> float | None:
         """By the cells that this run has computed; None where there are none yet."""
         pace = self._pace
-        return None if pace is None else pace * max(0.0, self._weight_left)
+        return None if pace is None else pace * max(0.0, self._weight_left) / self._workers
 
     @property
     def _pace(self) -> float | None:
@@ -79,6 +87,8 @@ class Journal:
         return f"{self._done:,} of {self._cells:,} cells are done"
 
     def _write(self, state: str) -> None:
+        if self._place is None:
+            return
         left = self.seconds_left
         rate = 60 * self._computed / self._spent if self._spent else None
         content = {

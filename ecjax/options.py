@@ -114,8 +114,8 @@ TEXTS = {
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "profile": "directory for a trace of the computation, to look at in XProf or Perfetto",
-    "shard": "i/N: part i, from 0, of N of the cells alone, for job arrays; when all parts are done, "
-    "the same command without it makes the tables",
+    "shard": "i/N: part i, from 0, of N of the cells alone, for job arrays; when all parts are "
+    "done, the same command without it makes the tables",
     "coordinator": "host:port of the first of several processes that share the run; with Slurm, "
     "Kubernetes and Cloud TPU they are found without",
     "num_processes": "how many processes share the run; 1: this one, whatever the job",

@@ -29,9 +29,10 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ecjax import meetings
-from ecjax.errors import UsageError, neutral
+from ecjax.atomic import WriteError
+from ecjax.errors import InputError, UsageError, neutral
 
-FAULT, LOST = 1, 75  # exit codes
+FAULT, BAD_INPUT, LOST = 1, 2, 75  # exit codes
 FINISH_S = 20.0  # for the current cell, as after SIGTERM
 FIRST_S = 4.0  # less than the six seconds that `_delay_abort` gains
 VERDICT_S = 3.0  # in which a loss that breaks a computation is known
@@ -271,7 +272,10 @@ def _end(code: int) -> None:
 
 def exit_code(error: BaseException | None) -> int:
     """With which a process ends because of an error."""
-    return LOST if isinstance(error, PeerLost) else FAULT
+    if isinstance(error, InputError):
+        return BAD_INPUT
+    interrupted = isinstance(error, (PeerLost, WriteError, KeyboardInterrupt))
+    return LOST if interrupted else FAULT
 
 
 @contextlib.contextmanager

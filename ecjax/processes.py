@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ecjax import meetings
 from ecjax.errors import UsageError, neutral, quote
 from ecjax.peers import WAY_OUT, Alone, PeerLost, Peers, exit_code
+from ecjax.settings import Settings
 
 Item = TypeVar("Item")
 
@@ -52,6 +53,16 @@ def parse_shard(text: str) -> Shard:
             else f"shard={index}/0: there must be a part"
         )
     return Shard(index, count)
+
+
+def of(settings: Settings) -> Alone:
+    """The processes that settings name, or a job has; raises as `join` and `parse_shard`."""
+    told = settings.coordinator, settings.num_processes, settings.process_id
+    if not settings.shard:
+        return join(settings.coordinator or None, *told[1:])
+    if told != ("", None, None):
+        raise UsageError("shard: parts know nothing of each other; leave coordinator and the like")
+    return parse_shard(settings.shard)
 
 
 def share(items: Sequence[Item], processes: Alone) -> Sequence[Item]:
