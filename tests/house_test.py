@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms columns values binning polygons study files tables leaks "
+    "errors keys filesystems remote "
+    "coordinates transforms columns values binning polygons study files tables leaks "
     "sphere correlation pairs entropy variogram notes guard understood align arrays settings "
     "folds splits maps units inner subsets sums blas gram banded host host_nested host_between "
     "host_kept host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat "
@@ -42,7 +43,8 @@ STATISTICS = (
     "compared paired regions similarity overlap_correlation scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
-OF_EXTRAS = {"polygons": "geo", "figures": "plot", "plots": "plot"}  # by how a module is named
+# By how a module is named.
+OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
