@@ -22,6 +22,7 @@ from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.pieces import Piece
+from ecjax.places import place_of
 from ecjax.plan import Plan, make_plan
 from ecjax.plots import Plots
 from ecjax.precision import resolve
@@ -247,7 +248,7 @@ def write(out: str | Path, result: Result, progress: Silent) -> None:
     """Writes a result; says what it took from the directory. Raises `store.WriteError`."""
     removed = store.write_results(out, result.tables, result.manifest)
     if removed:
-        page = f"; `ecjax report {neutral(out)}` writes the page anew"
+        page = f"; `ecjax report {neutral(place_of(out))}` writes the page anew"
         text = f"removed, because the earlier run's: {', '.join(removed)}"
         progress.say(text + page * (store.PAGE in removed))
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys filesystems remote "
+    "errors keys atomic filesystems remote parts places "
     "coordinates transforms columns values binning polygons study files tables leaks "
     "sphere correlation pairs entropy variogram notes guard understood align arrays settings "
     "folds splits maps units inner subsets sums blas gram banded host host_nested host_between "
@@ -24,7 +24,7 @@ ORDER = (
     "precision pieces memory plan bootstrap standard_errors loss_moments further intervals "
     "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
     "chosen compared paired regions similarity products overlap_pairs outcome question results "
-    "analyses control refits encode atomic store rounding digest remarks report projection "
+    "analyses control refits encode store rounding digest remarks report projection "
     "coastlines figures_base figures_sets figures_ranges figures_map figures_scale figures_svg "
     "figures layout latex markdown figure_files formats picture page_tables page_index "
     "page_scores page_where page_figures page_beside page_methods page_downloads page_style "
