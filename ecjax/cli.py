@@ -19,6 +19,7 @@ from ecjax.evaluate import Run
 from ecjax.notes import in_words
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
+from ecjax.places import place_of
 from ecjax.progress import Progress
 from ecjax.run_plan import as_text
 from ecjax.scale import ScaleResult, scale
@@ -76,7 +77,8 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
         _print(_part(peers, values.out) if settings.shard else f"process {peers.index}: done")
         return DONE
     _print(report.summary(result.tables, result.manifest, *_terminal()))
-    _print(f"\nTables: {neutral(values.out)}. `ecjax report {neutral(values.out)}` writes a page.")
+    out = neutral(place_of(values.out))
+    _print(f"\nTables: {out}. `ecjax report {out}` writes a page.")
     return UNDEFINED if result.undefined else DONE
 
 
@@ -98,7 +100,7 @@ def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
     study, how = read_study(arguments[0]), {"seed": given.seed, "confidence": given.confidence}
     result = overlap(study, out=values.out, results=values.results, progress=True, **how)
     _print(result.as_text(_terminal()[1]))
-    _print(f"\nTables: {neutral(values.out)}.")
+    _print(f"\nTables: {neutral(place_of(values.out))}.")
     return UNDEFINED if result.undefined else DONE
 
 
@@ -107,7 +109,7 @@ def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
     study = read_study(arguments[0])
     result = scale(study, out=values.out, results=values.results, progress=True)
     _print(result.as_text(_terminal()[1]))
-    _print(f"\nTables: {neutral(values.out)}.")
+    _print(f"\nTables: {neutral(place_of(values.out))}.")
     return UNDEFINED if result.undefined else DONE
 
 
@@ -141,7 +143,7 @@ def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
     found = compare(*arguments, out=values.out)
     _print(found.as_text(_terminal()[1]))
     if values.out:
-        _print(f"\nTable: {neutral(values.out)}.")
+        _print(f"\nTable: {neutral(place_of(values.out))}.")
     return DONE
 
 

@@ -19,6 +19,7 @@ from ecjax.encode import arrow_table, differences
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import Result
 from ecjax.manifest import made_by
+from ecjax.places import place_of
 
 WORDS = ("first", "second")
 KEYS = ("task", "target", "metric", "subset")
@@ -110,10 +111,11 @@ def _read(of: str | Path | Result) -> tuple[Run, Mapping[str, str]]:
         raise UsageError(
             f"compare takes directories or results of ecjax.evaluate, not {type(of).__name__}"
         )
-    tables, manifest = store.read_results(of)
+    place = place_of(of)
+    tables, manifest = store.read_results(place)
     if "scores" not in tables:
         raise InputError(
-            f"{of}: holds no scores, which `ecjax evaluate` writes, only {', '.join(tables)}. "
+            f"{place}: holds no scores, which `ecjax evaluate` writes, only {', '.join(tables)}. "
             "Name a directory that was given to evaluate."
         )
     return Run(tables, manifest), manifest["files"]

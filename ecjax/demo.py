@@ -12,6 +12,7 @@ import pandas as pd
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Result, Run
 from ecjax.intervals import z_of
+from ecjax.places import place_of
 from ecjax.progress import Progress, Silent
 from ecjax.scores import PRIMARY
 from ecjax.settings import Settings
@@ -92,12 +93,12 @@ def run_demo(
     """
     demo = make_demo(settings, progress)
     result = demo.run.evaluate(out, demo.with_truth)
-    write_study(Path(out), demo.drawn["biomass"])
+    write_study(out, demo.drawn["biomass"])
     whole = whole_tasks(result.index)
     close = int(((whole["eci_pooled"] - whole["eci_true"]).abs() <= CLOSE).sum())
     inside = int(whole["eci_true"].between(whole["eci_low"], whole["eci_high"]).sum())
     text = READING.format(
-        close=close, inside=inside, count=len(whole), folder=out,
+        close=close, inside=inside, count=len(whole), folder=place_of(out).directory,
         folds=settings.folds, values=len(settings.logistic_c),
     )  # fmt: skip
     return result, text
@@ -160,26 +161,27 @@ def add_truth(result: Result, world: World, settings: Settings, progress: Silent
     return index
 
 
-def write_study(folder: Path, places: Places) -> None:
+def write_study(folder: str | Path, places: Places) -> None:
     """Writes a study that runs as it is and is meant to be edited; never over an edited one."""
-    if (folder / "study.toml").exists():
+    place = place_of(folder)
+    if place.has("study.toml"):
         return
-    tables = folder / "tables"
-    tables.mkdir(exist_ok=True)
     ids = np.arange(1, len(places.lat) + 1) * 7  # ids need not be row numbers
     for name, x in places.embeddings.items():
         columns = {f"emb_{i}": x[:, i] for i in range(x.shape[1])}
-        pd.DataFrame({"id": ids, **columns}).to_parquet(tables / f"{name}.parquet", index=False)
-    pd.DataFrame(
+        table = pd.DataFrame({"id": ids, **columns})
+        place.write(f"tables/{name}.parquet", table.to_parquet(index=False))
+    labels = pd.DataFrame(
         {
             "id": ids,
             "lat": places.lat,
             "lon": places.lon,
             "biomass": places.labels["biomass"][:, 0],
         }
-    ).to_csv(tables / "biomass.csv", index=False)
+    )
+    place.write("tables/biomass.csv", labels.to_csv(index=False).encode())
     embeddings = "\n".join(
         f'[embeddings.{name}]\npath = "tables/{name}.parquet"\n' for name in MODELS
     )
-    text = STUDY.format(folder=folder, embeddings=embeddings)
-    (folder / "study.toml").write_text(text, encoding="utf-8")
+    text = STUDY.format(folder=place.directory, embeddings=embeddings)
+    place.write("study.toml", text.encode())

@@ -27,7 +27,7 @@ from ecjax import (
 )
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
-from ecjax.cell_store import CellStore
+from ecjax.cell_store import FOLDER, CellStore
 from ecjax.compute import ALONE, Elsewhere, Runner, Work
 from ecjax.control import with_control
 from ecjax.errors import UsageError, neutral
@@ -193,12 +193,14 @@ class Run:
         device = find_device(self.settings.require_platform)
         steps = self._steps()
         fingerprint = cells = None
+        out = None if out is None else place_of(out)  # the same one, to the end
         if out is not None:
             fingerprint = self.fingerprint()
             # Processes that were started on other studies are told apart before they compute.
             self.peers.meet(f"study {cell_keys.fingerprint(fingerprint)}")
             store.check_directory(out, fingerprint)
-            cells = CellStore(place_of(out), self.progress.say)
+            out.tidy(FOLDER)
+            cells = CellStore(out, self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         runner = Runner(device, self.progress, cells, self.peers)
         works = [
@@ -331,7 +333,7 @@ def write(out: str | Path, result: Result, progress: Silent) -> None:
     """Writes a result; says what it took from the directory. Raises `store.WriteError`."""
     removed = store.write_results(out, result.tables, result.manifest)
     if removed:
-        page = f"; `ecjax report {neutral(out)}` writes the page anew"
+        page = f"; `ecjax report {neutral(place_of(out))}` writes the page anew"
         text = f"removed, because the earlier run's: {', '.join(removed)}"
         progress.say(text + page * (store.PAGE in removed))
 

@@ -13,6 +13,7 @@ from ecjax.align import AlignedTask, by_id
 from ecjax.errors import InputError, quote
 from ecjax.evaluate import Result
 from ecjax.manifest import hash_rows
+from ecjax.places import place_of
 
 KEPT = ("name", "created", "protocol", "swept")  # of an evaluation's manifest
 
@@ -52,7 +53,8 @@ def read(
     if isinstance(results, Result):
         where, found = "results", Evaluated(results.tables, results.manifest)
     else:
-        where, found = str(results), Evaluated(*store.read_results(results, names=names))
+        place = place_of(results)
+        where, found = str(place), Evaluated(*store.read_results(place, names=names))
     _check(where, found.manifest, tasks)
     return found
 

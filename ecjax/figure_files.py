@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from ecjax import store
 from ecjax.digest import Setting, Tables, setting_name, settings
 from ecjax.errors import InputError, UsageError, neutral
+from ecjax.places import place_of
+from ecjax.remote import RemotePath
 
 DOTS_PER_INCH = 200
 NAME_LIMIT = 40
@@ -43,7 +45,7 @@ class Drawn(NamedTuple):
     draw: Callable[[], Any]
 
 
-def write(directory: str | os.PathLike, ending: str) -> list[Path]:
+def write(directory: str | os.PathLike, ending: str) -> list[Path | RemotePath]:
     """Draws all figures and writes them to `figures/`; returns the paths.
 
     Args:
@@ -64,7 +66,7 @@ def write(directory: str | os.PathLike, ending: str) -> list[Path]:
             content = _content(drawn.draw(), ending)
             figures[_free(_safe(drawn.parts), taken)] = drawn.about, content
     if not figures:
-        raise InputError(f"{directory}: holds no table that there is a figure of.")
+        raise InputError(f"{place_of(directory)}: holds no table that there is a figure of.")
     return store.replace_figures(directory, ending, figures)
 
 

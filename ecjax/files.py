@@ -1,10 +1,13 @@
 """Opens Parquet and CSV files, checks what they are, and joins the parts of one table.
 
-Types and text are left as stored; what the columns mean is `tables`' matter.
+Types and text are left as stored; what the columns mean is `tables`' matter. A file that a URL
+names is fetched once, whole, and read from memory.
 """
 
+import io
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +15,7 @@ from pyarrow import csv
 
 from ecjax.columns import check_unique
 from ecjax.errors import InputError, counted, listing, neutral, quote
+from ecjax.remote import RemotePath
 
 # Given a file's columns and its name for messages, the names of the columns to read.
 Choose = Callable[[pa.Schema, str], list[str]]
@@ -29,13 +33,13 @@ _READ_BYTES = 1 << 24
 _MAX_BLOCK_BYTES = 1 << 30
 
 
-def is_csv(file: Path) -> bool:
+def is_csv(file: Path | RemotePath) -> bool:
     """Whether the file is CSV by its extension."""
     return file.suffix.lower() == ".csv"
 
 
 def read_parts(
-    files: tuple[Path, ...], owner: str, text: Collection[str], choose: Choose
+    files: tuple[Path | RemotePath, ...], owner: str, text: Collection[str], choose: Choose
 ) -> pa.Table:
     """Reads the columns that `choose` names from all parts, one below the other.
 
@@ -68,7 +72,9 @@ def read_parts(
     raise _differing_types(files, parts, owner)
 
 
-def _differing_types(files: tuple[Path, ...], parts: list[pa.Table], owner: str) -> InputError:
+def _differing_types(
+    files: tuple[Path | RemotePath, ...], parts: list[pa.Table], owner: str
+) -> InputError:
     for file, table in zip(files, parts, strict=True):
         for name in table.column_names:
             expected, given = parts[0].schema.field(name).type, table.schema.field(name).type
@@ -80,7 +86,9 @@ def _differing_types(files: tuple[Path, ...], parts: list[pa.Table], owner: str)
     return InputError(f"{owner} ({files[0]}): the {len(files)} parts differ; store all alike")
 
 
-def _check_same_columns(first: list[str], names: list[str], file: Path, here: str) -> None:
+def _check_same_columns(
+    first: list[str], names: list[str], file: Path | RemotePath, here: str
+) -> None:
     differing = [n for n in names if n not in first] + [n for n in first if n not in names]
     if differing:
         raise InputError(
@@ -89,16 +97,25 @@ def _check_same_columns(first: list[str], names: list[str], file: Path, here: st
         )
 
 
-def _read_file(file: Path, here: str, text: Collection[str], choose: Choose) -> pa.Table:
+def _read_file(
+    file: Path | RemotePath, here: str, text: Collection[str], choose: Choose
+) -> pa.Table:
     """The chosen columns of one file."""
-    kind = _container(file, here)
+    kind = _kind(file, here)
+    try:
+        source = file.read_bytes() if isinstance(file, RemotePath) else file
+        _check_content(source, kind, here)
+    except OSError as error:
+        raise InputError(
+            f"{here}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
     try:
         if kind == "csv":
-            table = _read_csv(file, here, text)
+            table = _read_csv(source, here, text)
             check_unique(table.column_names, here)
             _check_rows(len(table), here)
             return table.select(choose(table.schema, here))
-        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        with pq.ParquetFile(_for_arrow(source), page_checksum_verification=True) as parquet:
             check_unique(parquet.schema_arrow.names, here)
             _check_rows(parquet.metadata.num_rows, here)
             chosen = choose(parquet.schema_arrow, here)
@@ -117,24 +134,32 @@ def _check_rows(rows: int, here: str) -> None:
         raise InputError(f"{here}: the file has columns but no rows; fill or remove it")
 
 
-def _container(file: Path, here: str) -> str:
-    """ "parquet" or "csv", by the extension and checked against the first and last bytes."""
+def _opened(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _for_arrow(source: Path | bytes) -> Path | pa.BufferReader:
+    return pa.BufferReader(source) if isinstance(source, bytes) else source
+
+
+def _kind(file: Path | RemotePath, here: str) -> str:
+    """ "parquet" or "csv", by the extension."""
     kind = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}.get(file.suffix.lower())
     if kind is None:
         raise InputError(
             f"{here}: files ending in {quote(file.suffix)} are not read; the forms read are "
             "Parquet (.parquet, .pq) and CSV (.csv); convert the file to one of them"
         )
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(8)
-            size = stream.seek(0, 2)
-            stream.seek(max(0, size - 4))
-            tail = stream.read(4)
-    except OSError as error:
-        raise InputError(
-            f"{here}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
+    return kind
+
+
+def _check_content(source: Path | bytes, kind: str, here: str) -> None:
+    """Checks that the first and last bytes are those of its kind."""
+    with _opened(source) as stream:
+        head = stream.read(8)
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - 4))
+        tail = stream.read(4)
     if not size:
         raise InputError(f"{here}: the file is empty (0 bytes); write or copy it again")
     found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
@@ -152,12 +177,11 @@ def _container(file: Path, here: str) -> str:
             f"{here}: the Parquet file is truncated ({size:,} bytes, no footer at the end); write "
             "or copy it again"
         )
-    return kind
 
 
-def _read_csv(file: Path, here: str, text: Collection[str]) -> pa.Table:
+def _read_csv(source: Path | bytes, here: str, text: Collection[str]) -> pa.Table:
     """A whole CSV file, types inferred from all of its rows, except for the text columns."""
-    _check_utf8(file, here)
+    size = _check_utf8(source, here)
     ragged: list[csv.InvalidRow] = []
 
     def note(row: csv.InvalidRow) -> str:
@@ -166,35 +190,37 @@ def _read_csv(file: Path, here: str, text: Collection[str]) -> pa.Table:
 
     # One block, so that a column's type is inferred from all rows; one thread, so that a ragged
     # row knows its number.
-    block = min(file.stat().st_size + 1, _MAX_BLOCK_BYTES)
+    block = min(size + 1, _MAX_BLOCK_BYTES)
     table = csv.read_csv(
-        file,
+        _for_arrow(source),
         read_options=csv.ReadOptions(use_threads=False, block_size=block),
         parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
         convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in text}),
     )
     if ragged:
         row = ragged[0]
+        line = _line(source, row)
         raise InputError(
-            f"{here}: {counted(len(ragged), 'ragged line')}, first line {_line(file, row):,} with "
+            f"{here}: {counted(len(ragged), 'ragged line')}, first line {line:,} with "
             f"{counted(row.actual_columns, 'value')} instead of {row.expected_columns:,}; correct "
             "it, or quote values that contain commas"
         )
     return table
 
 
-def _line(file: Path, row: csv.InvalidRow) -> int:
+def _line(source: Path | bytes, row: csv.InvalidRow) -> int:
     """The line of a ragged row, whose number counts no blank lines nor those inside quotes."""
     text = (row.text.splitlines() or [""])[0]
-    with file.open(encoding="utf-8") as lines:
+    with io.TextIOWrapper(_opened(source), encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if number >= row.number and line.rstrip("\r\n") == text:
                 return number
     return row.number
 
 
-def _check_utf8(file: Path, here: str) -> None:
-    with file.open("rb") as stream:
+def _check_utf8(source: Path | bytes, here: str) -> int:
+    """The size in bytes of a file that is UTF-8."""
+    with _opened(source) as stream:
         start, rest = 0, b""
         while block := stream.read(_READ_BYTES):
             block = rest + block
@@ -208,6 +234,7 @@ def _check_utf8(file: Path, here: str) -> None:
             start, rest = start + end, block[end:]
         if rest:
             raise _not_utf8(here, start)
+    return start
 
 
 def _not_utf8(here: str, offset: int) -> InputError:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecjax import atomic, figure_files, latex, markdown, store
+from ecjax import figure_files, latex, markdown, store
 from ecjax.digest import Tables
 from ecjax.errors import UsageError
 from ecjax.layout import about, sheets
+from ecjax.places import place_of
+from ecjax.remote import RemotePath
 
 FORMATS = ("html", *store.PAPER_TABLES, *store.FIGURE_FORMATS)
 READ = ("scores", "folds", "index", "targets")
@@ -22,7 +24,7 @@ def check_format(name: str) -> None:
         raise UsageError(f"format={name}: unknown; accepted: {', '.join(FORMATS)}")
 
 
-def write(directory: str | os.PathLike, name: str) -> list[Path]:
+def write(directory: str | os.PathLike, name: str) -> list[Path | RemotePath]:
     """Writes the tables or figures of a directory of results, and returns the paths.
 
     Args:
@@ -37,7 +39,7 @@ def write(directory: str | os.PathLike, name: str) -> list[Path]:
     if name in store.FIGURE_FORMATS:
         return figure_files.write(directory, name)
     text = render(*store.read_results(directory, READ), name)
-    return atomic.replace_files(directory, {store.PAPER_TABLES[name]: text.encode()})
+    return place_of(directory).replace({store.PAPER_TABLES[name]: text.encode()})
 
 
 def render(tables: Tables, manifest: Mapping[str, Any], name: str) -> str:

@@ -31,7 +31,9 @@ from ecjax.page_script import SCRIPT
 from ecjax.page_style import STYLE
 from ecjax.page_tables import Column, framed, mark, safe, table
 from ecjax.picture import SETS, index_picture
+from ecjax.places import place_of
 from ecjax.remarks import remarks
+from ecjax.remote import RemotePath
 
 READ = (
     "scores", "folds", "index", "targets", "gains", "shapley", "maps", "strata", "separation",
@@ -45,7 +47,9 @@ HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
 
 
-def write_page(directory: str | os.PathLike, beside: Sequence[str | os.PathLike] = ()) -> Path:
+def write_page(
+    directory: str | os.PathLike, beside: Sequence[str | os.PathLike] = ()
+) -> Path | RemotePath:
     """Writes `report.html` into a directory of results and returns its path.
 
     Args:
@@ -57,6 +61,7 @@ def write_page(directory: str | os.PathLike, beside: Sequence[str | os.PathLike]
         InputError: a directory holds no whole results, or other ones than it should.
         WriteError: the page cannot be written.
     """
+    directory, beside = place_of(directory), [place_of(other) for other in beside]
     tables, manifest = store.read_results(directory, (*READ, *page_beside.ALL))
     files = store.read_csv(directory, manifest)
     if beside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from ecjax.page_tables import (
     text_of,
     with_interval,
 )
+from ecjax.places import Directory
 from ecjax.rounding import measured, number
 
 MEASURES = {  # which have a matrix, and what it shows
@@ -46,7 +46,7 @@ def command_of(manifest: Mapping[str, Any]) -> str:
     return str((manifest.get("study") or {}).get("command", "evaluate"))
 
 
-def check_evaluation(directory: str | os.PathLike, manifest: Mapping[str, Any]) -> None:
+def check_evaluation(directory: Directory, manifest: Mapping[str, Any]) -> None:
     """Refuses other directories beside one that is no evaluation's. Raises InputError."""
     if command_of(manifest) in TABLES:
         raise InputError(
@@ -56,7 +56,7 @@ def check_evaluation(directory: str | os.PathLike, manifest: Mapping[str, Any]) 
 
 
 def read_beside(
-    directories: Sequence[str | os.PathLike], manifest: Mapping[str, Any]
+    directories: Sequence[Directory], manifest: Mapping[str, Any]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, bytes | None]]:
     """Tables and CSV files of `ecjax overlap` and `ecjax scale`, for the page of an evaluation.
 
@@ -83,7 +83,7 @@ def read_beside(
     return tables, files
 
 
-def _check_tasks(directory: str | os.PathLike, found: Tables, manifest: Mapping[str, Any]) -> None:
+def _check_tasks(directory: Directory, found: Tables, manifest: Mapping[str, Any]) -> None:
     known = list(manifest.get("tasks") or {})
     names = {part for name in known for part in name.split("+")}  # samples join tasks by +
     column = "sample" if "overlap" in found else "task"
@@ -97,7 +97,7 @@ def _check_tasks(directory: str | os.PathLike, found: Tables, manifest: Mapping[
 
 
 def _check_data(
-    directory: str | os.PathLike, other: Mapping[str, Any], manifest: Mapping[str, Any]
+    directory: Directory, other: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
     """Refuses what was measured on other vectors (overlap) or targets (scale)."""
     tasks = manifest.get("tasks") or {}

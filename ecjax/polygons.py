@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecjax import keys
+from ecjax import keys, parts
 from ecjax.errors import InputError, quote
+from ecjax.remote import RemotePath
 
 KINDS = ("Polygon", "MultiPolygon")
 MOST_BYTES = 200 * 2**20
@@ -25,11 +26,11 @@ MOST_BYTES = 200 * 2**20
 class RegionSource:
     """A layer of polygons: a GeoJSON file, and the property that names each of them."""
 
-    path: Path
+    path: Path | RemotePath
     name: str
 
 
-def source_of(given: Any, folder: Path, where: str) -> RegionSource | None:
+def source_of(given: Any, folder: Path | RemotePath, where: str) -> RegionSource | None:
     """The table `[regions]` of a study; None where there is none.
 
     Raises:
@@ -42,9 +43,15 @@ def source_of(given: Any, folder: Path, where: str) -> RegionSource | None:
     keys.check_keys(given, ("path", "name"), (), where)
     text = keys.required(keys.text(given, "path", where), "path", '"countries.geojson"', where)
     name = keys.required(keys.text(given, "name", where), "name", '"ADMIN"', where)
-    if not (folder / text).is_file():
-        raise InputError(f"{where}: path {quote(text)}: no such file; check the path")
-    return RegionSource(folder / text, name)
+    path = parts.path_of(text, folder, f"{where}: path")
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise InputError(f"{where}: path {path}: cannot be looked up ({error.strerror})") from None
+    if not there:
+        shown = path if isinstance(path, RemotePath) else text
+        raise InputError(f"{where}: path {quote(shown)}: no such file; check the path")
+    return RegionSource(path, name)
 
 
 class Layer(NamedTuple):
@@ -104,9 +111,9 @@ def read_layer(source: RegionSource) -> Layer:
 
 
 def _features(source: RegionSource, where: str) -> list[dict]:
-    if source.path.stat().st_size > MOST_BYTES:
-        raise InputError(f"{where}: larger than {MOST_BYTES >> 20} MiB; simplify the polygons")
     try:
+        if source.path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{where}: larger than {MOST_BYTES >> 20} MiB; simplify the polygons")
         data = json.loads(source.path.read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); give a GeoJSON file") from None

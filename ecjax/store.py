@@ -7,15 +7,17 @@ SHA-256 of every file, so that a damaged or foreign table is noticed. A write go
 3. the manifest that says `"complete": true` is moved last.
 A run killed in step 1 leaves the old results, one killed later leaves a directory that says it is
 unfinished, that cannot be read, and that a rerun of the same study may complete.
+
+The directory may be a URL, see `places`. What is staged is then on this machine, and moving a file
+is one request.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecjax.atomic import WriteError, alone, replace_files, staging, sync_and_hash, sync_directory
+from ecjax.atomic import WriteError, sync_and_hash
 from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
 from ecjax.errors import InputError, counted
+from ecjax.places import Place, RemotePlace, place_of
+from ecjax.remote import RemotePath
 
 MANIFEST = "manifest.json"
 PAGE = "report.html"
@@ -57,42 +61,35 @@ def check_directory(directory: str | os.PathLike, fingerprint: Mapping[str, Any]
         InputError: a file is in the way, nothing can be written there, or the directory holds the
             results of another study, or of other settings, or tables without a readable manifest.
     """
-    directory = Path(directory)
+    place = place_of(directory)
     try:
-        if os.path.lexists(directory) and not directory.is_dir():
-            raise InputError(f"{directory}: is not a directory. Name another one with --out.")
-        _check_writable(directory)
-        if directory.is_dir():
-            _check_same_study(directory, fingerprint)
+        if place.is_taken():
+            raise InputError(f"{place}: is not a directory. Name another one with --out.")
+        place.check_writable()
+        if place.is_directory():
+            _check_same_study(place, fingerprint)
     except OSError as error:
         raise InputError(
-            f"{directory}: results cannot be written there ({error.strerror or error}). "
+            f"{place}: results cannot be written there ({error.strerror or error}). "
             "Name another directory with --out."
         ) from error
 
 
-def _check_writable(directory: Path) -> None:
-    place = directory.absolute()
-    while not os.path.lexists(place):
-        place = place.parent
-    with tempfile.TemporaryFile(dir=place):
-        pass
-
-
-def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
-    if not (directory / MANIFEST).exists():
-        tables = [name for name in _own_files() if (directory / name).exists()]
+def _check_same_study(place: Place, fingerprint: Mapping[str, Any]) -> None:
+    there = place.files()
+    if MANIFEST not in there:
+        tables = [name for name in _own_files() if name in there]
         if tables:
             raise InputError(
-                f"{directory}: holds {', '.join(tables)} but no {MANIFEST}, so it cannot be known "
+                f"{place}: holds {', '.join(tables)} but no {MANIFEST}, so it cannot be known "
                 "which study they belong to. Name another directory with --out, or remove them."
             )
         return
-    before, now = _read_manifest(directory)["study"], plain(fingerprint)
+    before, now = _read_manifest(place)["study"], plain(fingerprint)
     there, here = (study.get("command", "evaluate") for study in (before, now))
     if there != here:
         raise InputError(
-            f"{directory}: holds the results of `ecjax {there}`, not of `ecjax {here}`. "
+            f"{place}: holds the results of `ecjax {there}`, not of `ecjax {here}`. "
             "Name another directory with --out."
         )
     shown = differences(before, now)
@@ -102,14 +99,14 @@ def _check_same_study(directory: Path, fingerprint: Mapping[str, Any]) -> None:
     same = only_settings(before, now)
     whose = "this study with other settings: " if same else "another study; it differs in "
     raise InputError(
-        f"{directory}: holds the results of {whose}"
+        f"{place}: holds the results of {whose}"
         + ", ".join(shown[:SHOWN_DIFFERENCES])
         + (f", and {more} more" if more > 0 else "")
         + ". Name another directory with --out."
     )
 
 
-def begin(directory: str | os.PathLike, fingerprint: Mapping[str, Any]) -> None:
+def begin(directory: str | os.PathLike | Place, fingerprint: Mapping[str, Any]) -> None:
     """Marks a directory as that of a study before its results are there.
 
     Results of an earlier run of it stay as they are until they are replaced.
@@ -117,15 +114,9 @@ def begin(directory: str | os.PathLike, fingerprint: Mapping[str, Any]) -> None:
     Raises:
         WriteError: the system refused to write.
     """
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / MANIFEST).exists():
-            replace_files(
-                directory, {MANIFEST: _manifest_text({"study": fingerprint}, {}).encode()}
-            )
-    except OSError as error:
-        raise WriteError(f"{directory}: cannot be written ({error.strerror or error})") from error
+    place = place_of(directory)
+    if not place.has(MANIFEST):
+        place.write(MANIFEST, _manifest_text({"study": fingerprint}, {}).encode())
 
 
 def write_results(
@@ -150,28 +141,27 @@ def write_results(
     Raises:
         WriteError: the system refused to write. The message says what the directory holds now.
     """
-    directory = Path(directory)
+    place = place_of(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with staging(directory) as folder:
+        with place.staging() as folder:
             files = _stage(folder, tables, manifest)
-            with alone(directory):  # two runs at once: the last one's tables, not some of each
-                return _install(directory, folder, files)
+            with place.alone():  # two runs at once: the last one's tables, not some of each
+                return _install(place, folder, files)
     except OSError as error:
         raise WriteError(
-            f"{directory}: the results could not be written ({error.strerror or error}), "
-            f"{_state(directory)}. Make room or name another directory with --out, then run again",
+            f"{place}: the results could not be written ({error.strerror or error}), "
+            f"{_state(place)}. Make room or name another directory with --out, then run again",
         ) from error
 
 
-def replace_page(directory: str | os.PathLike, text: str) -> Path:
+def replace_page(directory: str | os.PathLike, text: str) -> Path | RemotePath:
     """Writes `report.html` at once or not at all, and returns its path. Raises WriteError."""
-    return replace_files(directory, {PAGE: text.encode()})[0]
+    return place_of(directory).replace({PAGE: text.encode()})[0]
 
 
 def replace_figures(
     directory: str | os.PathLike, ending: str, figures: Mapping[str, tuple[str, bytes]]
-) -> list[Path]:
+) -> list[Path | RemotePath]:
     """Writes figures of one format, removes its others of an earlier run, and lists them all.
 
     `figures/figures.json` tells what each file shows, and which files are ecjax's own.
@@ -187,28 +177,23 @@ def replace_figures(
     Raises:
         WriteError: the system refused to write.
     """
-    directory = Path(directory)
+    place = place_of(directory)
     files = {f"{name}.{ending}": figure for name, figure in figures.items()}
-    listed = _listed_figures(directory)
+    listed = _listed_figures(place)
     stale = [file for file in listed if file.endswith(f".{ending}") and file not in files]
     shown = {file: text for file, text in listed.items() if file not in stale}
     shown |= {file: text for file, (text, _) in files.items()}
     listing = json.dumps(dict(sorted(shown.items())), indent=2, ensure_ascii=False) + "\n"
     contents = {FIGURE_LIST: listing.encode()} | {file: data for file, (_, data) in files.items()}
-    try:
-        for file in stale:
-            (directory / FIGURES / file).unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{directory / FIGURES}: cannot be written ({error.strerror or error})"
-        ) from error
-    return replace_files(directory, {f"{FIGURES}/{k}": data for k, data in contents.items()})[1:]
+    for file in stale:
+        place.remove(f"{FIGURES}/{file}")
+    return place.replace({f"{FIGURES}/{k}": data for k, data in contents.items()})[1:]
 
 
-def _listed_figures(directory: Path) -> dict[str, str]:
+def _listed_figures(place: Place) -> dict[str, str]:
     """File → what it shows, of the figures that ecjax wrote; {} where the list is damaged."""
     try:
-        listed = json.loads((directory / FIGURES / FIGURE_LIST).read_text(encoding="utf-8"))
+        listed = json.loads(place.read(f"{FIGURES}/{FIGURE_LIST}"))
     except (OSError, ValueError, RecursionError):
         return {}
     own = listed.items() if isinstance(listed, dict) else ()
@@ -230,37 +215,38 @@ def read_results(
         InputError: there is no such directory, it holds no whole results, none of the tables
             wanted, or a file is missing or has changed since it was written.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such directory of results.")
-    if not (directory / MANIFEST).exists():
+    place = place_of(directory)
+    there = _files(place)
+    if there is None:
+        raise InputError(f"{place}: there is no such directory of results.")
+    if MANIFEST not in there:
         raise InputError(
-            f"{directory}: has no {MANIFEST}, so it holds no results of ecjax. "
+            f"{place}: has no {MANIFEST}, so it holds no results of ecjax. "
             "Name the directory that was given to --out."
         )
-    manifest = _read_manifest(directory)
+    manifest = _read_manifest(place)
     files = manifest.get("files")
     if manifest.get("complete") is not True or not isinstance(files, dict):
         raise InputError(
-            f"{directory}: its results are unfinished (a run ended while it wrote them). "
+            f"{place}: its results are unfinished (a run ended while it wrote them). "
             "Run the same evaluate command again."
         )
     present = [Path(file).stem for file in files if file.endswith(".parquet")]
     wanted = [name for name in present if names is None or name in names]
     if names and not wanted:
         raise InputError(
-            f"{directory}: holds no {names[0]}, which `ecjax evaluate` writes, only "
+            f"{place}: holds no {names[0]}, which `ecjax evaluate` writes, only "
             f"{', '.join(present)}. Name the directory that was given to evaluate."
         )
-    return {n: _read_table(directory / f"{n}.parquet", files) for n in wanted}, manifest
+    return {n: _read_table(place, f"{n}.parquet", files) for n in wanted}, manifest
 
 
-def state_of(directory: str | os.PathLike) -> str:
+def state_of(directory: str | os.PathLike | Place) -> str:
     """Of a directory's tables: "whole", "unfinished" (a run is under way, or ended), or "none"."""
-    directory = Path(directory)
-    if not (directory / MANIFEST).exists():
+    place = place_of(directory)
+    if not place.has(MANIFEST):
         return "none"
-    return "whole" if _read_manifest(directory).get("complete") is True else "unfinished"
+    return "whole" if _read_manifest(place).get("complete") is True else "unfinished"
 
 
 def read_csv(
@@ -271,45 +257,56 @@ def read_csv(
     Raises:
         InputError: a file is missing or has changed since it was written.
     """
-    directory, found = Path(directory), {}
-    files = manifest.get("files") or {}
+    place, found = place_of(directory), {}
+    files, there = manifest.get("files") or {}, _files(place) or {}
     for name in (file for file in files if file.endswith(".csv")):
-        path = directory / name
-        try:
-            large = path.stat().st_size > largest
-            found[name] = None if large else path.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror or error}). Run the same command again."
-            ) from error
-        if not large and hashlib.sha256(found[name]).hexdigest() != files[name]:
-            raise InputError(
-                f"{path}: has changed since it was written. Run the same command again."
-            )
+        large = there.get(name, 0) > largest
+        found[name] = None if large else _read_file(place, name, files, "Run the same command")
     return found
 
 
-def _read_table(path: Path, files: Mapping[str, str]) -> pd.DataFrame:
-    way_out = "Run the same evaluate command again."
+def _files(place: Place) -> dict[str, int] | None:
+    """Name → size; None where there is no such directory."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != files.get(path.name):
-            raise InputError(f"{path}: has changed since it was written. {way_out}")
-        return pq.ParquetFile(path).read().to_pandas()
+        return place.files() if place.is_directory() else None
+    except OSError as error:
+        raise InputError(f"{error}. Run the same command again when it can be.") from error
+
+
+def _read_file(place: Place, name: str, files: Mapping[str, str], way_out: str) -> bytes:
+    """A file as it was written, by its SHA-256 in `files`."""
+    path = place.path(name)
+    try:
+        content = place.read(name)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing. {way_out}") from error
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read ({error}). {way_out}") from error
+        raise InputError(f"{path}: is missing. {way_out} again.") from error
+    except OSError as error:
+        raise InputError(f"{error}. {way_out} again.") from error
+    if hashlib.sha256(content).hexdigest() != files.get(name):
+        raise InputError(f"{path}: has changed since it was written. {way_out} again.")
+    return content
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    path = directory / MANIFEST
+def _read_table(place: Place, name: str, files: Mapping[str, str]) -> pd.DataFrame:
+    way_out = "Run the same evaluate command"
+    content = _read_file(place, name, files, way_out)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return pq.ParquetFile(io.BytesIO(content)).read().to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{place.path(name)}: cannot be read ({error}). {way_out} again."
+        ) from error
+
+
+def _read_manifest(place: Place) -> dict[str, Any]:
+    path = place.path(MANIFEST)
+    try:
+        manifest = json.loads(place.read(MANIFEST))
         if isinstance(manifest, dict) and isinstance(manifest.get("study"), dict):
             return manifest
         reason = "it has no table `study`"
+    except WriteError as error:
+        raise InputError(f"{error}. Name another directory with --out, or try again.") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error)
     raise InputError(
@@ -344,47 +341,48 @@ def _manifest_text(manifest: Mapping[str, Any], files: Mapping[str, str]) -> str
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _install(directory: Path, folder: Path, files: Sequence[str]) -> list[str]:
+def _install(place: Place, folder: Path, files: Sequence[str]) -> list[str]:
     """Moves the staged files into place, and returns the names of removed ones.
 
     Every step is synced before the next one starts: else a power cut could keep the last manifest
     and lose a table that was moved before it.
     """
-    replaces = (directory / MANIFEST).exists()
-    os.replace(folder / "unfinished.json", directory / MANIFEST)
-    sync_directory(directory)
+    there = place.files()
+    place.move(folder / "unfinished.json", MANIFEST)
+    place.sync()
     for file in files:
-        os.replace(folder / file, directory / file)
+        place.move(folder / file, file)
     removed = []
-    if replaces:
+    if MANIFEST in there:
         earlier = [file for file in (*_own_files(), *BESIDE) if file not in files]
-        removed = [file for file in earlier if (directory / file).exists()]
-        for file in earlier:
-            (directory / file).unlink(missing_ok=True)
-        removed += _remove_figures(directory)
-    sync_directory(directory)
-    os.replace(folder / MANIFEST, directory / MANIFEST)
-    sync_directory(directory)
+        removed = [file for file in earlier if file in there]
+        for file in removed:
+            place.remove(file)
+        removed += _remove_figures(place)
+    place.sync()
+    place.move(folder / MANIFEST, MANIFEST)
+    place.sync()
     return removed
 
 
-def _remove_figures(directory: Path) -> list[str]:
+def _remove_figures(place: Place) -> list[str]:
     """Removes the figures that ecjax wrote, and says so in one entry, or none."""
-    folder = directory / FIGURES
-    listed = [folder / file for file in _listed_figures(directory)]
-    there = [path for path in listed if path.exists()]
-    for path in there:
-        path.unlink()
-    (folder / FIGURE_LIST).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not there, or it holds other files
-        folder.rmdir()
-    return [f"{FIGURES} ({counted(len(there), 'file')})"] if there else []
+    there = place.files(FIGURES)
+    own = [file for file in _listed_figures(place) if file in there]
+    for file in own:
+        place.remove(f"{FIGURES}/{file}")
+    if FIGURE_LIST in there:
+        place.remove(f"{FIGURES}/{FIGURE_LIST}")
+    place.remove_folder(FIGURES)
+    return [f"{FIGURES} ({counted(len(own), 'file')})"] if own else []
 
 
-def _state(directory: Path) -> str:
+def _state(place: Place) -> str:
     """What a failed write left, in words."""
+    if isinstance(place, RemotePlace):  # which may be slow to say, after it has failed
+        return "and may be unfinished now"
     try:
-        whole = _read_manifest(directory).get("complete") is True
+        whole = _read_manifest(place).get("complete") is True
     except InputError:
         return "and there are none there"
     return "and those of the earlier run are untouched" if whole else "and are unfinished now"

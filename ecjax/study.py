@@ -1,11 +1,10 @@
 """Study files: TOML in, checked frozen dataclasses out.
 
 Everything that can be checked without reading a table is checked here: keys, types, names, and
-whether the files exist.
+whether the files exist. The study and its tables may be named by URLs, see `remote`.
 """
 
 import dataclasses
-import glob
 import itertools
 import math
 import os
@@ -16,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecjax import binning, keys, polygons
+from ecjax import binning, keys, parts, polygons
 from ecjax.coordinates import Coordinates, checked
 from ecjax.errors import InputError, listing, quote
+from ecjax.remote import RemotePath, path_of
 from ecjax.transforms import TRANSFORMS, check_kind
 
 SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
@@ -39,7 +39,6 @@ _TASK_KEYS = (
     "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "strata",
     "embeddings",
 )  # fmt: skip
-_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+://")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +51,8 @@ class EmbeddingSource:
     """
 
     name: str
-    path: Path | None
-    files: tuple[Path, ...]
+    path: Path | RemotePath | None
+    files: tuple[Path | RemotePath, ...]
     id: str = "id"
     columns: str | None = None
     allow_leaks: tuple[str, ...] = ()
@@ -65,8 +64,8 @@ class TaskSource:
     """Where the labels of one task are; `embeddings` are those of the study, resolved for it."""
 
     name: str
-    path: Path
-    files: tuple[Path, ...]
+    path: Path | RemotePath
+    files: tuple[Path | RemotePath, ...]
     id: str
     target: tuple[str, ...]
     kind: str
@@ -88,7 +87,7 @@ class Study:
     embeddings: dict[str, EmbeddingSource]
     tasks: dict[str, TaskSource]
     sweep: dict[str, tuple[float | int | tuple[float, ...], ...]]
-    path: Path
+    path: Path | RemotePath
     regions: polygons.RegionSource | None = None
 
 
@@ -96,7 +95,7 @@ def read_study(path: str | os.PathLike) -> Study:
     """Reads and checks a study file.
 
     Args:
-        path: The TOML file; relative paths in it are relative to its folder.
+        path: The TOML file, or its URL; relative paths in it are relative to its folder.
 
     Returns:
         The study. No table has been opened yet, but all of them exist.
@@ -105,7 +104,7 @@ def read_study(path: str | os.PathLike) -> Study:
         InputError: The file is missing or no TOML, a key is unknown, missing or of a wrong type,
             a name is unusable, or a table does not exist.
     """
-    path = Path(path)
+    path = path_of(path)
     data = _load(path)
     where = f"study {path}"
     keys.check_keys(data, _STUDY_KEYS, (), where)
@@ -165,7 +164,7 @@ def check_name(name: object, what: str, where: str = "") -> str:
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path | RemotePath) -> dict[str, Any]:
     if path.suffix.lower() in TABLE_SUFFIXES:
         name = check_name(re.sub(r"\W+", "_", path.stem) or "model", "embedding")
         raise InputError(
@@ -192,7 +191,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(f"study {path}: not valid TOML: {error}; correct that line") from None
 
 
-def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSource:
+def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> EmbeddingSource:
     check_name(name, "embedding", f"study {study}")
     if "source" in table:
         return EmbeddingSource(name, None, (), built_in=_coordinates(table, None, where))
@@ -206,8 +205,8 @@ def _embedding(name: str, table: dict, study: Path, where: str) -> EmbeddingSour
     text = keys.text(table, "path", where)
     return EmbeddingSource(
         name=name,
-        path=None if text is None else study.parent / text,
-        files=() if text is None else _files(text, study.parent, f"{where}: path"),
+        path=None if text is None else parts.path_of(text, study.parent, f"{where}: path"),
+        files=() if text is None else parts.files_of(text, study.parent, f"{where}: path"),
         id=keys.text(table, "id", where) or "id",
         columns=keys.text(table, "columns", where),
         allow_leaks=keys.texts(table, "allow_leaks", where),
@@ -233,7 +232,11 @@ def _coordinates(table: dict, shared: Coordinates | None, where: str) -> Coordin
 
 
 def _task(
-    name: str, table: dict, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
+    name: str,
+    table: dict,
+    embeddings: Mapping[str, EmbeddingSource],
+    study: Path | RemotePath,
+    where: str,
 ) -> TaskSource:
     check_name(name, "task", f"study {study}")
     keys.check_keys(table, _TASK_KEYS, TASK_KEYS_TO_COME, where)
@@ -262,8 +265,8 @@ def _task(
         )
     return TaskSource(
         name=name,
-        path=study.parent / text,
-        files=_files(text, study.parent, f"{where}: path"),
+        path=parts.path_of(text, study.parent, f"{where}: path"),
+        files=parts.files_of(text, study.parent, f"{where}: path"),
         id=keys.text(table, "id", where) or "id",
         target=target,
         kind=kind,
@@ -289,7 +292,7 @@ def _strata(table: dict, target: tuple[str, ...], where: str) -> dict[str, binni
 
 
 def _own_tables(
-    given: Any, embeddings: Mapping[str, EmbeddingSource], study: Path, where: str
+    given: Any, embeddings: Mapping[str, EmbeddingSource], study: Path | RemotePath, where: str
 ) -> dict[str, EmbeddingSource]:
     """The study's embeddings with the keys that one task gives otherwise."""
     if not isinstance(given, dict):
@@ -322,33 +325,6 @@ def _own_tables(
             )
         resolved[name] = source
     return resolved
-
-
-def _files(text: str, folder: Path, where: str) -> tuple[Path, ...]:
-    """The existing files that a path, folder of Parquet parts, or pattern stands for, sorted."""
-    if _REMOTE.match(text):
-        raise InputError(
-            f"{where}: {quote(text)} is remote, and only local files are read; download it first"
-        )
-    path = folder / text
-    way_out = "check it (relative paths are relative to the study file)"
-    try:
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix in (".parquet", ".pq"))
-            way_out = "the folder holds no .parquet file; give a pattern or a file"
-        elif path.exists():
-            found = [path]
-        elif any(c in text for c in "*?["):
-            pattern = text if os.path.isabs(text) else os.path.join(glob.escape(str(folder)), text)
-            found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
-            way_out = "no file matches the pattern; " + way_out
-        else:
-            found = []
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: {quote(text)} cannot be used as a path ({error})") from None
-    if not found:
-        raise InputError(f"{where}: no file {path}; {way_out}")
-    return tuple(found)
 
 
 def _sweep(table: Any, where: str) -> dict[str, tuple]:

@@ -17,6 +17,7 @@ from ecjax import columns, files
 from ecjax.binning import How
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, quote
+from ecjax.remote import RemotePath
 from ecjax.study import EmbeddingSource, TaskSource
 from ecjax.values import check_finite, check_ids, check_not_swapped, coordinate, masked_rows
 
@@ -44,7 +45,7 @@ class EmbeddingTable:
     fill: np.ndarray
     id_column: str = "id"
     coordinates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    files: tuple[Path, ...] = ()
+    files: tuple[Path | RemotePath, ...] = ()
     allow_leaks: tuple[str, ...] = ()
     built_in: Coordinates | None = None
 
@@ -71,7 +72,7 @@ class TaskTable:
     split: np.ndarray | None = None
     coordinates: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    files: tuple[Path | RemotePath, ...] = ()
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     transform: str = "none"
     strata: dict[str, tuple[pd.Series, How]] = dataclasses.field(default_factory=dict)

@@ -15,22 +15,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys coordinates transforms columns values binning polygons study files tables leaks "
-    "sphere correlation pairs entropy variogram notes guard understood align arrays settings folds "
-    "splits maps units inner subsets sums blas gram banded host host_nested host_between host_kept "
-    "host_rechosen host_call softmax lbfgs ridge nested kept rechosen refine hat logistic_start "
-    "logistic nested_logistic probe program routes engine devices cost nested_cost precision "
-    "pieces memory plan engine_version bootstrap standard_errors loss_moments further intervals "
-    "simultaneous scores baseline shapley commonality uncertainty complementarity strict_index "
-    "chosen compared paired regions similarity products overlap_pairs outcome question results "
-    "analyses atomic places cells cell_file cell_pack cell_keys cell_store stop progress journal "
-    "meetings peers processes calls compute control refits encode store rounding digest remarks "
-    "report projection coastlines figures_base figures_sets figures_ranges figures_map "
-    "figures_scale figures_svg figures layout latex markdown figure_files formats picture "
-    "page_tables page_index page_scores page_where page_figures page_beside page_methods "
-    "page_downloads page_style page_script page fragments plots run_plan manifest evaluate status "
-    "evaluated overlap_correlation overlap scale_correlation scale compare_tests compare_text "
-    "compare world truth demo __init__ options cli __main__"
+    "errors keys atomic filesystems remote parts places coordinates transforms columns values "
+    "binning polygons study files tables leaks sphere correlation pairs entropy variogram notes "
+    "guard understood align arrays settings folds splits maps units inner subsets sums blas gram "
+    "banded host host_nested host_between host_kept host_rechosen host_call softmax lbfgs ridge "
+    "nested kept rechosen refine hat logistic_start logistic nested_logistic probe program routes "
+    "engine devices cost nested_cost precision pieces memory plan engine_version bootstrap "
+    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
+    "commonality uncertainty complementarity strict_index chosen compared paired regions "
+    "similarity products overlap_pairs outcome question results analyses cells cell_file cell_pack "
+    "cell_keys cell_store stop progress journal meetings peers processes calls compute control "
+    "refits encode store rounding digest remarks report projection coastlines figures_base "
+    "figures_sets figures_ranges figures_map figures_scale figures_svg figures layout latex "
+    "markdown figure_files formats picture page_tables page_index page_scores page_where "
+    "page_figures page_beside page_methods page_downloads page_style page_script page fragments "
+    "plots run_plan manifest evaluate status evaluated overlap_correlation overlap "
+    "scale_correlation scale compare_tests compare_text compare world truth demo __init__ options "
+    "cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_nested host_between host_kept host_rechosen host_call "
@@ -43,7 +44,8 @@ STATISTICS = (
     "paired regions similarity overlap_correlation scale_correlation"
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
-OF_EXTRAS = {"polygons": "geo", "figures": "plot", "plots": "plot"}  # by how a module is named
+# By how a module is named.
+OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 

@@ -519,6 +519,6 @@ def test_row_38_unset_path(tmp_path):
 
 
 def test_row_39_remote_and_unreadable(tmp_path):
-    refused(study(tmp_path, a="s3://bucket/a.parquet"), "[embeddings.a]", "remote", "download it")
+    refused(study(tmp_path, a="s5://bucket/a.parquet"), "[embeddings.a]: path", "opens s5://")
     (tmp_path / "empty").mkdir()
     refused(study(tmp_path, a="empty"), "[embeddings.a]", "no .parquet file")
