@@ -240,16 +240,17 @@ class Run:
 
     def _compute(self, steps: Sequence[Step], works: list[Work | None], runner: Runner) -> bool:
         """Makes all calls of this process; whether it is the one to make the tables."""
-        shard = isinstance(self.peers, Shard)
         try:
             runner.complete([work for work in works if work is not None])
-            if shard:
-                for (_, chosen, _), work in zip(steps, works, strict=True):
-                    if work is not None and (chosen.control or chosen.repeats_fits):
-                        _fresh(work, chosen, runner)
         except Elsewhere:
             return False
-        return not shard
+        if not isinstance(self.peers, Shard):
+            return True
+        for (_, chosen, _), work in zip(steps, works, strict=True):
+            if work is not None and (chosen.control or chosen.repeats_fits):
+                with contextlib.suppress(Elsewhere):
+                    _fresh(work, chosen, runner)
+        return False
 
     def _tables(
         self, steps: Sequence[Step], works: list[Work | None], runner: Runner

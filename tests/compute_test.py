@@ -165,6 +165,45 @@ def test_fits_that_intervals_repeat_are_kept(tmp_path, monkeypatch, interval):
     assert tables(tmp_path) == before
 
 
+@pytest.mark.parametrize("more", [{}, {"control": "permuted", "subsets": ["a+b"]}])
+def test_shards_divide_the_cells_and_the_last_run_makes_the_tables(tmp_path, calls, more):
+    arguments = SWEPT | more
+    ecjax.evaluate(X, RIDGE, out=tmp_path / "whole", **arguments)
+    count, out = len(calls), tmp_path / "parts"
+    calls.clear()
+    own = []
+    for _ in range(2 if more else 1):  # the control needs all cells before it
+        for part in (2, 0, 1):
+            before = len(calls)
+            assert ecjax.evaluate(X, RIDGE, out=out, shard=f"{part}/3", **arguments) is None
+            own.append(len(calls) - before)
+    assert own[:2] == [1, 1] and own[2] >= 1 and not tables(out)
+    made = len(calls)
+    assert ecjax.evaluate(X, RIDGE, out=out, **arguments) is not None
+    assert len(calls) == made == count
+    assert tables(out) == tables(tmp_path / "whole")
+    assert cells(out) == cells(tmp_path / "whole")
+
+
+def test_shards_divide_the_fits_that_intervals_repeat(tmp_path, monkeypatch):
+    arguments = {"folds": 4, "interval": "refit", "bootstraps": 40}
+    ecjax.evaluate(X, RIDGE, out=tmp_path / "whole", **arguments)
+    out = tmp_path / "parts"
+    for _ in range(2):
+        for part in range(2):
+            assert ecjax.evaluate(X, RIDGE, out=out, shard=f"{part}/2", **arguments) is None
+    monkeypatch.setattr(compute.Runner, "call", None)
+    ecjax.evaluate(X, RIDGE, out=out, **arguments)
+    assert tables(out) == tables(tmp_path / "whole")
+
+
+def test_a_run_is_not_shared_without_a_directory():
+    with pytest.raises(ecjax.UsageError, match="--out"):
+        ecjax.evaluate(X, RIDGE, shard="0/2", **SWEPT)
+    with pytest.raises(ecjax.UsageError, match="shard"):
+        ecjax.evaluate(X, RIDGE, shard="0/2", num_processes=2, **SWEPT)
+
+
 def test_cells_that_are_damaged_or_lost_meanwhile_are_computed_again(tmp_path, calls, monkeypatch):
     ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
     before, count = tables(tmp_path), len(calls)

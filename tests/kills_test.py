@@ -1,6 +1,7 @@
 """Runs that are killed at random moments, or go on side by side, end as if nothing had been."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,22 @@ ecjax.evaluate(x, {"y": y}, out=sys.argv[1], folds=4, protocol="paper", ridge_la
 def files(out):
     found = [*out.glob("*.csv"), *out.glob("*.parquet"), *out.glob("cells/*.cell")]
     return {path.name: path.read_bytes() for path in found}
+
+
+def test_two_processes_share_the_cells_and_make_the_same_tables(tmp_path):
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    how = f"coordinator='localhost:{port}', num_processes=2, process_id="
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN.replace("out=", f"{more}out="), tmp_path / out],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        for out, more in [("both", f"{how}0, "), ("both", f"{how}1, "), ("alone", "")]
+    ]
+    assert [run.wait(timeout=200) for run in runs] == [0, 0, 0]
+    assert files(tmp_path / "both") == files(tmp_path / "alone")
 
 
 def test_two_runs_of_one_directory_at_once(tmp_path):
