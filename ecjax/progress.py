@@ -48,6 +48,7 @@ class Progress(Silent):
 
     def __init__(self, stream: TextIO | None = None):
         self.stream, self.stop = stream or sys.stderr, Stop()
+        self._answered = False  # whether the user knows that the wish to end was heard
 
     @property
     def asked(self) -> bool:
@@ -78,13 +79,13 @@ class Progress(Silent):
 
     def _wait(self, thread: threading.Thread, started: float, seconds: float | None) -> float:
         """Waits a little; returns what has elapsed. KeyboardInterrupt if there is no more time."""
-        heard = self.stop.asked is not None
         thread.join(TICK_S)
         elapsed = time.monotonic() - started
         left = None if seconds is None or elapsed > seconds else seconds - elapsed
         if thread.is_alive() and self.stop.over(left):
             raise KeyboardInterrupt
-        if not heard and self.stop.asked is not None and thread.is_alive():
+        if self.asked and not self._answered and thread.is_alive():
+            self._answered = True
             self.say(f"ecjax: {FINISHING}")
         return elapsed
 
