@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 def said(monkeypatch, stream, seconds):
-    """What is printed during a call of a second, lines being due every tenth of one."""
+    """What is printed during a call of 0.3 seconds, lines being due every tenth of one."""
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
     monkeypatch.setattr(progress, "TICK_S", 0.02)
     value = progress.Progress(stream).run(lambda: time.sleep(0.3) or 7, "evaluate", seconds)
