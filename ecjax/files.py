@@ -3,8 +3,10 @@
 Types and text are left as stored; what the columns mean is `tables`' matter.
 """
 
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,6 +51,46 @@ def read_parts(
         InputError: A file is unreadable, damaged, empty or not what its name says, or the parts
             differ in their columns.
     """
+    choose = _alike(files, choose)
+    parts = [_read_file(file, f"{owner} ({file})", text, choose) for file in files]
+    _schema_of_all(files, [part.schema for part in parts], owner)
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+class Part(NamedTuple):
+    """One of a table's Parquet files.
+
+    Attributes:
+        file: Where it is.
+        schema: Of the chosen columns.
+        groups: Rows of each row group.
+    """
+
+    file: Path
+    schema: pa.Schema
+    groups: tuple[int, ...]
+
+
+def parquet_parts(
+    files: tuple[Path, ...], owner: str, choose: Choose
+) -> tuple[list[Part], pa.Schema]:
+    """What `read_parts` would read of Parquet files, and the columns' types in all of them."""
+    choose = _alike(files, choose)
+    parts = [_parquet_part(file, f"{owner} ({file})", choose) for file in files]
+    return parts, _schema_of_all(files, [part.schema for part in parts], owner)
+
+
+def _parquet_part(file: Path, here: str, choose: Choose) -> Part:
+    with reading(here, _container(file, here)), pq.ParquetFile(file) as parquet:
+        names = _chosen_of(parquet, here, choose)
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
+        metadata = parquet.metadata
+        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        return Part(file, schema, tuple(groups))
+
+
+def _alike(files: tuple[Path, ...], choose: Choose) -> Choose:
+    """`choose` for files one after the other, all of which must have the same columns."""
     first: list[str] = []
 
     def choose_alike(schema: pa.Schema, here: str) -> list[str]:
@@ -57,21 +99,25 @@ def read_parts(
         _check_same_columns(first, schema.names, files[0], here)
         return choose(schema, here)
 
-    parts = [_read_file(file, f"{owner} ({file})", text, choose_alike) for file in files]
+    return choose_alike
+
+
+def _schema_of_all(files: tuple[Path, ...], schemas: Sequence[pa.Schema], owner: str) -> pa.Schema:
+    """The types of columns whose parts have these; an InputError where they cannot be joined."""
     # Lists of differing fixed width would be joined into lists of variable width.
-    widths = {tuple(getattr(kind, "list_size", -1) for kind in part.schema.types) for part in parts}
-    try:
+    widths = {tuple(getattr(kind, "list_size", -1) for kind in schema.types) for schema in schemas}
+    with contextlib.suppress(pa.ArrowException):
         if len(widths) == 1:
-            return pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowException:
-        pass
-    raise _differing_types(files, parts, owner)
+            return pa.unify_schemas(schemas, promote_options="permissive")
+    raise _differing_types(files, schemas, owner)
 
 
-def _differing_types(files: tuple[Path, ...], parts: list[pa.Table], owner: str) -> InputError:
-    for file, table in zip(files, parts, strict=True):
-        for name in table.column_names:
-            expected, given = parts[0].schema.field(name).type, table.schema.field(name).type
+def _differing_types(
+    files: tuple[Path, ...], schemas: Sequence[pa.Schema], owner: str
+) -> InputError:
+    for file, schema in zip(files, schemas, strict=True):
+        for name in schema.names:
+            expected, given = schemas[0].field(name).type, schema.field(name).type
             if expected != given:
                 return InputError(
                     f"{owner} ({file}): column {quote(name)} is of type {given}, but of type "
@@ -92,17 +138,28 @@ def _check_same_columns(first: list[str], names: list[str], file: Path, here: st
 def _read_file(file: Path, here: str, text: Collection[str], choose: Choose) -> pa.Table:
     """The chosen columns of one file."""
     kind = _container(file, here)
-    try:
+    with reading(here, kind):
         if kind == "csv":
             table = _read_csv(file, here, text)
             check_unique(table.column_names, here)
             _check_rows(len(table), here)
             return table.select(choose(table.schema, here))
         with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            check_unique(parquet.schema_arrow.names, here)
-            _check_rows(parquet.metadata.num_rows, here)
-            chosen = choose(parquet.schema_arrow, here)
+            chosen = _chosen_of(parquet, here, choose)
             return parquet.read(columns=chosen).select(chosen)
+
+
+def _chosen_of(parquet: pq.ParquetFile, here: str, choose: Choose) -> list[str]:
+    check_unique(parquet.schema_arrow.names, here)
+    _check_rows(parquet.metadata.num_rows, here)
+    return choose(parquet.schema_arrow, here)
+
+
+@contextlib.contextmanager
+def reading(here: str, kind: str) -> Iterator[None]:
+    """Whatever goes wrong inside is an InputError."""
+    try:
+        yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
