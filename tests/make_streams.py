@@ -66,11 +66,12 @@ def write_study(
         "part": rng.choice(parts, n),
     }
     labels["flat"] = np.full(n, 0.3)
-    labels["half"] = np.where(labels["part"] == parts[1], 0.1, labels["u"])
+    labels["half"] = np.where(labels["part"] == parts[1], 1e4 / 3, labels["u"])
     if gaps:
         a[3] = b[5, 1] = np.nan
         a[8] = 0
         labels["u"][[1, 11]] = np.nan
+        labels["region"][3] = "no"  # a group without rows that are used
     orders = [rng.permutation(n) if shuffled else np.arange(n) for _ in range(3)]
     left = [order[order != 20 + i] if gaps else order for i, order in enumerate(orders)]
     wide = {f"e{j}": a[left[0], j] for j in range(6)}
