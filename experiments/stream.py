@@ -105,8 +105,9 @@ def gemm_rate() -> float:
 def measure(folder: Path) -> dict:
     """What streaming the study of a folder takes; in a process of its own."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
-    study = ecjax.read_study(folder / "study.toml")
+    few, study = (ecjax.read_study(f / "study.toml") for f in (folder.parent / "few", folder))
     settings = from_arguments(ARGUMENTS)
+    stream_evaluate.evaluate(few, settings, BUDGET)  # what a process does once
     started = time.perf_counter()
     found = stream_evaluate.evaluate(study, settings, BUDGET)
     build_frames(found.results, False)
