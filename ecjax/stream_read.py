@@ -61,6 +61,13 @@ class InOrder:
         self.pieces = pieces
         self.left = schema.empty_table()
 
+    @property
+    def at_hand(self) -> int:
+        """Rows that can be taken without a copy; 0: none are left."""
+        if not len(self.left):
+            self.left = next(self.pieces, self.left)
+        return len(self.left)
+
     def take(self, count: int) -> pa.Table:
         """The next so many rows, of which there must be as many."""
         found = []
@@ -251,7 +258,7 @@ class Joined:
         checks = Checks(self.source.name, self.widths)
         keep = np.zeros(len(self.ids), bool)
         task, streams = self._streams()
-        for rows in self._batches_of_rows():
+        for rows in self._batches_of_rows([task, *streams.values()]):
             own = self._task(task.take(rows.stop - rows.start), rows)
             y, _, stay = targets_of(own)
             numbers = np.arange(rows.start, rows.stop)
@@ -280,7 +287,7 @@ class Joined:
     def _again(self) -> Iterator[Batch]:
         """Without looking at what the first pass has seen."""
         task, streams = self._streams()
-        for rows in self._batches_of_rows():
+        for rows in self._batches_of_rows([task, *streams.values()]):
             own = self._task(task.take(rows.stop - rows.start), rows)
             stay = self.keep[rows]
             matrices = {}
@@ -308,9 +315,14 @@ class Joined:
             for name, own in self.tables.items()
         }
 
-    def _batches_of_rows(self) -> Iterator[slice]:
-        for start in range(self.share.start, self.share.stop, self.most):
-            yield slice(start, min(start + self.most, self.share.stop))
+    def _batches_of_rows(self, streams: Sequence[InOrder]) -> Iterator[slice]:
+        """Batches that end where pieces do, unless they were small then."""
+        start = self.share.start
+        while start < self.share.stop:
+            count = min(own.at_hand or self.most for own in streams)
+            count = count if self.most / 2 <= count <= self.most else self.most
+            yield slice(start, min(start + count, self.share.stop))
+            start += count
 
     def _task(self, rows: pa.Table, which: slice) -> TaskTable:
         return self.passing.table(rows, self.ids[which])

@@ -86,7 +86,10 @@ def _floats(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
     if pa.types.is_float16(column.type):  # Arrow fills no nulls in half precision
         return column.to_pandas().to_numpy(dtype, na_value=np.nan)
     column = column.cast(pa.from_numpy_dtype(dtype), safe=False)
-    return (pc.fill_null(column, np.nan) if column.null_count else column).to_numpy()
+    column = pc.fill_null(column, np.nan) if column.null_count else column
+    if column.num_chunks == 1:
+        return column.chunk(0).to_numpy(zero_copy_only=False)  # as it lies, where it can be
+    return column.to_numpy()
 
 
 def _check_floating(types: list[pa.DataType], names: list[str], where: str) -> None:
