@@ -16,6 +16,7 @@ from ecjax.binning import Strata, strata_of_columns
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
+from ecjax.ids import common_ids
 from ecjax.notes import (
     IN_LOG1P,
     TASK_TABLE,
@@ -178,7 +179,8 @@ def describe(tasks: Iterable[AlignedTask]) -> str:
 def _align_one(
     task: TaskTable, tables: Mapping[str, EmbeddingTable], join: str, samples: dict
 ) -> AlignedTask:
-    y, classes, has_target = _targets(task)
+    y, classes, has_target = targets_of(task)
+    _check_share(~has_target, task.ids, named_targets(task))
     keep = has_target
     notes = note_rows(task.name, TASK_TABLE, "missing target", ~has_target, task.ids)
     if task.transform != "none":
@@ -197,7 +199,7 @@ def _align_one(
     ids = task.ids[keep]
     rows = {name: place[keep] for name, place in places.items()}
     sample, matrices = _sample(ids, tables, rows, samples)
-    kept = _kept(task, keep)
+    kept = kept_rows(task, keep)
     y, classes = _used_classes(y[keep], classes) if classes else (y[keep], ())
     check_distinct(matrices, tables, task.where)
     for name, matrix in matrices.items():
@@ -230,7 +232,7 @@ def _align_one(
     )
 
 
-def _kept(task: TaskTable, keep: np.ndarray) -> TaskTable:
+def kept_rows(task: TaskTable, keep: np.ndarray) -> TaskTable:
     """The task's ids and places of the rows (n,) to keep; its targets stay as they are."""
     return dataclasses.replace(
         task,
@@ -255,7 +257,12 @@ def _stray_notes(task: TaskTable, strata: Mapping[str, Strata]) -> tuple[Note, .
     return notes
 
 
-def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+def named_targets(task: TaskTable) -> str:
+    """The targets in messages."""
+    return f"{task.where}: target {listing(task.targets)}"
+
+
+def targets_of(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """All rows' y, the classes, and (n,) whether a row has every target."""
     where = {name: f"{task.where}: target {quote(name)}" for name in task.targets}
     if task.kind == "classification":
@@ -267,16 +274,20 @@ def _targets(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
         changed = [forward(task.transform, v, task.ids, where[k]) for k, v in numbers.items()]
         y = np.stack(changed, axis=1)
         classes, given = (), ~np.isnan(y).any(axis=1)
-    _check_share(~given, task.ids, f"{task.where}: target {listing(task.targets)}")
     return y, classes, given
 
 
 def _check_share(missing: np.ndarray, ids: np.ndarray, where: str) -> None:
-    count = int(missing.sum())
-    if count > MAX_MISSING_SHARE * len(missing):
+    if missing.any():
+        check_share(int(missing.sum()), len(missing), ids[np.argmax(missing)], where)
+
+
+def check_share(count: int, among: int, first: object, where: str) -> None:
+    """Raises an InputError if too many rows lack a value; `first` is the id of the first."""
+    if count > MAX_MISSING_SHARE * among:
         raise InputError(
-            f"{where}: {count:,} of {counted(len(missing), 'row')} are missing or masked, first at "
-            f"id {quote(ids[np.argmax(missing)])}, and more than {MAX_MISSING_SHARE:.0%} is an "
+            f"{where}: {count:,} of {counted(among, 'row')} are missing or masked, first at "
+            f"id {quote(first)}, and more than {MAX_MISSING_SHARE:.0%} is an "
             "error; fill them, or remove those rows from the task table if that is meant"
         )
 
@@ -285,48 +296,18 @@ def _place(
     task: TaskTable, table: EmbeddingTable, join: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[Note, ...]]:
     """Where in an embedding table each of the task's rows is, and whether there is a vector."""
-    _check_id_types(task, table)
-    place = pd.Index(table.ids).get_indexer(pd.Index(task.ids))  # (n,), -1 where absent
-    present = place >= 0
-    unused = ~np.isin(np.arange(len(table.ids)), place[present])
-    if not present.any():
-        raise InputError(
-            f"{table.where}: no id in common with {task.where}: none of the "
-            f"{counted(len(table.ids), 'id')} here (column {quote(table.id_column)}, first "
-            f"{quote(table.ids[0])}) is among the {len(task.ids):,} there (first "
-            f"{quote(task.ids[0])}); compare the id columns of both"
-        )
-    if join == "exact" and (unused.any() or not present.all()):
-        absent, surplus = task.ids[~present], table.ids[unused]
-        first = (absent if len(absent) else surplus)[0]
-        raise InputError(
-            f'{table.where}: join = "exact", but {counted(len(absent), "id")} of {task.where} '
-            f"absent here and {counted(len(surplus), 'id')} of this table absent there, first "
-            f'{quote(first)}; complete the tables, or use join = "inner"'
-        )
+    common = common_ids(task, table, join)
+    place, present = common.place, common.place >= 0
     missing, fill = table.missing[place] & present, table.fill[place] & present
     there = present.nonzero()[0]
     _check_share((missing | fill)[there], task.ids[there], f"{table.where}: vectors")
     notes = (
-        note_rows(task.name, table.name, "id absent", ~present, task.ids)
+        common.absent
         + note_rows(task.name, table.name, "missing value", missing, task.ids)
         + note_rows(task.name, table.name, "masked row", fill, task.ids)
+        + common.surplus
     )
-    if unused.any():  # the least id, not the first: no word depends on the table's order
-        surplus, least = int(unused.sum()), str(min(table.ids[unused]))
-        notes += (Note(task.name, table.name, "id without label", surplus, least),)
     return place, present & ~missing & ~fill, notes
-
-
-def _check_id_types(task: TaskTable, table: EmbeddingTable) -> None:
-    if task.ids.dtype == table.ids.dtype:
-        return
-    kinds = [("text" if ids.dtype == object else "numbers") for ids in (task.ids, table.ids)]
-    raise InputError(
-        f"{table.where}: ids are {kinds[1]} (column {quote(table.id_column)}, first "
-        f"{quote(table.ids[0])}), but {kinds[0]} in {task.where} (first {quote(task.ids[0])}); "
-        '"1" and 1 are not taken for the same, so store them alike'
-    )
 
 
 def _sample(

@@ -4,10 +4,11 @@ Types and text are left as stored; what the columns mean is `tables`' matter. A 
 names is fetched once, whole, and read from memory.
 """
 
+import contextlib
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,6 +54,47 @@ def read_parts(
         InputError: A file is unreadable, damaged, empty or not what its name says, or the parts
             differ in their columns.
     """
+    choose = _alike(files, choose)
+    parts = [_read_file(file, f"{owner} ({file})", text, choose) for file in files]
+    _schema_of_all(files, [part.schema for part in parts], owner)
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+class Part(NamedTuple):
+    """One of a table's Parquet files.
+
+    Attributes:
+        file: Where it is.
+        schema: Of the chosen columns.
+        groups: Rows of each row group.
+    """
+
+    file: Path | RemotePath
+    schema: pa.Schema
+    groups: tuple[int, ...]
+
+
+def parquet_parts(
+    files: tuple[Path | RemotePath, ...], owner: str, choose: Choose
+) -> tuple[list[Part], pa.Schema]:
+    """What `read_parts` would read of Parquet files, and the columns' types in all of them."""
+    choose = _alike(files, choose)
+    parts = [_parquet_part(file, f"{owner} ({file})", choose) for file in files]
+    return parts, _schema_of_all(files, [part.schema for part in parts], owner)
+
+
+def _parquet_part(file: Path | RemotePath, here: str, choose: Choose) -> Part:
+    source, kind = _container(file, here, whole=False)
+    with reading(here, kind), pq.ParquetFile(for_arrow(source)) as parquet:
+        names = _chosen_of(parquet, here, choose)
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
+        metadata = parquet.metadata
+        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        return Part(file, schema, tuple(groups))
+
+
+def _alike(files: tuple[Path | RemotePath, ...], choose: Choose) -> Choose:
+    """`choose` for files one after the other, all of which must have the same columns."""
     first: list[str] = []
 
     def choose_alike(schema: pa.Schema, here: str) -> list[str]:
@@ -61,23 +103,27 @@ def read_parts(
         _check_same_columns(first, schema.names, files[0], here)
         return choose(schema, here)
 
-    parts = [_read_file(file, f"{owner} ({file})", text, choose_alike) for file in files]
+    return choose_alike
+
+
+def _schema_of_all(
+    files: tuple[Path | RemotePath, ...], schemas: Sequence[pa.Schema], owner: str
+) -> pa.Schema:
+    """The types of columns whose parts have these; an InputError where they cannot be joined."""
     # Lists of differing fixed width would be joined into lists of variable width.
-    widths = {tuple(getattr(kind, "list_size", -1) for kind in part.schema.types) for part in parts}
-    try:
+    widths = {tuple(getattr(kind, "list_size", -1) for kind in schema.types) for schema in schemas}
+    with contextlib.suppress(pa.ArrowException):
         if len(widths) == 1:
-            return pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowException:
-        pass
-    raise _differing_types(files, parts, owner)
+            return pa.unify_schemas(schemas, promote_options="permissive")
+    raise _differing_types(files, schemas, owner)
 
 
 def _differing_types(
-    files: tuple[Path | RemotePath, ...], parts: list[pa.Table], owner: str
+    files: Sequence[Path | RemotePath], schemas: Sequence[pa.Schema], owner: str
 ) -> InputError:
-    for file, table in zip(files, parts, strict=True):
-        for name in table.column_names:
-            expected, given = parts[0].schema.field(name).type, table.schema.field(name).type
+    for file, schema in zip(files, schemas, strict=True):
+        for name in schema.names:
+            expected, given = schemas[0].field(name).type, schema.field(name).type
             if expected != given:
                 return InputError(
                     f"{owner} ({file}): column {quote(name)} is of type {given}, but of type "
@@ -101,25 +147,29 @@ def _read_file(
     file: Path | RemotePath, here: str, text: Collection[str], choose: Choose
 ) -> pa.Table:
     """The chosen columns of one file."""
-    kind = _kind(file, here)
-    try:
-        source = file.read_bytes() if isinstance(file, RemotePath) else file
-        _check_content(source, kind, here)
-    except OSError as error:
-        raise InputError(
-            f"{here}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
-    try:
+    source, kind = _container(file, here, whole=True)
+    with reading(here, kind):
         if kind == "csv":
             table = _read_csv(source, here, text)
             check_unique(table.column_names, here)
             _check_rows(len(table), here)
             return table.select(choose(table.schema, here))
-        with pq.ParquetFile(_for_arrow(source), page_checksum_verification=True) as parquet:
-            check_unique(parquet.schema_arrow.names, here)
-            _check_rows(parquet.metadata.num_rows, here)
-            chosen = choose(parquet.schema_arrow, here)
+        with pq.ParquetFile(for_arrow(source), page_checksum_verification=True) as parquet:
+            chosen = _chosen_of(parquet, here, choose)
             return parquet.read(columns=chosen).select(chosen)
+
+
+def _chosen_of(parquet: pq.ParquetFile, here: str, choose: Choose) -> list[str]:
+    check_unique(parquet.schema_arrow.names, here)
+    _check_rows(parquet.metadata.num_rows, here)
+    return choose(parquet.schema_arrow, here)
+
+
+@contextlib.contextmanager
+def reading(here: str, kind: str) -> Iterator[None]:
+    """Whatever goes wrong inside is an InputError."""
+    try:
+        yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -134,12 +184,33 @@ def _check_rows(rows: int, here: str) -> None:
         raise InputError(f"{here}: the file has columns but no rows; fill or remove it")
 
 
-def _opened(source: Path | bytes) -> BinaryIO:
+def _opened(source: Path | RemotePath | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def _for_arrow(source: Path | bytes) -> Path | pa.BufferReader:
-    return pa.BufferReader(source) if isinstance(source, bytes) else source
+def for_arrow(source: Path | RemotePath | bytes) -> Path | pa.NativeFile:
+    """What pyarrow reads; of a file that a URL names, only what it needs is asked for."""
+    if isinstance(source, bytes):
+        return pa.BufferReader(source)
+    return pa.PythonFile(source.open("rb"), "r") if isinstance(source, RemotePath) else source
+
+
+def _container(
+    file: Path | RemotePath, here: str, whole: bool
+) -> tuple[Path | RemotePath | bytes, str]:
+    """What to read, and whether it is "parquet" or "csv", by its extension and its content.
+
+    A file that a URL names is fetched here where it shall be read as a whole.
+    """
+    kind = _kind(file, here)
+    try:
+        source = file.read_bytes() if whole and isinstance(file, RemotePath) else file
+        _check_content(source, kind, here)
+    except OSError as error:
+        raise InputError(
+            f"{here}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
+    return source, kind
 
 
 def _kind(file: Path | RemotePath, here: str) -> str:
@@ -153,7 +224,7 @@ def _kind(file: Path | RemotePath, here: str) -> str:
     return kind
 
 
-def _check_content(source: Path | bytes, kind: str, here: str) -> None:
+def _check_content(source: Path | RemotePath | bytes, kind: str, here: str) -> None:
     """Checks that the first and last bytes are those of its kind."""
     with _opened(source) as stream:
         head = stream.read(8)
@@ -192,7 +263,7 @@ def _read_csv(source: Path | bytes, here: str, text: Collection[str]) -> pa.Tabl
     # row knows its number.
     block = min(size + 1, _MAX_BLOCK_BYTES)
     table = csv.read_csv(
-        _for_arrow(source),
+        for_arrow(source),
         read_options=csv.ReadOptions(use_threads=False, block_size=block),
         parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
         convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in text}),

@@ -146,11 +146,12 @@ def hashes(names: Iterable[object], seed: int) -> np.ndarray:
     The key is the text of the seed. So anyone can find the same numbers again; in Python:
     `int.from_bytes(hashlib.blake2b(b"name", digest_size=8, key=b"42").digest(), "big")`.
     """
-    key = str(seed).encode()
-    digests = [
-        hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
-        for name in names
-    ]
+    keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode()).copy
+    digests = []
+    for name in names:
+        digest = keyed()  # to copy one is faster than to make one
+        digest.update(str(name).encode("utf-8", "surrogatepass"))
+        digests.append(digest.digest())
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 

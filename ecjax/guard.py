@@ -1,5 +1,6 @@
 """What would make every score or the index meaningless: leaks, and one table under two names."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,18 +31,25 @@ def check_distinct(
     matrices: Mapping[str, np.ndarray], tables: Mapping[str, EmbeddingTable], where: str
 ) -> None:
     """Raises an InputError if two embeddings are the same numbers (to float32 if one is that)."""
-    names = list(matrices)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            a, b = matrices[first], matrices[second]
-            if a.shape != b.shape:
-                continue
-            dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
-            if (a[0].astype(dtype) == b[0].astype(dtype)).all() and np.array_equal(
-                a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-            ):
-                what = f"{tables[first].where} and {tables[second].where} are equal on all "
-                raise _same_table(first, second, where, f"{what}{counted(len(a), 'common row')}")
+    for first, second in itertools.combinations(matrices, 2):
+        if same_numbers(matrices[first], matrices[second]):
+            raise same_vectors(tables[first], tables[second], where, len(matrices[first]))
+
+
+def same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two matrices are the same numbers, to float32 if one is that."""
+    if a.shape != b.shape:
+        return False
+    dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
+    return bool((a[0].astype(dtype) == b[0].astype(dtype)).all()) and np.array_equal(
+        a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    )
+
+
+def same_vectors(first: EmbeddingTable, second: EmbeddingTable, where: str, n: int) -> InputError:
+    """The error for two embeddings whose vectors are equal in n rows."""
+    what = f"{first.where} and {second.where} are equal on all {counted(n, 'common row')}"
+    return _same_table(first.name, second.name, where, what)
 
 
 def _same_table(first: str, second: str, where: str, what: str) -> InputError:
@@ -77,8 +85,27 @@ def guard(
     Raises:
         InputError: A column is a leak, or allow_leaks names a column that is not there.
     """
+    coordinates = {name: values[rows] for name, values in table.coordinates.items()}
+    leaks = leaks_among(task, y, classes, table, matrix, rows, coordinates)
+    return judged(leaks, task, table, len(rows))
+
+
+def leaks_among(
+    task: TaskTable,
+    y: np.ndarray,
+    classes: tuple[str, ...],
+    table: EmbeddingTable,
+    matrix: np.ndarray,
+    rows: np.ndarray,
+    of_table: Mapping[str, np.ndarray],
+) -> list[Leak]:
+    """Leaks in some rows; arguments as for `guard`.
+
+    Args:
+        of_table: Coordinates (n,) that the embedding's table has of these rows.
+    """
     if table.built_in is not None:
-        return ()
+        return []
     for column in table.allow_leaks:
         check_known(column, table.columns, "column in allow_leaks", table.where)
     classified = task.kind == "classification"
@@ -86,13 +113,13 @@ def guard(
     if task.transform != "none":
         targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
     coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
-    coordinates |= {f"{name} of the table": v[rows] for name, v in table.coordinates.items()}
+    coordinates |= {f"{name} of the table": values for name, values in of_table.items()}
     references = {"the id": task.ids, "the row number": np.arange(len(rows))}
     if (np.diff(rows) != 1).any():
         references["the row number in the file"] = rows
     references |= {f"the coordinate {name}": v for name, v in coordinates.items() if v is not None}
     references |= {f"the target {name}": values for name, values in targets.items()}
-    leaks = find_leaks(
+    return find_leaks(
         matrix,
         table.columns,
         references,
@@ -100,9 +127,13 @@ def guard(
         names=(table.id_column, *task.names, *task.targets),
         classes=classes,
     )
+
+
+def judged(leaks: list[Leak], task: TaskTable, table: EmbeddingTable, n: int) -> tuple[Note, ...]:
+    """A note on leaks that are allowed among n rows; an InputError on any that is not."""
     refused = [leak for leak in leaks if leak.column not in table.allow_leaks]
     if refused:
-        raise _leak_error(refused, table, task, len(rows))
+        raise _leak_error(refused, table, task, n)
     if not leaks:
         return ()
     return (Note(task.name, table.name, "leak allowed", len(leaks), leaks[0].column),)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ecjax import blas, host
-from ecjax.host_nested import Fold, Scatter, union, united
+from ecjax.host_folds import Fold, Scatter, union, united
 from ecjax.subsets import build_lattice
 
 

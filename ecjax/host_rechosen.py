@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ecjax import host
-from ecjax.host_nested import BandedFold, Fold, scatter_of, united
+from ecjax.host_folds import fold_of, united
+from ecjax.host_nested import scatter_of
 from ecjax.subsets import Lattice
 
 
@@ -50,8 +51,8 @@ def choose(
                     own = united(parts, group_of[i]) if groups else map(drawn, rows[seed, i])
                     own = [group for group in own if group.count]
                     if len(own) > 1:
-                        fold = BandedFold if bands else Fold
-                        place, _ = fold(lattice, t, grid[seed, i], tasks, bands).choose(own)
+                        fold = fold_of(lattice, t, grid[seed, i], tasks, bands)
+                        place, _ = fold.choose(own)
                         chosen[i] = place if bands else place[..., None]
 
             list(pool.map(lane, [range(i, k, cores) for i in range(cores)]))

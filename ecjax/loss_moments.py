@@ -70,6 +70,31 @@ class RowLosses(NamedTuple):
         return row_moments(*self, unit_of_row, keep)
 
 
+def row_losses(
+    losses: np.ndarray,
+    empty: np.ndarray,
+    spread: np.ndarray,
+    constant: float,
+    fold_of_row: np.ndarray,
+    by_fold: np.ndarray | None,
+) -> RowLosses:
+    """Of losses (n, s), and (n, 1) of the empty set, summed over the r seeds.
+
+    Args:
+      spread, constant: as `RowLosses`.
+      fold_of_row: (r, n).
+      by_fold: as `complementarity.Index`.
+    """
+    seeds = len(fold_of_row)
+    if seeds > 1:
+        losses, empty = losses / seeds, empty / seeds
+    parts, single = [losses, empty], None
+    if by_fold is not None:
+        composite, single = composites(losses, by_fold, fold_of_row)
+        parts.append(composite)
+    return RowLosses(np.column_stack(parts), spread, constant, single)
+
+
 def row_moments(
     losses: np.ndarray,
     spread: np.ndarray,
@@ -85,7 +110,7 @@ def row_moments(
       keep: the losses too.
     """
     n = len(losses)
-    columns = np.column_stack([losses, spread, np.full(n, constant)])
+    columns = _columns(losses, spread, constant)
     with np.errstate(invalid="ignore"):  # a class absent from a fold has infinite log-loss
         if unit_of_row is None:
             cross, kept = columns.T @ columns / n, columns if keep else None
@@ -96,14 +121,64 @@ def row_moments(
         return RowMoments(n, columns.mean(0), cross, g, g - 1, single, kept)
 
 
-def with_training(losses: np.ndarray, slope: np.ndarray) -> np.ndarray:
+def _columns(losses: np.ndarray, spread: np.ndarray, constant: float) -> np.ndarray:
+    """(n, m) the columns of `RowMoments`."""
+    return np.column_stack([losses, spread, np.full(len(losses), constant)])
+
+
+class GrowingMoments:
+    """`RowMoments` of rows that come batch by batch.
+
+    Attributes:
+      rows: n so far.
+      cross: (m, m) sums of products; of rows, where each is its own unit.
+      sums: (m,) of rows.
+      of_units: (u, m) sums over the rows of each unit; (0, m) where each row is its own.
+    """
+
+    def __init__(self, m: int, single: np.ndarray | None, units: int | None):
+        """Of no rows yet.
+
+        Args:
+          m, single: as of `RowMoments`.
+          units: how many there may be; None: each row is its own.
+        """
+        self.rows, self.units, self.single = 0, units, single
+        self.cross, self.sums = np.zeros((m, m)), np.zeros(m)
+        self.of_units = np.zeros((units or 0, m))
+
+    def add(self, batch: RowLosses, unit_of_row: np.ndarray | None) -> None:
+        """Adds rows; unit_of_row (n,) 0 … u − 1 where there are units."""
+        columns = _columns(batch.columns, batch.spread, batch.constant)
+        self.rows += len(columns)
+        if self.units is None:
+            self.cross += columns.T @ columns
+            self.sums += columns.sum(0)
+        else:
+            self.of_units[np.unique(unit_of_row)] += unit_sums(columns, unit_of_row)
+
+    def moments(self) -> RowMoments:
+        """Of all rows so far; units without rows are none."""
+        n = self.rows
+        if self.units is None:
+            return RowMoments(n, self.sums / n, self.cross / n, n, np.inf, self.single)
+        columns = self.of_units[self.of_units[:, -1] > 0]  # the constant tells
+        g = len(columns)
+        cross = columns.T @ columns / g
+        return RowMoments(n, columns.mean(0), cross, g, g - 1, self.single)
+
+
+def with_training(
+    losses: np.ndarray, slope: np.ndarray, mean: np.ndarray | None = None
+) -> np.ndarray:
     """Losses (n, m) with what each row does to others by being trained on, as `intervals` says.
 
     Args:
       slope: (n, m) derivatives with respect to log λ or −log C; their mean is left out, so that
         the mean losses stay.
+      mean: (m,) of them, where the n rows are not all there are.
     """
-    return losses - (slope - slope.mean(0))
+    return losses - (slope - (slope.mean(0) if mean is None else mean))
 
 
 def unit_sums(columns: np.ndarray, unit_of_row: np.ndarray) -> np.ndarray:

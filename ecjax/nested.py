@@ -33,7 +33,8 @@ from jax import Array, lax
 
 from ecjax import banded, gram, ridge
 from ecjax.banded import Inner
-from ecjax.host_nested import STEP, NestedFits
+from ecjax.host_folds import STEP
+from ecjax.host_nested import NestedFits
 from ecjax.subsets import Lattice
 
 matmul = gram.matmul

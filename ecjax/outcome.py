@@ -180,10 +180,14 @@ class TaskResult:
         loss = None if self.grid is None else self.own.inner_loss[..., list(targets)].sum(-1)
         indices = [self._index(one, loss) for one in scores]
         # R² and squared error are of the same losses.
-        moments = _regression_moments(self, targets, indices[-1].by_fold)
+        moments = self._moments(targets, indices[-1].by_fold)
         compared = self._compared(moments, indices[-1])
         pairs = zip(scores, indices, strict=True)
         return tuple(Measure(target, one, index, compared) for one, index in pairs)
+
+    def _moments(self, targets: Sequence[int], by_fold: np.ndarray | None) -> RowMoments | None:
+        """Of some targets' squared errors; by_fold as `complementarity.Index`."""
+        return _regression_moments(self, targets, by_fold)
 
     def row_losses(self, measure: Measure) -> RowLosses | None:
         """Of the scored rows by one of `all_measures`, without what rows do to others.
@@ -316,15 +320,8 @@ def _row_losses(
     by_fold: np.ndarray | None,
 ) -> RowLosses:
     """Of losses (m, s) of the m scored rows, and (m, 1) of the empty set, summed over seeds."""
-    seeds = len(result.seeds)
-    if seeds > 1:
-        losses, empty = losses / seeds, empty / seeds
-    parts, single = [losses, empty], None
-    if by_fold is not None:
-        folds = result.fold_of_row[:, result.scored]
-        composite, single = loss_moments.composites(losses, by_fold, folds)
-        parts.append(composite)
-    return RowLosses(np.column_stack(parts), spread, constant, single)
+    folds = result.fold_of_row[:, result.scored]
+    return loss_moments.row_losses(losses, empty, spread, constant, folds, by_fold)
 
 
 def resample(results: Sequence[TaskResult]) -> list[Compared]:

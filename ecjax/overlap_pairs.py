@@ -17,7 +17,7 @@ import numpy as np
 
 from ecjax import blas, host_between, inner, products, similarity
 from ecjax.errors import counted
-from ecjax.host_nested import Scatter
+from ecjax.host_folds import Scatter
 from ecjax.similarity import Moments
 
 GROUPS = 20

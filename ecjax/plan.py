@@ -296,20 +296,25 @@ def _choices(sample: Sample, folds: Folds, settings: Settings) -> dict[str, inne
     """What the penalties of each kind of task are chosen from; empty under `paper`."""
     if not settings.strict:
         return {}
-    few = np.argwhere(folds.training < 2)
-    if len(few):
-        seed, fold = few[0]
-        raise InputError(
-            f"task {quote(sample.tasks[0].name)}: fold {fold} of seed {settings.seed_list()[seed]} "
-            "trains on one row, and --protocol=strict needs two to choose a penalty; mark more "
-            "rows for training, or use a smaller buffer"
-        )
+    check_training(sample.tasks[0].name, folds.training, settings)
     given = {"regression": settings.ridge_lambda, "classification": settings.logistic_c}
     how = settings.inner_folds, settings.seed_list(), settings.probe is not None
     return {
         kind: inner.choices(kind, folds, given[kind], *how)
         for kind in dict.fromkeys(task.kind for task in sample.tasks)
     }
+
+
+def check_training(task: str, training: np.ndarray, settings: Settings) -> None:
+    """Raises an InputError if a fold has too few training rows (r, k) to choose a penalty."""
+    few = np.argwhere(training < 2)
+    if len(few):
+        seed, fold = few[0]
+        raise InputError(
+            f"task {quote(task)}: fold {fold} of seed {settings.seed_list()[seed]} "
+            "trains on one row, and --protocol=strict needs two to choose a penalty; mark more "
+            "rows for training, or use a smaller buffer"
+        )
 
 
 def _on_host(platform: str, precision: str) -> bool:

@@ -64,7 +64,7 @@ def columns_of(results: Sequence[TaskResult], predictions: bool) -> Parts:
             ]
             compare(result, group)
         if predictions:
-            parts["predictions"].append(_prediction_rows(result))
+            parts["predictions"].append(prediction_rows(result))
     if not parts["targets"]:
         empty = _score_rows(results[0], results[0].measures[0], bands, "")
         parts["targets"].append({name: column[:0] for name, column in empty.items()})
@@ -309,7 +309,7 @@ def _adjust(index: pd.DataFrame, swept: Sequence[str]) -> pd.DataFrame:
     return index
 
 
-def _prediction_rows(result: TaskResult) -> Columns:
+def prediction_rows(result: TaskResult) -> Columns:
     """Row × subset × target (or class) × seed, of the rows that a fold scores.
 
     In the target's own units, also where scores are of a transformed one.

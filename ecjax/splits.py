@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ _LARGEST = "uneven folds, the largest of"
 _MOST_DROPPED = "dropped by buffer, at most"
 
 
-class _Dealing(NamedTuple):
+class Dealing(NamedTuple):
     """One split of one task.
 
     Attributes:
@@ -63,9 +63,10 @@ def folds_of(task: AlignedTask, settings: Settings) -> Folds:
     if settings.split == "random":
         check_rows(task, settings.folds)
         return random_folds(len(task.ids), settings.folds, settings.seed_list())
-    dealing = _DEALINGS[settings.split](task, settings)
+    dealing = dealing_of(task, settings)
     fold_of_row = np.array([dealing.deal(seed) for seed in settings.seed_list()])
-    _check_none_empty(task, dealing.folds, fold_of_row, settings)
+    counts = [np.bincount(own[own != NOWHERE], minlength=dealing.folds) for own in fold_of_row]
+    check_none_empty(task, counts, settings)
     if not settings.buffer_km:
         folds = as_folds(fold_of_row, dealing.folds, steady=dealing.steady)
         return folds._replace(names=dealing.names)
@@ -78,6 +79,11 @@ def folds_of(task: AlignedTask, settings: Settings) -> Folds:
             f"on in fold {fold} of seed {settings.seed_list()[seed]}; use a smaller buffer"
         )
     return folds
+
+
+def dealing_of(task: AlignedTask, settings: Settings) -> Dealing:
+    """How a split other than "random" deals a task's rows; raises as `folds_of`."""
+    return _DEALINGS[settings.split](task, settings)
 
 
 def made_from(task: AlignedTask, split: str) -> tuple:
@@ -108,7 +114,7 @@ def check_column(task: AlignedTask) -> None:
         _column(task, Settings(split="column"))
 
 
-def _stratified(task: AlignedTask, settings: Settings) -> _Dealing:
+def _stratified(task: AlignedTask, settings: Settings) -> Dealing:
     if task.kind == "regression":
         raise UsageError(
             f"split=stratified: task {quote(task.name)} is a regression, which has no classes to "
@@ -116,16 +122,16 @@ def _stratified(task: AlignedTask, settings: Settings) -> _Dealing:
         )
     check_rows(task, settings.folds)
     k = settings.folds
-    return _Dealing(k, lambda seed: stratified_folds(task.ids, task.y, k, seed))
+    return Dealing(k, lambda seed: stratified_folds(task.ids, task.y, k, seed))
 
 
-def _hash(task: AlignedTask, settings: Settings) -> _Dealing:
+def _hash(task: AlignedTask, settings: Settings) -> Dealing:
     check_rows(task, settings.folds)
     k = settings.folds
-    return _Dealing(k, lambda seed: hash_folds(task.ids, k, seed), steady=False)
+    return Dealing(k, lambda seed: hash_folds(task.ids, k, seed), steady=False)
 
 
-def _group(task: AlignedTask, settings: Settings) -> _Dealing:
+def _group(task: AlignedTask, settings: Settings) -> Dealing:
     groups = texts_of(task, task.group, "--split=group", "group")
     count, k = len(set(groups.tolist())), settings.folds
     if count < 2:
@@ -135,17 +141,17 @@ def _group(task: AlignedTask, settings: Settings) -> _Dealing:
         )
     if not k:
         fold, names = one_each(groups)
-        return _Dealing(count, lambda seed: fold, names=names)
+        return Dealing(count, lambda seed: fold, names=names)
     if count < k:
         raise InputError(
             f"task {quote(task.name)}: {counted(count, 'group')} for --folds={k}; use "
             f"--folds={count} or fewer, or --folds=0 to leave out one group at a time"
         )
     check_rows(task, k)
-    return _Dealing(k, lambda seed: group_folds(groups, k, seed), steady=False)
+    return Dealing(k, lambda seed: group_folds(groups, k, seed), steady=False)
 
 
-def _spatial(task: AlignedTask, settings: Settings) -> _Dealing:
+def _spatial(task: AlignedTask, settings: Settings) -> Dealing:
     if task.lat is None or task.lon is None:
         raise InputError(
             f"task {quote(task.name)}: --split=spatial needs coordinates; name their columns with "
@@ -163,10 +169,10 @@ def _spatial(task: AlignedTask, settings: Settings) -> _Dealing:
             f"task {quote(task.name)}: its rows lie in {counted(count, 'block')} of "
             f"--block_km={settings.block_km:g}, too few for --folds={k}; {way_out}"
         )
-    return _Dealing(k, lambda seed: group_folds(cells, k, seed), steady=False)
+    return Dealing(k, lambda seed: group_folds(cells, k, seed), steady=False)
 
 
-def _column(task: AlignedTask, settings: Settings) -> _Dealing:
+def _column(task: AlignedTask, settings: Settings) -> Dealing:
     values = texts_of(task, task.split, "--split=column", "split")
     names = set(values.tolist())
     reserved = {*TRAINING, TEST}
@@ -178,7 +184,7 @@ def _column(task: AlignedTask, settings: Settings) -> _Dealing:
                 "value of its own"
             )
         fold, known = one_each(values)
-        return _Dealing(len(names), lambda seed: fold, names=known)
+        return Dealing(len(names), lambda seed: fold, names=known)
     others = sorted(names - reserved)
     if others:
         raise InputError(
@@ -193,7 +199,7 @@ def _column(task: AlignedTask, settings: Settings) -> _Dealing:
             f"{lacking}; mark some rows so"
         )
     fold = np.where(values == TEST, 0, NOWHERE)
-    return _Dealing(1, lambda seed: fold, names=(TEST,))
+    return Dealing(1, lambda seed: fold, names=(TEST,))
 
 
 _DEALINGS = {
@@ -232,16 +238,15 @@ def _texts(values: np.ndarray) -> list[str]:
     return [str(value) for value in values.tolist()]
 
 
-def _check_none_empty(
-    task: AlignedTask, folds: int, fold_of_row: np.ndarray, settings: Settings
-) -> None:
-    for seed, fold in zip(settings.seed_list(), fold_of_row, strict=True):
-        empty = np.setdiff1d(np.arange(folds), fold)
+def check_none_empty(task: AlignedTask, counts: Sequence[np.ndarray], settings: Settings) -> None:
+    """Raises an InputError if a fold has none of the rows; counts (k,) of each seed's folds."""
+    for seed, of_folds in zip(settings.seed_list(), counts, strict=True):
+        empty = np.flatnonzero(of_folds == 0)
         if len(empty):
             raise InputError(
                 f"task {quote(task.name)}: --split={settings.split} deals none of "
-                f"{counted(len(fold), 'row')} to fold {empty[0]} of {folds} with seed {seed}; use "
-                "fewer --folds, or another --seed"
+                f"{counted(len(task.ids), 'row')} to fold {empty[0]} of {len(of_folds)} with seed "
+                f"{seed}; use fewer --folds, or another --seed"
             )
 
 

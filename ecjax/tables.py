@@ -20,6 +20,7 @@ from ecjax.errors import InputError, counted, quote
 from ecjax.remote import RemotePath
 from ecjax.study import EmbeddingSource, TaskSource
 from ecjax.values import check_finite, check_ids, check_not_swapped, coordinate, masked_rows
+from ecjax.vectors import list_vectors, wide_vectors
 
 _NULL_TEXTS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A")
 _WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -79,51 +80,150 @@ class TaskTable:
     region: np.ndarray | None = None
 
 
+class _Reader:
+    """What the columns of a source's files mean.
+
+    Attributes:
+        owner, where: How messages call the source, and its table.
+        text: Columns that CSV is read from as text.
+    """
+
+    def __init__(self, source: EmbeddingSource | TaskSource, what: str):
+        self.source = source
+        self.owner = f"{what} {quote(source.name)}"
+        self.where = f"{self.owner} ({source.path})"
+        self.text = [source.id]
+
+    def ids(self, whole: pa.Table) -> np.ndarray:
+        """(n,) of all rows, whose type is that of all together."""
+        is_csv = files.is_csv(self.source.files[0])
+        return _ids(whole[self.source.id], self.source.id, is_csv, self.where)
+
+
+class EmbeddingReader(_Reader):
+    """What the columns of one embedding's files mean.
+
+    Attributes:
+        chosen: The columns that hold its vectors, known once `choose` has seen the first file.
+    """
+
+    def __init__(self, source: EmbeddingSource):
+        super().__init__(source, "embedding")
+        self.chosen: list[str] = []
+
+    def choose(self, schema: pa.Schema, here: str) -> list[str]:
+        """As `files.Choose`."""
+        source = self.source
+        columns.check_id(schema, source.id, here)
+        if not self.chosen:
+            self.chosen.extend(columns.choose_columns(schema, source.id, source.columns, here))
+        if source.id in self.chosen and source.id not in source.allow_leaks:
+            raise InputError(
+                f"{here}: the id column {quote(source.id)} is among the {len(self.chosen)} feature "
+                f"columns that columns = {quote(source.columns)} matches; choose a narrower "
+                'pattern, as in columns = "emb_*"'
+            )
+        extra = [name for name in schema.names if columns.is_coordinate(name)]
+        return list(dict.fromkeys([*self.chosen, source.id, *extra]))
+
+    def vectors(
+        self, rows: pa.Table, ids: np.ndarray, width: int | None = None
+    ) -> tuple[np.ndarray, list[str]]:
+        """(n, p) vectors of some rows, and the p names.
+
+        Args:
+            width: Of lists, where it is known from other rows.
+        """
+        first = self.chosen[0]
+        if not columns.is_list(rows.schema.field(first).type):
+            return wide_vectors(rows, self.chosen, ids, self.where), self.chosen
+        vectors = list_vectors(rows[first], first, ids, self.where, width)
+        return vectors, [f"{first}[{j}]" for j in range(vectors.shape[1])]
+
+    def table(self, rows: pa.Table, ids: np.ndarray, width: int | None = None) -> EmbeddingTable:
+        """Of some rows; as `vectors`."""
+        vectors, names = self.vectors(rows, ids, width)
+        check_finite(vectors, names, ids, self.where)
+        missing, fill = masked_rows(vectors)
+        return EmbeddingTable(
+            name=self.source.name,
+            where=self.where,
+            ids=ids,
+            vectors=vectors,
+            columns=tuple(names),
+            missing=missing,
+            fill=fill,
+            id_column=self.source.id,
+            coordinates=_coordinates(rows, self.chosen),
+            files=self.source.files,
+            allow_leaks=self.source.allow_leaks,
+        )
+
+
+class TaskReader(_Reader):
+    """What the columns of one task's files mean."""
+
+    def __init__(self, source: TaskSource):
+        super().__init__(source, "task")
+        self.labels = {"group": source.group, "split": source.split}
+        self.asked = {"lat": source.lat, "lon": source.lon, **self.labels}
+        named = (name for name in self.labels.values() if name is not None)
+        self.text = list(dict.fromkeys([source.id, *named]))
+
+    def choose(self, schema: pa.Schema, here: str) -> list[str]:
+        """As `files.Choose`."""
+        source = self.source
+        columns.check_id(schema, source.id, here)
+        for target in source.target:
+            columns.check_present(schema, target, "a target", here)
+        for what, name in self.asked.items():
+            if name is not None:
+                columns.check_present(schema, name, what, here)
+        for name in source.strata:
+            columns.check_present(schema, name, "strata", here)
+        extra = [f.name for f in schema if columns.is_coordinate(f.name)]
+        given = [name for name in (*self.asked.values(), *source.strata) if name is not None]
+        return list(dict.fromkeys([source.id, *source.target, *given, *extra]))
+
+    def table(self, rows: pa.Table, ids: np.ndarray) -> TaskTable:
+        """Of some rows."""
+        source, where = self.source, self.where
+        used = dict.fromkeys([source.id, *source.target, source.lat, source.lon])
+        lat = lon = None
+        if source.lat is not None and source.lon is not None:
+            check_not_swapped(source.lat, source.lon, where)
+            lat = coordinate(rows[source.lat].to_pandas(), source.lat, 90, ids, where)
+            lon = coordinate(rows[source.lon].to_pandas(), source.lon, 180, ids, where)
+        columns_of = {
+            role: None if name is None else rows[name].to_pandas().astype(object).to_numpy()
+            for role, name in self.labels.items()
+        }
+        roles = {"id": source.id, **self.asked}
+        return TaskTable(
+            name=source.name,
+            where=where,
+            kind=source.kind,
+            ids=ids,
+            targets={name: rows[name].to_pandas() for name in source.target},
+            lat=lat,
+            lon=lon,
+            **columns_of,
+            coordinates=_coordinates(rows, used),
+            names=tuple(name for name in used if name is not None),
+            files=source.files,
+            roles={role: name for role, name in roles.items() if name is not None},
+            transform=source.transform,
+            strata={name: (rows[name].to_pandas(), how) for name, how in source.strata.items()},
+        )
+
+
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
     """Reads one embedding; parts are joined in the order of their names.
 
     Raises:
         InputError: A file cannot be read, or holds what no embedding can (inputs.md's rows 1-25).
     """
-    owner = f"embedding {quote(source.name)}"
-    where = f"{owner} ({source.path})"
-    chosen: list[str] = []
-
-    def choose(schema: pa.Schema, here: str) -> list[str]:
-        columns.check_id(schema, source.id, here)
-        if not chosen:
-            chosen.extend(columns.choose_columns(schema, source.id, source.columns, here))
-        if source.id in chosen and source.id not in source.allow_leaks:
-            raise InputError(
-                f"{here}: the id column {quote(source.id)} is among the {len(chosen)} feature "
-                f"columns that columns = {quote(source.columns)} matches; choose a narrower "
-                'pattern, as in columns = "emb_*"'
-            )
-        extra = [name for name in schema.names if columns.is_coordinate(name)]
-        return list(dict.fromkeys([*chosen, source.id, *extra]))
-
-    whole = files.read_parts(source.files, owner, [source.id], choose)
-    ids = _ids(whole[source.id], source.id, files.is_csv(source.files[0]), where)
-    if columns.is_list(whole.schema.field(chosen[0]).type):
-        vectors = _list_vectors(whole[chosen[0]], chosen[0], ids, where)
-        names = [f"{chosen[0]}[{j}]" for j in range(vectors.shape[1])]
-    else:
-        vectors, names = _wide_vectors(whole, chosen, ids, where), chosen
-    check_finite(vectors, names, ids, where)
-    missing, fill = masked_rows(vectors)
-    return EmbeddingTable(
-        name=source.name,
-        where=where,
-        ids=ids,
-        vectors=vectors,
-        columns=tuple(names),
-        missing=missing,
-        fill=fill,
-        id_column=source.id,
-        coordinates=_coordinates(whole, chosen),
-        files=source.files,
-        allow_leaks=source.allow_leaks,
-    )
+    return _read(EmbeddingReader(source))
 
 
 def read_task(source: TaskSource) -> TaskTable:
@@ -132,53 +232,12 @@ def read_task(source: TaskSource) -> TaskTable:
     Raises:
         InputError: A file cannot be read, a column is missing, or an id or coordinate unusable.
     """
-    owner = f"task {quote(source.name)}"
-    where = f"{owner} ({source.path})"
-    labels = {"group": source.group, "split": source.split}
-    asked = {"lat": source.lat, "lon": source.lon, **labels}
+    return _read(TaskReader(source))
 
-    def choose(schema: pa.Schema, here: str) -> list[str]:
-        columns.check_id(schema, source.id, here)
-        for target in source.target:
-            columns.check_present(schema, target, "a target", here)
-        for what, name in asked.items():
-            if name is not None:
-                columns.check_present(schema, name, what, here)
-        for name in source.strata:
-            columns.check_present(schema, name, "strata", here)
-        extra = [f.name for f in schema if columns.is_coordinate(f.name)]
-        given = [name for name in (*asked.values(), *source.strata) if name is not None]
-        return list(dict.fromkeys([source.id, *source.target, *given, *extra]))
 
-    text = dict.fromkeys([source.id, *(name for name in labels.values() if name is not None)])
-    whole = files.read_parts(source.files, owner, text, choose)
-    ids = _ids(whole[source.id], source.id, files.is_csv(source.files[0]), where)
-    used = dict.fromkeys([source.id, *source.target, source.lat, source.lon])
-    lat = lon = None
-    if source.lat is not None and source.lon is not None:
-        check_not_swapped(source.lat, source.lon, where)
-        lat = coordinate(whole[source.lat].to_pandas(), source.lat, 90, ids, where)
-        lon = coordinate(whole[source.lon].to_pandas(), source.lon, 180, ids, where)
-    columns_of = {
-        role: None if name is None else whole[name].to_pandas().astype(object).to_numpy()
-        for role, name in labels.items()
-    }
-    return TaskTable(
-        name=source.name,
-        where=where,
-        kind=source.kind,
-        ids=ids,
-        targets={name: whole[name].to_pandas() for name in source.target},
-        lat=lat,
-        lon=lon,
-        **columns_of,
-        coordinates=_coordinates(whole, used),
-        names=tuple(name for name in used if name is not None),
-        files=source.files,
-        roles={role: name for role, name in {"id": source.id, **asked}.items() if name is not None},
-        transform=source.transform,
-        strata={name: (whole[name].to_pandas(), how) for name, how in source.strata.items()},
-    )
+def _read(reader: _Reader) -> EmbeddingTable | TaskTable:
+    whole = files.read_parts(reader.source.files, reader.owner, reader.text, reader.choose)
+    return reader.table(whole, reader.ids(whole))
 
 
 def table_of_places(
@@ -245,82 +304,6 @@ def _ids(column: pa.ChunkedArray, name: str, is_csv: bool, where: str) -> np.nda
             )
     check_ids(ids, here)
     return ids
-
-
-def _wide_vectors(table: pa.Table, names: list[str], ids: np.ndarray, where: str) -> np.ndarray:
-    """(n, p) floats from p columns."""
-    types = [table.schema.field(name).type for name in names]
-    for name, kind in zip(names, types, strict=True):
-        if not columns.is_number(kind) and not pa.types.is_null(kind):
-            raise _not_numbers(table[name], name, ids, where)
-    _check_floating(types, names, where)
-    single = all(k in (pa.float16(), pa.float32(), pa.null()) for k in types)
-    dtype = np.float32 if single else np.float64
-    by_column = np.empty((len(names), len(table)), dtype)
-    for j, name in enumerate(names):
-        by_column[j] = _floats(table[name], dtype)
-    return np.ascontiguousarray(by_column.T)
-
-
-def _list_vectors(column: pa.ChunkedArray, name: str, ids: np.ndarray, where: str) -> np.ndarray:
-    """(n, p) floats from one column of lists; a null list is a row of NaN."""
-    kind = column.type.value_type
-    if not columns.is_number(kind):
-        raise _not_numbers(column, name, ids, where)
-    _check_floating([kind], [name], where)
-    lengths = pc.list_value_length(column).to_numpy()  # float with NaN where a list is null
-    given = np.flatnonzero(~np.isnan(lengths.astype(np.float64)))
-    if not len(given) or not lengths[given[0]]:
-        raise InputError(
-            f"{where}: column {quote(name)} holds no vector (all {len(ids):,} are null or empty); "
-            'fill it, or name another with columns = "…"'
-        )
-    width = int(lengths[given[0]])
-    unequal = given[lengths[given] != width]
-    if len(unequal):
-        raise InputError(
-            f"{where}: column {quote(name)} has {counted(len(unequal), 'vector')} of another "
-            f"length than {width}, first {int(lengths[unequal[0]])} at id "
-            f"{quote(ids[unequal[0]])}; all vectors must have equal length, or be null"
-        )
-    dtype = np.float32 if kind in (pa.float16(), pa.float32()) else np.float64
-    vectors = np.full((len(ids), width), np.nan, dtype)
-    flat = pa.chunked_array([pc.list_flatten(c) for c in column.chunks], kind)
-    vectors[given] = _floats(flat, dtype).reshape(-1, width)
-    return vectors
-
-
-def _floats(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
-    """(n,) floats; null is NaN."""
-    if pa.types.is_float16(column.type):  # Arrow fills no nulls in half precision
-        return column.to_pandas().to_numpy(dtype, na_value=np.nan)
-    column = column.cast(pa.from_numpy_dtype(dtype), safe=False)
-    return pc.fill_null(column, np.nan).to_numpy()
-
-
-def _check_floating(types: list[pa.DataType], names: list[str], where: str) -> None:
-    """Refuses integers only; one integer column among floats is the leak guard's matter."""
-    if all(pa.types.is_integer(kind) for kind in types):
-        shown = f"{quote(names[0])}…{quote(names[-1])}" if len(names) > 1 else quote(names[0])
-        raise InputError(
-            f"{where}: {counted(len(names), 'column')} ({shown}) of integers ({types[0]}) and no "
-            "floats: quantised vectors need their scale; store the de-quantised values as floats"
-        )
-
-
-def _not_numbers(column: pa.ChunkedArray, name: str, ids: np.ndarray, where: str) -> InputError:
-    """The error for a column of a type that is no number, with the first value that is none."""
-    bad = np.flatnonzero(column.is_valid().to_numpy())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        values = column.to_pandas()
-        unread = pd.to_numeric(values, errors="coerce").isna() & values.notna() & (values != "")
-        bad = np.flatnonzero(unread) if unread.any() else bad
-    first = int(bad[0]) if len(bad) else 0
-    return InputError(
-        f"{where}: embedding column {quote(name)} has {counted(len(bad), 'value')} of type "
-        f"{column.type} instead of numbers, first {quote(column[first].as_py())} at id "
-        f'{quote(ids[first])}; correct them, or leave the column out with columns = "…"'
-    )
 
 
 def _coordinates(table: pa.Table, but: object) -> dict[str, np.ndarray]:

@@ -30,11 +30,13 @@ class Units(NamedTuple):
       kind: "row", "block" or "group".
       count: g.
       of_row: (n,) codes 0 … g − 1; None where each row is its own.
+      unknown: why nothing is known of what they lost; "" where something is.
     """
 
     kind: str
     count: int
     of_row: np.ndarray | None = None
+    unknown: str = ""
 
     def at(self, rows: np.ndarray) -> Units:
         """The units of some of the rows, given by their numbers."""
@@ -45,6 +47,8 @@ class Units(NamedTuple):
     @property
     def lacking(self) -> str:
         """Why there are no intervals; "" where there are."""
+        if self.unknown:
+            return f"no interval: {self.unknown}"
         return "" if self.count > 1 else f"no interval: all rows are of one {self.kind}"
 
 

@@ -14,7 +14,7 @@ from quick import quickly_compiled
 from scipy import stats
 
 import ecjax
-from ecjax.host_nested import STEP
+from ecjax.host_folds import STEP
 from ecjax.nested_logistic import STEP as STEP_OF_C
 
 N, WIDTHS = 72, {"a": 3, "b": 2}

@@ -1,0 +1,172 @@
+"""Evaluates studies whose rows do not fit in memory, in two passes over their tables."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from ecjax.errors import InputError, UsageError, quote
+from ecjax.memory import FLOAT, size_text
+from ecjax.notes import Note
+from ecjax.settings import Settings, sweep
+from ecjax.stream_files import StoredTable
+from ecjax.stream_moments import Alone, Peers
+from ecjax.stream_outcome import StreamedResult
+from ecjax.stream_read import Joined
+from ecjax.stream_task import How, Predictions, StreamedTask
+from ecjax.study import EmbeddingSource, Study
+from ecjax.tables import EmbeddingReader
+
+SPLITS = ("hash", "column")  # in which the fold of a row rests on no other row
+
+
+class Streamed(NamedTuple):
+    """What came out of a study.
+
+    Attributes:
+      results: of every setting, and of every task under it, for `results.columns_of`.
+      notes: what was noticed about the rows.
+      digests: task → fingerprints of the rows used, see `row_digest`.
+      seconds: task → those of `StreamedTask`, and of reading "ids".
+    """
+
+    results: list[StreamedResult]
+    notes: list[Note]
+    digests: dict[str, dict[str, str]]
+    seconds: dict[str, dict[str, float]]
+
+
+def check(study: Study, settings: Settings) -> None:
+    """Raises a UsageError if a study or a setting asks for what no stream can give."""
+    classes = [name for name, task in study.tasks.items() if task.kind == "classification"]
+    if classes:
+        raise UsageError(
+            f"stream: task {quote(classes[0])} is a classification, and only regression is "
+            "streamed yet; make a study without it, or leave out --stream"
+        )
+    if settings.split not in SPLITS:
+        raise UsageError(
+            f"stream: --split={settings.split} deals rows by what the others are, which a stream "
+            "does not know; use --split=hash or column, or leave out --stream"
+        )
+    alone = {"interval": "ratio", "control": "", "probe": None}
+    for name, only in alone.items():
+        if getattr(settings, name) != only:
+            raise UsageError(
+                f"stream: {name}={getattr(settings, name)} needs all rows at once; leave it out, "
+                "or leave out --stream"
+            )
+    if settings.map_by != "auto" or settings.map_km:
+        raise UsageError(
+            "stream: no maps are made of rows that pass by; leave map_by and map_km out"
+        )
+    if settings.precision == "float32":
+        raise UsageError("stream: moments are added up in float64; leave --precision out")
+
+
+def bytes_in_memory(study: Study) -> float:
+    """What the vectors take at least when a study is evaluated in memory.
+
+    As they are read, in float32 or more, and, of the task that has most of them, as standardised
+    float64.
+    """
+    numbers: dict[EmbeddingSource, int] = {}
+    most = 0
+    for task in study.tasks.values():
+        own = [source for source in task.embeddings.values() if source.built_in is None]
+        for source in own:
+            if source not in numbers:
+                table = StoredTable(EmbeddingReader(source))
+                numbers[source] = table.rows * table.vectors_width()
+        most = max(most, sum(numbers[source] for source in own))
+    return FLOAT / 2 * sum(numbers.values()) + FLOAT * most
+
+
+def must_stream(study: Study, settings: Settings, budget: float) -> bool:
+    """Whether a study fits into so many bytes only as a stream.
+
+    Raises:
+      InputError: it does not fit, and its split is none that a stream can have.
+    """
+    size = bytes_in_memory(study)
+    if size <= budget:
+        return False
+    if settings.split in SPLITS:
+        return True
+    raise InputError(
+        f"study {study.path}: its tables take about {size_text(size)} in memory, and the budget is "
+        f"{size_text(budget)}; raise --max_memory_gib on a machine that has more, or use "
+        "--split=hash --stream, whose folds need no other rows"
+    )
+
+
+def evaluate(
+    study: Study,
+    settings: Settings,
+    budget: float,
+    device: jax.Device | None = None,
+    peers: Peers | None = None,
+    predictions: Predictions | None = None,
+    second_pass: bool = True,
+    seen: Callable[[str, dict[str, str]], None] = lambda task, digests: None,
+    progress: Callable[[str, int, int], None] = lambda what, done, rows: None,
+) -> Streamed:
+    """Evaluates all settings of a study's sweep on all of its tasks.
+
+    Args:
+      budget: bytes of memory that may be used, beside the ids of all rows.
+      device: that moments and losses of rows are computed on; None: the host's BLAS.
+      peers: processes that share the rows; each returns the same.
+      predictions: takes the table of predictions, batch by batch, of the rows of this process.
+      second_pass: whether the rows pass again; without it there are no intervals and predictions.
+      seen: told a task's name and the fingerprints of its rows before anything is fitted to them;
+        what it raises ends the run.
+      progress: told what is done, how many rows have passed, and how many there are.
+
+    Raises:
+      InputError: the tables cannot be used, or change while they are read, or the budget is too
+        small for the moments.
+      UsageError: as `check`.
+    """
+    steps = sweep(settings, study.sweep)
+    for _, chosen in steps:
+        check(study, chosen)
+    how = How(budget, device, peers or Alone(), predictions, second_pass, seen, progress)
+    by_task, notes, digests, seconds = {}, [], {}, {}
+    for name, source in study.tasks.items():
+        with tempfile.TemporaryDirectory(prefix="ecjax-") as directory:
+            started = time.perf_counter()
+            joined = Joined(source, study.join)
+            task = StreamedTask(joined, steps[0][1], how, Path(directory))
+            ids = time.perf_counter() - started
+            by_task[name] = [task.result(*step) for step in steps]
+            notes += task.all_notes(by_task[name])
+            digests[name] = joined.digest.texts()
+            seconds[name] = {"ids": ids, **task.seconds}
+    results = [by_task[name][i] for i in range(len(steps)) for name in study.tasks]
+    return Streamed(results, notes, digests, seconds)
+
+
+def in_manifest(found: Streamed) -> dict[str, dict[str, Any]]:
+    """What a manifest says of each task, in place of what `manifest` says of rows in memory."""
+    of_task = {result.task.name: result for result in found.results}
+    return {
+        name: {
+            "kind": result.task.kind,
+            "rows": len(result.task.ids),
+            "targets": list(result.task.targets),
+            "classes": [],
+            "transform": result.task.transform,
+            "unit": result.units.kind,
+            "units": result.units.count,
+            "map_km": None,
+            **{f"{part}_digest": text for part, text in found.digests[name].items()},
+            "seconds": {part: round(value, 3) for part, value in found.seconds[name].items()},
+        }
+        for name, result in of_task.items()
+    }

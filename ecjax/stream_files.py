@@ -1,0 +1,198 @@
+"""One table as a stream: its rows in pieces, in the order in which its parts hold them.
+
+Parquet is read row group by row group; a CSV file is held in memory as a whole. What a file's size
+and time of writing were when the stream began is compared with what they are after each pass, so
+that a table that is written to meanwhile is noticed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecjax import columns, files
+from ecjax.errors import InputError
+from ecjax.remote import RemotePath
+from ecjax.tables import EmbeddingReader, TaskReader
+
+# Of a row group's columns, up to which they are read in one go before any of them is decoded.
+BUFFERED_BYTES = 1 << 28
+STREAM_BYTES = 1 << 20  # read at a time of each column of larger groups
+
+
+class State(NamedTuple):
+    """What tells that a file is still the same: its size, time of writing and place on the disk."""
+
+    size: int
+    written: int
+    place: int
+
+
+def state_of(file: Path | RemotePath) -> State | None:
+    """None where there is no such file any more."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return State(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+class StoredTable:
+    """The files of one table.
+
+    Attributes:
+        reader: What their columns mean.
+        rows: n of all parts together.
+        schema: Types of the chosen columns.
+    """
+
+    def __init__(self, reader: EmbeddingReader | TaskReader):
+        """Opens the table, of which nothing but its columns is read unless it is CSV.
+
+        Raises:
+            InputError: As `files.read_parts`.
+        """
+        self.reader = reader
+        given, owner = reader.source.files, reader.owner
+        self._states = {file: state_of(file) for file in given}
+        self._parts, self._whole = [], None
+        if any(map(files.is_csv, given)):
+            self._whole = files.read_parts(given, owner, reader.text, reader.choose)
+            self.schema, self.rows = self._whole.schema, len(self._whole)
+        else:
+            self._parts, self.schema = files.parquet_parts(given, owner, reader.choose)
+            self.rows = sum(sum(part.groups) for part in self._parts)
+
+    def columns(self, names: Sequence[str]) -> pa.Schema:
+        """Types of some of the columns."""
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def whole(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows."""
+        if self._whole is not None:
+            return self._whole.select(names)
+        return pa.concat_tables(self.pieces(np.arange(self.rows), names, self.rows))
+
+    def pieces(self, wanted: np.ndarray, names: Sequence[str], most: int) -> Iterator[pa.Table]:
+        """Columns of the rows with these numbers.
+
+        Args:
+            wanted: Increasing numbers of rows.
+            most: Rows of a piece.
+
+        Raises:
+            InputError: A file is damaged, or no longer the one that was opened.
+        """
+        if self._whole is not None:
+            for start in range(0, len(wanted), most):
+                yield _rows(self._whole.select(names), 0, wanted[start : start + most])
+            return
+        first = 0
+        schema = self.columns(names)
+        for part in self._parts:
+            after = first + sum(part.groups)
+            own = _within(wanted, first, after)
+            if len(own):
+                for piece in self._of_part(part, own - first, names, most):
+                    yield piece if piece.schema.equals(schema) else piece.cast(schema)
+            first = after
+
+    def check_unchanged(self) -> None:
+        """Raises an InputError if a file is not what it was when the table was opened."""
+        for file in self._states:
+            self._check_same(file)
+
+    def vectors_width(self) -> int:
+        """p of an embedding; of lists, the length of the first that is given."""
+        chosen = self.reader.chosen
+        kind = self.schema.field(chosen[0]).type
+        if not columns.is_list(kind):
+            return len(chosen)
+        if pa.types.is_fixed_size_list(kind):
+            return kind.list_size
+        for piece in self.pieces(np.arange(self.rows), chosen[:1], 1024):
+            if piece[0].null_count < len(piece):
+                break
+        ids = np.arange(len(piece))
+        return self.reader.vectors(piece, ids)[0].shape[1]  # refuses what holds no vector
+
+    def _of_part(
+        self, part: files.Part, wanted: np.ndarray, names: Sequence[str], most: int
+    ) -> Iterator[pa.Table]:
+        with files.reading(f"{self.reader.owner} ({part.file})", "parquet"):
+            try:
+                with _opened(part.file, names) as parquet:
+                    for group, (first, after) in enumerate(_ranges(part.groups)):
+                        own = _within(wanted, first, after)
+                        if not len(own):
+                            continue
+                        self._check_same(part.file)
+                        which = {"row_groups": [group], "columns": list(names)}
+                        for batch in parquet.iter_batches(most, **which):
+                            inside = _within(own, first, first + len(batch))
+                            if len(inside):
+                                table = pa.Table.from_batches([batch]).select(names)
+                                yield _rows(table, first, inside)
+                            first += len(batch)
+            except (pa.ArrowException, OSError, ValueError):
+                self._check_same(part.file)  # then that is what is wrong with it
+                raise
+
+    def _check_same(self, file: Path | RemotePath) -> None:
+        before, now = self._states[file], state_of(file)
+        if before == now:
+            return
+        if now is None:
+            raise self._changed(file, "is no longer there")
+        if now.size == before.size:
+            raise self._changed(file, "was written again")
+        how = "grew" if now.size > before.size else "shrank"
+        raise self._changed(file, f"{how} from {before.size:,} to {now.size:,} bytes")
+
+    def _changed(self, file: Path | RemotePath, what: str) -> InputError:
+        return InputError(
+            f"{self.reader.owner} ({file}): the file {what} while it was read, so that what was "
+            "read belongs to no one table; run again when nothing writes to it"
+        )
+
+
+def _opened(file: Path | RemotePath, names: Sequence[str]) -> pq.ParquetFile:
+    """The file, read ahead unless a row group of it is too large for that."""
+    source = files.for_arrow(file)
+    parquet = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
+    metadata = parquet.metadata
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    if max(_stored_bytes(group, names) for group in groups) <= BUFFERED_BYTES:
+        return parquet
+    parquet.close()
+    source = files.for_arrow(file)
+    return pq.ParquetFile(source, buffer_size=STREAM_BYTES, page_checksum_verification=True)
+
+
+def _stored_bytes(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
+    every = (group.column(i) for i in range(group.num_columns))
+    return sum(c.total_compressed_size for c in every if c.path_in_schema.split(".")[0] in names)
+
+
+def _ranges(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First row of each, and the one after its last."""
+    stops = list(itertools.accumulate(sizes, initial=0))
+    return itertools.pairwise(stops)
+
+
+def _within(numbers: np.ndarray, first: int, after: int) -> np.ndarray:
+    """Those of increasing numbers that are in a range."""
+    return numbers[slice(*np.searchsorted(numbers, (first, after)))]
+
+
+def _rows(table: pa.Table, first: int, wanted: np.ndarray) -> pa.Table:
+    """Rows of a table that begins with the row `first`; no copy where they follow one another."""
+    if len(wanted) == wanted[-1] + 1 - wanted[0]:
+        return table.slice(wanted[0] - first, len(wanted))
+    return table.take(wanted - first)
