@@ -4,8 +4,9 @@ from ecjax.arrays import Task
 from ecjax.compare import Comparison, compare
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, UsageError
-from ecjax.evaluate import Result, evaluate
+from ecjax.evaluate import evaluate
 from ecjax.overlap import Overlap, overlap
+from ecjax.result import Result
 from ecjax.scale import ScaleResult, scale
 from ecjax.study import Study, read_study
 

@@ -28,8 +28,8 @@ from ecjax.plan import Plan
 IN_KEYS = ("folds", "seeds", "seed", "subsets", "max_subset_size", "precision", "probe")
 OF_TABLES = ("interval", "bootstraps", "bootstrap_choices", "bootstrap_unit", "confidence",
              "map_by", "map_km", "control", "predictions")  # fmt: skip
-OF_MACHINES = ("max_memory_gib", "require_platform", "profile", "shard", "coordinator",
-               "num_processes", "process_id")  # fmt: skip
+OF_MACHINES = ("stream", "passes", "max_memory_gib", "require_platform", "profile", "shard",
+               "coordinator", "num_processes", "process_id")  # fmt: skip
 OTHER_KIND = {  # penalties of the one kind of task are nothing to the other
     "regression": ("logistic_c", "logistic_tolerance"),
     "classification": ("ridge_lambda", "penalty"),

@@ -15,7 +15,7 @@ from ecjax import demo, formats, options, page, processes, report, status, store
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
-from ecjax.evaluate import Run
+from ecjax.evaluate import run_of
 from ecjax.notes import in_words
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
@@ -60,7 +60,7 @@ def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "plan", ("STUDY",))
     settings = from_arguments(_settings(values))
     study = read_study(arguments[0])
-    plan = Run(study.name, align(study), settings, study.sweep, Progress()).plan()
+    plan = run_of(study, settings, Progress()).plan()
     _print(f"{neutral(study.name)}: what `ecjax evaluate` would take\n")
     _print(as_text(plan, _terminal()[1]))
     return DONE
@@ -70,8 +70,7 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("evaluate", arguments, values)
     settings, progress = from_arguments(_settings(values)), Progress()
     with progress.stop.listening(), processes.of(settings) as peers:
-        study = read_study(arguments[0])
-        run = Run(study.name, align(study), settings, study.sweep, progress, peers)
+        run = run_of(read_study(arguments[0]), settings, progress, peers)
         result = run.evaluate(values.out)
     if result is None:
         _print(_part(peers, values.out) if settings.shard else f"process {peers.index}: done")

@@ -17,9 +17,9 @@ from ecjax import compare_tests, compare_text, store
 from ecjax.compare_tests import Run
 from ecjax.encode import arrow_table, differences
 from ecjax.errors import InputError, UsageError
-from ecjax.evaluate import Result
 from ecjax.manifest import made_by
 from ecjax.places import place_of
+from ecjax.result import Result
 
 WORDS = ("first", "second")
 KEYS = ("task", "target", "metric", "subset")

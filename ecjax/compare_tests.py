@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecjax import intervals, paired, sphere
 from ecjax.digest import Tables, at_setting
-from ecjax.manifest import folds_key
+from ecjax.fingerprints import folds_key
 from ecjax.paired import Predictions, Tested
 from ecjax.uncertainty import benjamini_hochberg
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ecjax.arrays import align_arrays
-from ecjax.evaluate import Result, Run
+from ecjax.evaluate import Run
 from ecjax.intervals import z_of
 from ecjax.places import place_of
 from ecjax.progress import Progress, Silent
+from ecjax.result import Result
 from ecjax.scores import PRIMARY
 from ecjax.settings import Settings
 from ecjax.truth import true_index

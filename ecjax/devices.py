@@ -16,8 +16,11 @@ from typing import Any, NamedTuple
 import jax
 
 from ecjax import blas, engine
+from ecjax.errors import UsageError
 from ecjax.program import Penalties, Program, SampleData
 from ecjax.sums import SampleSums
+
+WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
 
 
 class Job(NamedTuple):
@@ -26,6 +29,20 @@ class Job(NamedTuple):
     programs: tuple[Program, ...]
     samples: tuple[SampleData, ...]
     penalties: Penalties
+
+
+def find_device(required: str) -> jax.Device:
+    """The device to run on; UsageError if JAX has none of the required platform."""
+    if required in ("", "any"):
+        return jax.local_devices()[0]
+    try:
+        return jax.local_devices(backend=required)[0]
+    except RuntimeError as error:
+        way_out = f"install {WITH_DEVICE[required]}, or " if required in WITH_DEVICE else ""
+        raise UsageError(
+            f"require_platform={required}: JAX finds no such device here, only "
+            f"{jax.default_backend()}; {way_out}leave require_platform out"
+        ) from error
 
 
 def like(device: jax.Device) -> list[jax.Device]:

@@ -15,16 +15,17 @@ from ecjax.errors import neutral, quote
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Of a study's fingerprint: inputs, of which those with a hash have words in its place, and what
-# differs because a setting does: `paper` hashes rows as they stand, `strict` by their ids.
+# differs because a setting does: to `paper` the order of rows is something, to `strict` nothing.
 HASHED = {
     "rows": "the data of task {task} (ids, targets or vectors)",
+    "order": "the order of task {task}'s rows",
     "places": "the places of task {task}",
     "split_of": "what the folds of task {task} are made from (ids, places, groups or its column)",
 }
 INPUTS = ("tasks", "embeddings", "coordinates", "transforms", *HASHED)
 FOLLOW = {
-    "protocol": ("rows",),
-    "split": ("split_of", "block_km", "buffer_km"),
+    "protocol": ("order",),
+    "split": ("order", "split_of", "block_km", "buffer_km"),
     **dict.fromkeys(("embeddings", "coordinates", "transforms"), ("rows",)),
 }
 

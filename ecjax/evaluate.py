@@ -5,96 +5,51 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import pandas as pd
 
 from ecjax import (
     analyses,
     cell_keys,
-    fragments,
+    fingerprints,
     maps,
     processes,
     question,
     refits,
-    report,
     results,
     store,
+    stream_evaluate,
 )
 from ecjax.align import AlignedTask, align, by_id, class_notes
 from ecjax.arrays import align_arrays
 from ecjax.cell_store import FOLDER, CellStore
 from ecjax.compute import ALONE, Elsewhere, Runner, Work
 from ecjax.control import with_control
-from ecjax.errors import UsageError, neutral
+from ecjax.devices import find_device
+from ecjax.errors import UsageError
 from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.peers import Alone
 from ecjax.places import place_of
-from ecjax.plots import Plots
+from ecjax.plan import memory_budget
 from ecjax.precision import resolve
 from ecjax.processes import Shard
 from ecjax.progress import Progress, Silent
 from ecjax.question import Answer
+from ecjax.result import Result
 from ecjax.results import Frames
 from ecjax.run_plan import RunPlan, Step, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
 from ecjax.splits import fold_notes
+from ecjax.stream_run import StreamedRun
 from ecjax.study import Study
 from ecjax.units import unit_notes, units_of
-
-WITH_DEVICE = {"gpu": "jax[cuda12]", "tpu": "jax[tpu]"}  # what to install for a platform
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Tables of one run as pandas frames, with the columns that the README lists.
-
-    Tables that were not asked for are None.
-    """
-
-    scores: pd.DataFrame
-    folds: pd.DataFrame
-    index: pd.DataFrame
-    targets: pd.DataFrame
-    manifest: dict[str, Any]
-    predictions: pd.DataFrame | None = None
-    gains: pd.DataFrame | None = None
-    shapley: pd.DataFrame | None = None
-    commonality: pd.DataFrame | None = None
-    maps: pd.DataFrame | None = None
-    strata: pd.DataFrame | None = None
-    separation: pd.DataFrame | None = None
-    points: pd.DataFrame | None = None
-
-    @property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The frames that there are, by name."""
-        fields = (field.name for field in dataclasses.fields(self) if field.name != "manifest")
-        found = {name: getattr(self, name) for name in fields}
-        return {name: frame for name, frame in found.items() if frame is not None}
-
-    @property
-    def undefined(self) -> bool:
-        """Whether a score or an index is null for a reason in the data."""
-        numbers = (self.scores["score"], self.targets["score"], self.index["eci"])
-        return any(column.isna().any() for column in numbers)
-
-    @property
-    def plot(self) -> Plots:
-        """Figures, as matplotlib axes: `result.plot.index()`. Needs the extra `plot`."""
-        return Plots(self.tables, self.manifest)
-
-    def __str__(self) -> str:
-        return report.summary(self.tables, self.manifest)
-
-    def _repr_html_(self) -> str:
-        return fragments.of_result(self.tables, self.manifest)
 
 
 def evaluate(
@@ -126,30 +81,41 @@ def evaluate(
       ecjax.UsageError: an argument is unknown, out of range or not there yet.
     """
     settings = from_arguments(arguments)
+    speaker = Progress() if progress else Silent()
     with processes.of(settings) as peers:
-        return _run_of(data, tasks, settings, progress, peers).evaluate(out)
-
-
-def _run_of(
-    data: Study | Mapping[str, Any] | None,
-    tasks: Mapping[str, Any] | None,
-    settings: Settings,
-    progress: bool,
-    peers: Alone,
-) -> Run:
-    """Aligns what `evaluate` is given."""
-    if isinstance(data, Study):
-        if tasks is not None:
-            raise UsageError("a study brings its own tasks; leave out the second argument")
-        aligned, name, swept = align(data), data.name, data.sweep
-    else:
+        if isinstance(data, Study):
+            if tasks is not None:
+                raise UsageError("a study brings its own tasks; leave out the second argument")
+            return run_of(data, settings, speaker, peers).evaluate(out)
         if not tasks:
             raise UsageError(
                 "give tasks: a mapping from names to targets or ecjax.Task; a study file is "
                 "given as ecjax.read_study(path)"
             )
-        aligned, name, swept = align_arrays(data or {}, tasks), "arrays", {}
-    return Run(name, aligned, settings, swept, Progress() if progress else Silent(), peers)
+        if settings.stream:
+            raise UsageError("stream: arrays are in memory already; leave it out")
+        run = Run("arrays", align_arrays(data or {}, tasks), settings, {}, speaker, peers)
+        return run.evaluate(out)
+
+
+def run_of(
+    study: Study, settings: Settings, progress: Silent, peers: Alone = ALONE
+) -> Run | StreamedRun:
+    """The evaluation of a study's tables, in memory or streamed.
+
+    Raises:
+      InputError: the tables cannot be used, or do not fit into memory and their split is none that
+        a stream can have.
+      UsageError: a stream was asked for that cannot be.
+    """
+    if not settings.stream:
+        budget = memory_budget(settings, find_device(settings.require_platform))
+        if not stream_evaluate.must_stream(study, settings, budget):
+            if settings.passes == 1:
+                raise UsageError("passes=1 is of a stream; add --stream, or leave it out")
+            return Run(study.name, align(study), settings, study.sweep, progress, peers)
+        progress.say("the tables do not fit into the memory that may be used: rows are streamed")
+    return StreamedRun(study, settings, progress, peers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +187,7 @@ class Run:
             device=device,
             precision=self.precision(),
             fingerprint=fingerprint,
+            digests=self.digests,
             swept=list(steps[0][0]),
             notes=self.notes(found)
             + question.question_notes(answered, self.settings)
@@ -234,7 +201,7 @@ class Run:
         if self.peers.index > 0:
             return None
         if out is not None:
-            write(out, result, self.progress)
+            result.write(out, self.progress)
             runner.tell("done")
         return result
 
@@ -317,7 +284,17 @@ class Run:
 
     def fingerprint(self) -> dict[str, Any]:
         """What makes this study this one, see `manifest.fingerprint_of`."""
-        return fingerprint_of(self.tasks, self.settings, self.swept, self.precision())
+        how = self.settings, self.swept, self.precision(), self.digests
+        return fingerprint_of(self.tasks, *how)
+
+    @functools.cached_property
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Task → fingerprints of its rows, and of what they are split by."""
+        split = self.settings.split
+        return {
+            task.name: fingerprints.of_rows(task) | {"split": fingerprints.of_split(task, split)}
+            for task in self.tasks
+        }
 
     def notes(self, found: Sequence[TaskResult]) -> list[Note]:
         """What was noticed about the rows of all tasks, and their folds where there are most."""
@@ -328,15 +305,6 @@ class Run:
             notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
             notes += unit_notes(task, own[0].units)
         return notes
-
-
-def write(out: str | Path, result: Result, progress: Silent) -> None:
-    """Writes a result; says what it took from the directory. Raises `store.WriteError`."""
-    removed = store.write_results(out, result.tables, result.manifest)
-    if removed:
-        page = f"; `ecjax report {neutral(place_of(out))}` writes the page anew"
-        text = f"removed, because the earlier run's: {', '.join(removed)}"
-        progress.say(text + page * (store.PAGE in removed))
 
 
 def _fresh(work: Work, settings: Settings, runner: Runner) -> list[TaskResult]:
@@ -352,20 +320,6 @@ def _fresh(work: Work, settings: Settings, runner: Runner) -> list[TaskResult]:
 def _profiled(folder: str) -> contextlib.AbstractContextManager:
     """Has JAX write a trace of what it does meanwhile; of nothing where no folder is named."""
     return jax.profiler.trace(folder) if folder else contextlib.nullcontext()
-
-
-def find_device(required: str) -> jax.Device:
-    """The device to run on; UsageError if JAX has none of the required platform."""
-    if required in ("", "any"):
-        return jax.local_devices()[0]
-    try:
-        return jax.local_devices(backend=required)[0]
-    except RuntimeError as error:
-        way_out = f"install {WITH_DEVICE[required]}, or " if required in WITH_DEVICE else ""
-        raise UsageError(
-            f"require_platform={required}: JAX finds no such device here, only "
-            f"{jax.default_backend()}; {way_out}leave require_platform out"
-        ) from error
 
 
 def _cell(task: AlignedTask, settings: Settings) -> tuple:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ecjax import store
-from ecjax.align import AlignedTask, by_id
+from ecjax import fingerprints, store
+from ecjax.align import AlignedTask
 from ecjax.errors import InputError, quote
-from ecjax.evaluate import Result
-from ecjax.manifest import hash_rows
 from ecjax.places import place_of
+from ecjax.result import Result
 
 KEPT = ("name", "created", "protocol", "swept")  # of an evaluation's manifest
 
@@ -66,10 +65,11 @@ def _check(where: str, manifest: dict[str, Any], tasks: Sequence[AlignedTask]) -
         raise InputError(
             f"{where}: holds results of none of this study's tasks; give those of the same study"
         )
-    for task in tasks if manifest.get("protocol") != "strict" else by_id(tasks):
+    for task in tasks:
         own = known.get(task.name)
         same = own is None or own["rows"] == len(task.ids)
-        if not same or hashes.get(task.name, same and hash_rows(task)) != hash_rows(task):
+        now = fingerprints.of_rows(task)["rows"] if same and task.name in hashes else None
+        if not same or hashes.get(task.name) != now:
             raise InputError(
                 f"{where}: results of task {quote(task.name)} are of other ids, targets or vectors "
                 "than the study has now; evaluate it again"

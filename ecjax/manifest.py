@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -15,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from ecjax import maps
+from ecjax import fingerprints, maps
 from ecjax.align import AlignedTask
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.question import Answer
 from ecjax.settings import Settings
-from ecjax.splits import made_from
 
+ORDERLESS = ("hash", "column")  # splits to which the order of rows is nothing
 PACKAGES = ("ecjax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -33,19 +31,24 @@ def fingerprint_of(
     settings: Settings,
     swept: Mapping[str, Sequence],
     precision: str,
+    digests: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
-    """What makes this study this one; results of another may not share its directory."""
+    """What makes this study this one; results of another may not share its directory.
+
+    Args:
+      digests: task → `fingerprints.of_rows`, and of its "split".
+    """
     return {
         "tasks": [task.name for task in tasks],
         "embeddings": {task.name: list(task.embeddings) for task in tasks},
-        "rows": {task.name: hash_rows(task) for task in tasks},
+        "rows": {name: own["rows"] for name, own in digests.items()},
         "protocol": settings.protocol,
         "split": settings.split,
         "folds": list(swept.get("folds", [settings.folds])),
         "penalty": settings.penalty,
         "precision": precision,
         **({"probe": _arguments(settings)["probe"]} if settings.probe else {}),
-        **_split(tasks, settings),
+        **_split(tasks, settings, digests),
         **_built_in(tasks),
         **_transforms(tasks),
     }
@@ -60,6 +63,7 @@ class Facts:
       device: that it ran on.
       precision: "float64" or "float32".
       fingerprint: of the study; None where no directory was written.
+      digests: as `fingerprint_of` takes them.
       swept: keys of the study's sweep.
       notes: what was noticed.
       timings: seconds of each part.
@@ -70,6 +74,7 @@ class Facts:
     device: jax.Device
     precision: str
     fingerprint: Mapping[str, Any] | None
+    digests: Mapping[str, Mapping[str, str]]
     swept: Sequence[str]
     notes: Sequence[Note]
     timings: Mapping[str, float]
@@ -93,7 +98,7 @@ def manifest_of(
         "arguments": _arguments(settings),
         "swept": list(facts.swept),
         "notes": [dataclasses.asdict(note) for note in facts.notes],
-        "tasks": {task.name: _task(task, settings, results, facts.answered) for task in tasks},
+        "tasks": {task.name: _task(task, settings, results, facts) for task in tasks},
         "embeddings": {k: x.shape[1] for task in tasks for k, x in task.embeddings.items()},
         **_built_in(tasks),
         "timings": {key: round(value, 3) for key, value in facts.timings.items()},
@@ -113,9 +118,10 @@ def _task(
     task: AlignedTask,
     settings: Settings,
     results: Sequence[TaskResult],
-    answered: Mapping[str, Answer],
+    facts: Facts,
 ) -> dict[str, Any]:
-    own = [result for result in results if result.task is task]
+    own = [result for result in results if result.task.name == task.name]
+    answered, digests = facts.answered, facts.digests[task.name]
     units = own[-1].units
     return {
         "kind": task.kind,
@@ -126,9 +132,11 @@ def _task(
         "unit": units.kind,
         "units": units.count,
         "map_km": maps.side_of(task, settings),
-        "targets_hash": hash_targets(task),
-        "vectors_hash": hash_vectors(task),
-        "folds_hash": {folds_key(r.folds.count, r.seeds[0]): hash_folds(r) for r in own},
+        "targets_hash": digests["targets"],
+        "vectors_hash": digests["vectors"],
+        "folds_hash": {
+            fingerprints.folds_key(r.folds.count, r.seeds[0]): r.folds_fingerprint for r in own
+        },
         **(answered[task.name].in_manifest() if task.name in answered else {}),
     }
 
@@ -154,12 +162,17 @@ def _built_in(tasks: Sequence[AlignedTask]) -> dict[str, Any]:
     return {"coordinates": made} if any(made.values()) else {}
 
 
-def _split(tasks: Sequence[AlignedTask], settings: Settings) -> dict[str, Any]:
+def _split(
+    tasks: Sequence[AlignedTask], settings: Settings, digests: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
     """What the folds are made from beside rows and seeds."""
     split = settings.split
+    found: dict[str, Any] = {}
+    if not settings.strict and split not in ORDERLESS:  # `strict` has the rows in the ids' order
+        found |= {"order": {task.name: fingerprints.in_order(task.ids) for task in tasks}}
     if split == "random":
-        return {}
-    found = {"split_of": {task.name: hash_split(task, split) for task in tasks}}
+        return found
+    found |= {"split_of": {name: own["split"] for name, own in digests.items()}}
     if split == "spatial":
         found |= {"block_km": settings.block_km, "buffer_km": settings.buffer_km}
     return found
@@ -169,63 +182,6 @@ def device_text(device: jax.Device) -> str:
     """ "cpu" or "gpu (NVIDIA …)"."""
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
-
-
-def hash_split(task: AlignedTask, split: str) -> str:
-    """Fingerprint of what a split of the task's rows is made from; of "spatial": its places."""
-    return hashlib.sha256(repr(made_from(task, split)).encode()).hexdigest()
-
-
-def hash_rows(task: AlignedTask) -> str:
-    """Fingerprint of everything that a task's numbers are made from."""
-    digest = hashlib.sha256()
-    for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids.tolist())):
-        digest.update(part.encode() + b"\0")
-    digest.update(np.ascontiguousarray(task.y))
-    for name, x in task.embeddings.items():
-        digest.update(f"{name} {x.dtype} {x.shape}".encode())
-        digest.update(x)
-    return digest.hexdigest()
-
-
-def hash_targets(task: AlignedTask) -> str:
-    """Fingerprint of a task's ids and targets alone, whatever the rows' order and embeddings."""
-    digest = hashlib.sha256()
-    order = _by_text(task.ids)
-    for part in (task.kind, *task.targets, *task.classes, *map(str, task.ids[order].tolist())):
-        digest.update(part.encode() + b"\0")
-    digest.update(np.ascontiguousarray(task.y[order]))
-    return digest.hexdigest()
-
-
-def hash_vectors(task: AlignedTask) -> str:
-    """Fingerprint of a task's ids and vectors alone, whatever the rows' order."""
-    digest = hashlib.sha256()
-    order = _by_text(task.ids)
-    for part in map(str, task.ids[order].tolist()):
-        digest.update(part.encode() + b"\0")
-    for name, x in task.embeddings.items():
-        digest.update(f"{name} {x.dtype} {x.shape}".encode())
-        digest.update(np.ascontiguousarray(x[order]))
-    return digest.hexdigest()
-
-
-def hash_folds(result: TaskResult) -> str:
-    """Fingerprint of which fold of the first seed scores which id."""
-    order = _by_text(result.task.ids)
-    digest = hashlib.sha256("\0".join(map(str, result.task.ids[order].tolist())).encode())
-    digest.update(np.ascontiguousarray(result.fold_of_row[0][order]))
-    return digest.hexdigest()
-
-
-def folds_key(folds: int, seed: int) -> str:
-    """Under which a manifest has the fingerprint of some folds."""
-    return f"{folds} folds, seed {seed}"
-
-
-def _by_text(ids: np.ndarray) -> np.ndarray:
-    """The order of ids as texts: numbers in one table may be texts in another."""
-    return np.argsort(ids.astype(str), kind="stable")
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ecjax.errors import UsageError, neutral
-from ecjax.settings import FLAGS_TO_COME, LEAST, PENALTIES, Settings
+from ecjax.settings import LEAST, PENALTIES, Settings
 
 WIDTH = 100
 
@@ -29,7 +29,7 @@ _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
     "penalty", "control", "interval", "bootstraps", "bootstrap_choices", "bootstrap_unit",
-    "confidence", "map_by", "map_km", "precision", *_MACHINE,
+    "confidence", "map_by", "map_km", "precision", "stream", "passes", *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -62,7 +62,7 @@ COMMANDS = {
     "compact": Command("DIR", "puts a run's cells into one file", ()),
 }
 TEXTS = {
-    "out": "directory for the tables",
+    "out": "directory for the tables, here or in an object store (URL)",
     "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
     "png or pdf: each figure as a file in DIR/figures",
     "results": "directory that `ecjax evaluate` wrote for the same study: tells whether its scores "
@@ -112,6 +112,9 @@ TEXTS = {
     "map_km": "side of the map's cells, by default the smallest of 100 to 5,000 km that leaves "
     "half of the rows in cells of 30 or more; 0: no maps of cells",
     "precision": "float64; float32 with refinement; auto: float64 where the device is made for it",
+    "stream": "let the rows pass by, batch by batch, in place of holding them in memory; with "
+    "--split=hash or column, where it is done by itself if a study does not fit",
+    "passes": "of a stream: 2, or 1: scores and indices alone, without intervals and predictions",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
     "profile": "directory for a trace of the computation, to look at in XProf or Perfetto",
     "shard": "i/N: part i, from 0, of N of the cells alone, for job arrays; when all parts are "
@@ -122,7 +125,8 @@ TEXTS = {
     "process_id": "which of them this is, from 0",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
-COUNTS = ("num_processes", "process_id")
+COUNTS = ("num_processes", "process_id", "passes")
+SWITCHES = ("predictions", "stream")
 NUMBERS = (
     "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
 )  # fmt: skip
@@ -159,14 +163,12 @@ def parse(name: str, argv: Sequence[str]) -> tuple[list[str], flags.FlagValues]:
     """Arguments and flags of a command.
 
     Raises:
-      UsageError: a flag that there is not, or not yet, or a value that cannot be read.
+      UsageError: a flag that there is not, or a value that cannot be read.
     """
     values = _define(name)
     try:
         rest = values(["ecjax", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
-        if error.flagname in FLAGS_TO_COME:
-            raise UsageError(f"--{error.flagname} is not there yet") from None
         near = difflib.get_close_matches(error.flagname, COMMANDS[name].flags, n=1)
         hint = f"did you mean --{near[0]}?" if near else f"`ecjax {name} --help` lists its flags"
         raise UsageError(f"unknown flag --{neutral(error.flagname)}; {hint}") from None
@@ -214,7 +216,7 @@ def _define(name: str) -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "", short_name="h", flag_values=values)
     for flag in COMMANDS[name].flags:
-        if flag == "predictions":
+        if flag in SWITCHES:
             flags.DEFINE_bool(flag, False, TEXTS[flag], flag_values=values)
         else:
             default = _default(name, flag)

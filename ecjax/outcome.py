@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ecjax import baseline, bootstrap, further, intervals, loss_moments
+from ecjax import baseline, bootstrap, fingerprints, further, intervals, loss_moments
 from ecjax.align import AlignedTask
 from ecjax.chosen import Choices
 from ecjax.compared import Compared, Measure
@@ -79,6 +79,11 @@ class TaskResult:
     def fold_of_row(self) -> np.ndarray:
         """(r, n), `folds.NOWHERE` for a row that no fold scores."""
         return self.folds.fold_of_row()
+
+    @functools.cached_property
+    def folds_fingerprint(self) -> str:
+        """Of the first seed's folds."""
+        return fingerprints.of_folds(self.task.ids, self.fold_of_row[0])
 
     @functools.cached_property
     def names(self) -> np.ndarray:

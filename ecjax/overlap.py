@@ -16,16 +16,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import evaluated, folds, fragments, overlap_correlation, overlap_pairs, store
+from ecjax import (
+    evaluated,
+    fingerprints,
+    folds,
+    fragments,
+    overlap_correlation,
+    overlap_pairs,
+    store,
+)
 from ecjax.align import AlignedTask, align, by_id
 from ecjax.arrays import Task, align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import InputError, UsageError, counted, neutral
-from ecjax.evaluate import Result
-from ecjax.manifest import hash_vectors, made_by
+from ecjax.manifest import made_by
 from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
+from ecjax.result import Result
 from ecjax.rounding import number
 from ecjax.settings import Settings, from_arguments
 from ecjax.study import Study
@@ -153,7 +161,7 @@ def run(
     fingerprint = {
         "command": "overlap",
         "embeddings": {sample: list(task.embeddings) for sample, task in samples.items()},
-        "rows": {sample: hash_vectors(task) for sample, task in samples.items()},
+        "rows": {sample: fingerprints.of_rows(t)["vectors"] for sample, t in samples.items()},
     }
     if out is not None:
         store.check_directory(out, fingerprint)

@@ -96,7 +96,8 @@ def group_samples(tasks: Iterable[AlignedTask], split: str = "random") -> tuple[
     """Groups tasks that share rows and folds, in order of first appearance."""
     groups: dict[tuple, list[AlignedTask]] = {}
     for task in tasks:
-        groups.setdefault((task.sample, *splits.made_from(task, split)), []).append(task)
+        made = map(_hashable, splits.made_from(task, split))
+        groups.setdefault((task.sample, *made), []).append(task)
     return tuple(
         Sample(
             tuple(group[0].embeddings),
@@ -105,6 +106,12 @@ def group_samples(tasks: Iterable[AlignedTask], split: str = "random") -> tuple[
         )
         for group in groups.values()
     )
+
+
+def _hashable(part: np.ndarray | str | None):
+    if not isinstance(part, np.ndarray):
+        return part
+    return tuple(map(str, part.tolist())) if part.dtype == object else part.tobytes()
 
 
 def lattice_of(sample: Sample, wanted: Sequence[tuple[int, ...]]) -> subsets.Lattice:

@@ -15,13 +15,16 @@ TICK_S = 0.2
 LINE_EVERY_S = 60.0
 
 
+Label = str | Callable[[], str]  # what is done, or what says so when it is asked
+
+
 class Silent:
     """Says nothing and runs work where it is called."""
 
     def say(self, text: str) -> None:
         """A line for the user."""
 
-    def run(self, work: Callable[[], Any], label: str, seconds: float | None) -> Any:
+    def run(self, work: Callable[[], Any], label: Label, seconds: float | None) -> Any:
         """Runs one long call that is estimated to take so many seconds; None: not known."""
         return work()
 
@@ -58,7 +61,7 @@ class Progress(Silent):
         with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on
             print(text, file=self.stream, flush=True)
 
-    def run(self, work: Callable[[], Any], label: str, seconds: float | None) -> Any:
+    def run(self, work: Callable[[], Any], label: Label, seconds: float | None) -> Any:
         outcome: dict[str, Any] = {}
 
         def keep_outcome():
@@ -89,27 +92,34 @@ class Progress(Silent):
             self.say(f"ecjax: {FINISHING}")
         return elapsed
 
-    def _bar(self, thread, label: str, started: float, seconds: float | None) -> None:
+    def _bar(self, thread, label: Label, started: float, seconds: float | None) -> None:
         from tqdm import tqdm
 
         layout = "{desc}: " + ("" if seconds is None else "{percentage:3.0f}% |{bar}| ")
-        with tqdm(total=100, desc=label, file=self.stream, bar_format=layout, leave=False) as bar:
+        with tqdm(
+            total=100, desc=_now(label), file=self.stream, bar_format=layout, leave=False
+        ) as bar:
             while thread.is_alive():
                 elapsed = self._wait(thread, started, seconds)
                 if seconds is not None:
                     bar.n = min(99, int(100 * elapsed / max(seconds, TICK_S)))
                 if _is_longer(elapsed, seconds):
                     layout = "{desc}: "  # a bar that stands still would tell nothing
+                bar.set_description_str(_now(label), refresh=False)
                 bar.bar_format = layout + clock_text(elapsed, seconds)
                 bar.refresh()
 
-    def _lines(self, thread, label: str, started: float, seconds: float | None) -> None:
+    def _lines(self, thread, label: Label, started: float, seconds: float | None) -> None:
         due = started + LINE_EVERY_S
         while thread.is_alive():
             elapsed = self._wait(thread, started, seconds)
             if started + elapsed >= due:
-                self.say(f"{label}: {clock_text(elapsed, seconds)}")
+                self.say(f"{_now(label)}: {clock_text(elapsed, seconds)}")
                 due += LINE_EVERY_S
+
+
+def _now(label: Label) -> str:
+    return label if isinstance(label, str) else label()
 
 
 def clock_text(elapsed: float, seconds: float | None) -> str:

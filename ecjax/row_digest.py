@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 PARTS = ("rows", "targets", "vectors")  # of ids with both, and with either
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _SALTS = np.random.default_rng(0).integers(2**63, size=2, dtype=np.uint64) * 2 + 1
 
 
@@ -28,7 +30,7 @@ class RowDigest:
 
     def add(self, ids: np.ndarray, y: np.ndarray, matrices: Sequence[np.ndarray]) -> None:
         """Adds m rows: ids (m,) int64 or text, floats y (m, t), and vectors (m, p) of floats."""
-        named, used = pd.util.hash_array(ids), 0
+        named, used = _hashed(ids), 0
         found = []
         for matrix in (y, *matrices):
             words = np.ascontiguousarray(matrix).view(np.uint32)
@@ -37,21 +39,46 @@ class RowDigest:
             used += words.shape[1]
         targets, vectors = found[0], np.sum(found[1:], axis=0, dtype=np.uint64)
         parts = np.array([named + targets + vectors, named + targets, named + vectors])  # (3, m)
-        mixed = [_mixed(parts * salt).sum(axis=1, dtype=np.uint64) for salt in _SALTS]
-        self.sums += np.array(mixed).T
+        self.sums += _added(parts)
 
     def texts(self) -> dict[str, str]:
         """Of all rows so far, by part."""
-        return {
-            part: "".join(f"{value:016x}" for value in own)
-            for part, own in zip(PARTS, self.sums, strict=True)
-        }
+        return dict(zip(PARTS, map(_text, self.sums), strict=True))
 
     def _multipliers(self, count: int) -> np.ndarray:
         if len(self._odd) < count:
             generator = np.random.default_rng(1)
             self._odd = generator.integers(2**63, size=count, dtype=np.uint64) * 2 + 1
         return self._odd[:count]
+
+
+def of_labels(ids: np.ndarray, *labels: np.ndarray) -> str:
+    """Of ids (n,) with labels (n,) of any kinds, in whichever order the rows are."""
+    parts = _hashed(ids)
+    for label in labels:
+        parts = _mixed(parts) + pd.util.hash_array(label.astype(str).astype(object))
+    return _text(_added(parts[None])[0])
+
+
+def _hashed(ids: np.ndarray) -> np.ndarray:
+    """(n,) uint64. A text that writes a whole number counts as that number: tables may differ."""
+    if ids.dtype != object:
+        return pd.util.hash_array(ids)
+    whole = np.fromiter((_WHOLE.fullmatch(text) is not None for text in ids), bool, len(ids))
+    found = np.empty(len(ids), np.uint64)
+    found[whole] = pd.util.hash_array(ids[whole].astype(np.int64))
+    found[~whole] = pd.util.hash_array(ids[~whole])
+    return found
+
+
+def _added(parts: np.ndarray) -> np.ndarray:
+    """(a, m) → (a, 2) sums over rows, mixed with each salt."""
+    mixed = [_mixed(parts * salt).sum(axis=1, dtype=np.uint64) for salt in _SALTS]
+    return np.array(mixed).T
+
+
+def _text(sums: np.ndarray) -> str:
+    return "".join(f"{value:016x}" for value in sums)
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

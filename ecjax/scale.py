@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecjax import entropy, evaluated, fragments, scale_correlation, store, variogram
+from ecjax import entropy, evaluated, fingerprints, fragments, scale_correlation, store, variogram
 from ecjax.align import AlignedTask, align
 from ecjax.arrays import align_arrays
 from ecjax.digest import plain_name
 from ecjax.errors import UsageError, counted, neutral
-from ecjax.evaluate import Result
-from ecjax.manifest import hash_rows, hash_split, hash_targets, made_by
+from ecjax.manifest import made_by
 from ecjax.pairs import Curve, Scale
 from ecjax.plots import Plots
 from ecjax.progress import Progress, Silent
 from ecjax.report import aligned
+from ecjax.result import Result
 from ecjax.study import Study
 
 ESTIMATORS = ("paper", "variogram")
@@ -154,7 +154,7 @@ def scale(
             "device": "cpu",
             "precision": "float64",
             "study": fingerprint,
-            "targets_hash": {task.name: hash_targets(task) for task in used},
+            "targets_hash": {t.name: fingerprints.of_rows(t)["targets"] for t in used},
             "results": known and known.kept,
         },
         scale_correlation=known and scale_correlation.correlate(table, known.tables, known.swept),
@@ -172,8 +172,8 @@ def _fingerprint(tasks: Sequence[AlignedTask]) -> dict[str, Any]:
     return {
         "command": "scale",
         "tasks": [task.name for task in tasks],
-        "rows": {task.name: hash_rows(task) for task in tasks},
-        "places": {task.name: hash_split(task, "spatial") for task in tasks},
+        "rows": {task.name: fingerprints.of_rows(task)["rows"] for task in tasks},
+        "places": {task.name: fingerprints.of_split(task, "spatial") for task in tasks},
     }
 
 

@@ -23,7 +23,6 @@ AVAILABLE = {
     "precision": ("auto", "float64", "float32"),
     "require_platform": ("", "any", "cpu", "gpu", "tpu"),
 }
-FLAGS_TO_COME = ("stream",)
 UNITS = {"spatial": "block", "group": "group"}  # of a split; of all others "row"
 REPLICATED = {"bootstrap": 10_000, "refit": 200}  # kinds of intervals: replicates that do well
 FEWEST_REFITS = 20  # whose standard deviation is known to a sixth
@@ -62,6 +61,9 @@ class Settings:
       max_subset_size: 0: no cap.
       precision: "float64", "float32" (ridge regression refined in float64), or "auto", which
         chooses by the device, see `precision.resolve`.
+      stream: whether the rows pass by, batch by batch, see `stream_evaluate`; a study that does
+        not fit into memory is streamed where its split lets it.
+      passes: of a stream; 1: there are no intervals and predictions.
       max_memory_gib: budget; 0: 70 % of what the device has.
       profile: a directory for a trace by JAX's profiler; empty: none.
       shard: "i/N": part i of N of the cells alone, see `processes`; empty: all.
@@ -94,6 +96,8 @@ class Settings:
     map_by: str = "auto"
     map_km: float | None = None
     predictions: bool = False
+    stream: bool = False
+    passes: int = 2
     max_memory_gib: float = 0.0
     require_platform: str = ""
     profile: str = ""
@@ -136,6 +140,10 @@ class Settings:
         for name in ("num_processes", "process_id"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 0 if name == "process_id" else 1)
+        if self.passes not in (1, 2):
+            raise UsageError(f"passes={self.passes!r}: give 2, or 1 for scores without intervals")
+        if self.passes == 1 and self.predictions:
+            raise UsageError("predictions are made in the second pass; leave passes=1 out")
         _check_positive("logistic_tolerance", self.logistic_tolerance)
         _check_split(self)
         _check_map(self)
@@ -199,17 +207,13 @@ def from_arguments(arguments: Mapping[str, Any]) -> Settings:
     """Settings from keyword arguments; lists and single numbers are both taken.
 
     Raises:
-      UsageError: an unknown argument, one still to come, one that the split makes no use of, or a
-        value out of range.
+      UsageError: an unknown argument, one that the split makes no use of, or a value out of range.
     """
     known = {field.name for field in dataclasses.fields(Settings)}
     values = {}
     for name, value in arguments.items():
         if name not in known:
-            if name in FLAGS_TO_COME and not value:
-                continue
-            later = "is not there yet" if name in FLAGS_TO_COME else "is unknown"
-            raise UsageError(f"{name} {later}; there are {', '.join(sorted(known))}")
+            raise UsageError(f"{name} is unknown; there are {', '.join(sorted(known))}")
         values[name] = value
     _check_belongs(values)
     if values.get("bootstraps"):

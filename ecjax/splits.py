@@ -87,14 +87,14 @@ def dealing_of(task: AlignedTask, settings: Settings) -> Dealing:
 
 
 def made_from(task: AlignedTask, split: str) -> tuple:
-    """What a split of the task's rows depends on beside their number, order and ids: hashable."""
+    """What a split of the task's rows depends on beside their number, order and ids."""
     made = {
         "stratified": (task.kind, task.y),
         "group": (task.group,),
         "spatial": (task.lat, task.lon),
         "column": (task.split,),
     }
-    return tuple(_hashable(part) for part in made.get(split, ()))
+    return made.get(split, ())
 
 
 def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
@@ -225,17 +225,7 @@ def texts_of(task: AlignedTask, given: np.ndarray | None, flag: str, key: str) -
             f"task {quote(task.name)}: {key} is null in {counted(int(null.sum()), 'row')}, first "
             f"at id {quote(task.ids[int(null.argmax())])}; fill them, or remove those rows"
         )
-    return np.array(_texts(given), object)
-
-
-def _hashable(part: np.ndarray | str | None):
-    if not isinstance(part, np.ndarray):
-        return part
-    return tuple(_texts(part)) if part.dtype == object else part.tobytes()
-
-
-def _texts(values: np.ndarray) -> list[str]:
-    return [str(value) for value in values.tolist()]
+    return np.array([str(value) for value in given.tolist()], object)
 
 
 def check_none_empty(task: AlignedTask, counts: Sequence[np.ndarray], settings: Settings) -> None:

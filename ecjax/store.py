@@ -18,8 +18,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -106,6 +108,16 @@ def _check_same_study(place: Place, fingerprint: Mapping[str, Any]) -> None:
     )
 
 
+def study_of(directory: str | os.PathLike | Place) -> dict[str, Any] | None:
+    """The fingerprint of the study whose directory it is; None where it is nobody's yet.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    place = place_of(directory)
+    return _read_manifest(place)["study"] if place.has(MANIFEST) else None
+
+
 def begin(directory: str | os.PathLike | Place, fingerprint: Mapping[str, Any]) -> None:
     """Marks a directory as that of a study before its results are there.
 
@@ -120,7 +132,10 @@ def begin(directory: str | os.PathLike | Place, fingerprint: Mapping[str, Any]) 
 
 
 def write_results(
-    directory: str | os.PathLike, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+    directory: str | os.PathLike,
+    tables: Mapping[str, pd.DataFrame],
+    manifest: Mapping[str, Any],
+    ready: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[str]:
     """Writes all tables and the manifest, replacing those of an earlier run.
 
@@ -134,6 +149,7 @@ def write_results(
         tables: name → frame; columns of numbers, booleans and text; NaN and None become null.
         manifest: what `manifest.json` shall say, with the fingerprint under `study`; the keys
             `complete` and `files` (file name → SHA-256) are added here.
+        ready: name → a Parquet file that is moved; of tables too large to be frames.
 
     Returns:
         The names of the earlier run's files that were removed and not replaced.
@@ -144,7 +160,7 @@ def write_results(
     place = place_of(directory)
     try:
         with place.staging() as folder:
-            files = _stage(folder, tables, manifest)
+            files = _stage(folder, tables, manifest, ready)
             with place.alone():  # two runs at once: the last one's tables, not some of each
                 return _install(place, folder, files)
     except OSError as error:
@@ -316,10 +332,16 @@ def _read_manifest(place: Place) -> dict[str, Any]:
 
 
 def _stage(
-    folder: Path, tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]
+    folder: Path,
+    tables: Mapping[str, pd.DataFrame],
+    manifest: Mapping[str, Any],
+    ready: Mapping[str, Path],
 ) -> list[str]:
     """Writes and syncs every file; returns the names of the tables' files."""
     hashes = {}
+    for name, file in ready.items():
+        path = Path(shutil.move(file, folder / f"{name}.parquet"))
+        hashes[path.name] = sync_and_hash(path)
     for name, frame in tables.items():
         path = folder / f"{name}.parquet"
         pq.write_table(arrow_table(frame), path, compression="zstd", store_schema=False)

@@ -6,16 +6,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from ecjax.errors import InputError, UsageError, quote
 from ecjax.memory import FLOAT, size_text
 from ecjax.notes import Note
+from ecjax.peers import Alone
 from ecjax.settings import Settings, sweep
 from ecjax.stream_files import StoredTable
-from ecjax.stream_moments import Alone, Peers
 from ecjax.stream_outcome import StreamedResult
 from ecjax.stream_read import Joined
 from ecjax.stream_task import How, Predictions, StreamedTask
@@ -110,7 +110,7 @@ def evaluate(
     settings: Settings,
     budget: float,
     device: jax.Device | None = None,
-    peers: Peers | None = None,
+    peers: Alone | None = None,
     predictions: Predictions | None = None,
     second_pass: bool = True,
     seen: Callable[[str, dict[str, str]], None] = lambda task, digests: None,
@@ -146,27 +146,7 @@ def evaluate(
             ids = time.perf_counter() - started
             by_task[name] = [task.result(*step) for step in steps]
             notes += task.all_notes(by_task[name])
-            digests[name] = joined.digest.texts()
+            digests[name] = task.digests
             seconds[name] = {"ids": ids, **task.seconds}
     results = [by_task[name][i] for i in range(len(steps)) for name in study.tasks]
     return Streamed(results, notes, digests, seconds)
-
-
-def in_manifest(found: Streamed) -> dict[str, dict[str, Any]]:
-    """What a manifest says of each task, in place of what `manifest` says of rows in memory."""
-    of_task = {result.task.name: result for result in found.results}
-    return {
-        name: {
-            "kind": result.task.kind,
-            "rows": len(result.task.ids),
-            "targets": list(result.task.targets),
-            "classes": [],
-            "transform": result.task.transform,
-            "unit": result.units.kind,
-            "units": result.units.count,
-            "map_km": None,
-            **{f"{part}_digest": text for part, text in found.digests[name].items()},
-            "seconds": {part: round(value, 3) for part, value in found.seconds[name].items()},
-        }
-        for name, result in of_task.items()
-    }

@@ -63,15 +63,6 @@ class Peers(Protocol):
         added up over all."""
 
 
-class Alone:
-    """One process, which reads all rows."""
-
-    count, index = 1, 0
-
-    def summed(self, arrays: Any) -> Any:
-        return arrays
-
-
 class Gathered:
     """Moments that grow batch by batch, on the host's BLAS or on another device."""
 

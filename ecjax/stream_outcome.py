@@ -39,11 +39,13 @@ class StreamedFolds(NamedTuple):
       sizes: (r, k) rows that each fold scores.
       rows: n.
       names: as `folds.Folds`.
+      fingerprint: of the first seed's, as `outcome.TaskResult.folds_fingerprint`.
     """
 
     sizes: np.ndarray
     rows: int
     names: tuple[str, ...]
+    fingerprint: str
 
     @property
     def count(self) -> int:
@@ -79,6 +81,10 @@ class StreamedResult(TaskResult):
     @functools.cached_property
     def empty(self) -> RegressionSums:
         return self.of_empty
+
+    @property
+    def folds_fingerprint(self) -> str:
+        return self.folds.fingerprint
 
     @functools.cached_property
     def scored(self) -> np.ndarray:

@@ -121,6 +121,28 @@ class Vectors:
         return self.reader.vectors(rows, ids, self.width)[0]
 
 
+def described(source: TaskSource) -> AlignedTask:
+    """A task without rows."""
+    none = np.zeros((0, 0))
+    own = source.embeddings
+    return AlignedTask(
+        name=source.name,
+        kind=source.kind,
+        ids=np.zeros(0, int),
+        targets=source.target,
+        y=np.zeros((0, len(source.target))),
+        classes=(),
+        embeddings=dict.fromkeys(own, none),
+        lat=None,
+        lon=None,
+        group=None,
+        sample=0,
+        notes=(),
+        built_in={name: e.built_in for name, e in own.items() if e.built_in is not None},
+        transform=source.transform,
+    )
+
+
 class Joined:
     """A task's tables, joined.
 
@@ -206,21 +228,10 @@ class Joined:
         names = list(dict.fromkeys(name for name in asked.values() if name is not None))
         rows = self.stored.whole(names) if names else pa.table({})
         kept = kept_rows(TaskReader(source).table(rows, self.ids), self.known)
-        return AlignedTask(
-            name=self.source.name,
-            kind=self.source.kind,
-            ids=kept.ids,
-            targets=self.source.target,
-            y=np.zeros((0, len(self.source.target))),
-            classes=(),
-            embeddings={name: np.zeros((0, width)) for name, width in self.widths.items()},
-            lat=kept.lat,
-            lon=kept.lon,
-            group=kept.group,
-            sample=0,
-            notes=(),
-            split=kept.split,
-            transform=self.source.transform,
+        widths = {name: np.zeros((0, width)) for name, width in self.widths.items()}
+        places = {"lat": kept.lat, "lon": kept.lon, "group": kept.group, "split": kept.split}
+        return dataclasses.replace(
+            described(self.source), ids=kept.ids, embeddings=widths, **places
         )
 
     def batches(self) -> Iterator[Batch]:

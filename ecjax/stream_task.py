@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from ecjax import inner, subsets
+from ecjax import fingerprints, inner, subsets
 from ecjax.align import AlignedTask, check_rows
 from ecjax.errors import InputError, quote
 from ecjax.folds import NOWHERE, as_folds
@@ -99,6 +99,7 @@ class StreamedTask:
     """One task's tables, and what is known of them.
 
     Attributes:
+      digests: fingerprints of the rows used, as of tables in memory; known after the first pass.
       seconds: spent so far on the first passes, the fits and the second passes.
     """
 
@@ -112,7 +113,8 @@ class StreamedTask:
         Raises:
           InputError: the task lacks what splits or units are made from.
         """
-        self.joined, self.how = joined, how
+        self.joined, self.how, self.split = joined, how, settings.split
+        self.digests: dict[str, str] = {}
         widths = joined.widths
         self.wanted = subsets.requested(list(widths), settings.subsets, settings.max_subset_size)
         split = ("split",) if settings.split == "column" else ()
@@ -257,7 +259,8 @@ class StreamedTask:
         if settings.split == "hash":
             check_rows(task, k)
         check_none_empty(task, counts, settings)
-        folds = StreamedFolds(counts, len(task.ids), dealing.names)
+        fingerprint = fingerprints.of_folds(task.ids, fold_of_row[0, joined.keep])
+        folds = StreamedFolds(counts, len(task.ids), dealing.names, fingerprint)
         if settings.strict:
             check_training(task.name, folds.training, settings)
         return _First(task, folds, fold_of_row, table_of(moments, len(seeds), k, groups))
@@ -271,7 +274,14 @@ class StreamedTask:
 
     def _agree(self) -> None:
         self.joined.agree(self.how.peers)
-        self.how.seen(self.known.name, self.joined.digest.texts())
+        joined = self.joined
+        used = joined.keep[joined.known]
+        labels = {name: getattr(self.known, name) for name in ("group", "split", "lat", "lon")}
+        labels = {name: None if own is None else own[used] for name, own in labels.items()}
+        task = dataclasses.replace(self.known, ids=joined.ids[joined.keep], **labels)
+        split = fingerprints.of_split(task, self.split)
+        self.digests = fingerprints.of_rows(task, joined.digest) | {"split": split}
+        self.how.seen(task.name, self.digests)
 
     def _dealt(self, fold_of_row: np.ndarray, k: int, groups: int, seeds) -> np.ndarray:
         """(r, n) the inner group of each row that is trained on, as rows in memory are dealt."""

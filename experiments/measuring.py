@@ -33,7 +33,8 @@ import ecjax
 from ecjax import cost, engine, gram, refine
 from ecjax.arrays import align_arrays
 from ecjax.compute import Runner, compute
-from ecjax.evaluate import Run, find_device
+from ecjax.devices import find_device
+from ecjax.evaluate import Run
 from ecjax.folds import random_folds
 from ecjax.plan import make_plan
 from ecjax.progress import Silent

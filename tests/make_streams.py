@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecjax.peers import Alone
 from ecjax.study import read_study
 
 N = 420
@@ -122,7 +123,7 @@ class Threads:
         return found
 
 
-class _Thread:
+class _Thread(Alone):
     def __init__(self, all_of_them: Threads, index: int):
         self.all, self.count, self.index = all_of_them, all_of_them.count, index
 

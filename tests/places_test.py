@@ -23,7 +23,7 @@ from ecjax import cli, filesystems, store
 from ecjax.align import align
 from ecjax.atomic import WriteError
 from ecjax.errors import InputError
-from ecjax.manifest import hash_rows
+from ecjax.fingerprints import of_rows
 from ecjax.places import LocalPlace, place_of
 from ecjax.remote import RemotePath, path_of
 from ecjax.study import read_study
@@ -289,7 +289,7 @@ def test_a_study_in_a_store_is_the_one_here(tmp_path, remote, monkeypatch):
     )
     url = remote.replace("?", "/study.toml?")
     found = align(read_study(url))
-    assert [hash_rows(task) for task in found] == [hash_rows(t) for t in align(read_study(path))]
+    assert [of_rows(task) for task in found] == [of_rows(t) for t in align(read_study(path))]
     assert sorted(reads) == ["1.parquet", "2.parquet", "all.parquet", "labels.csv", "study.toml"]
     elsewhere = tmp_path / "elsewhere.toml"  # a study here, of tables there
     elsewhere.write_text(
@@ -297,8 +297,8 @@ def test_a_study_in_a_store_is_the_one_here(tmp_path, remote, monkeypatch):
         f'[embeddings.b]\npath = "parts"\n[tasks.t]\npath = "{remote.replace("?", "/labels.csv?")}"'
         '\ntarget = "height"\nkind = "regression"\n'
     )
-    assert [hash_rows(task) for task in align(read_study(elsewhere))] == [
-        hash_rows(task) for task in found
+    assert [of_rows(task) for task in align(read_study(elsewhere))] == [
+        of_rows(task) for task in found
     ]
     assert str(read_study(url).tasks["t"].path) == f"{there}/labels.csv"
 

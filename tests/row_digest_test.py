@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecjax.row_digest import RowDigest
+from ecjax.row_digest import RowDigest, of_labels
 
 RNG = np.random.default_rng(0)
 IDS, X, Y = np.arange(50), RNG.normal(size=(50, 7)).astype(np.float32), RNG.normal(size=(50, 2))
@@ -48,8 +48,26 @@ def test_targets_count():
     assert differing(IDS, X, changed) == {"rows", "targets"}
 
 
-@pytest.mark.parametrize("ids", [IDS.astype(str).astype(object), IDS + 1, np.roll(IDS, 1)])
+TEXTS = IDS.astype(str).astype(object)
+
+
+@pytest.mark.parametrize("ids", ["0" + TEXTS, "a" + TEXTS, IDS + 1, np.roll(IDS, 1)])
 def test_ids_count(ids):
     assert differing(ids, X, Y) == {"rows", "targets", "vectors"}
     assert digest(ids, X, Y) == digest(ids, X, Y, (10,))
     assert differing(IDS[:-1], X[:-1], Y[:-1]) == {"rows", "targets", "vectors"}
+
+
+def test_numbers_count_as_the_texts_that_write_them():
+    assert not differing(TEXTS, X, Y)
+
+
+def test_labels_count_with_the_ids_that_have_them():
+    labels, order = RNG.choice(["x", "y", "z"], 50).astype(object), RNG.permutation(50)
+    known = of_labels(IDS, labels, Y[:, 0])
+    assert known == of_labels(IDS[order], labels[order], Y[order, 0])
+    swapped = labels.copy()
+    swapped[[0, 1]] = "x", "y"
+    others = (of_labels(IDS, labels), of_labels(IDS, Y[:, 0], labels), of_labels(IDS, swapped),
+              of_labels(IDS + 1, labels, Y[:, 0]), of_labels(IDS, np.roll(labels, 1)))  # fmt: skip
+    assert len({known, *others}) == 6

@@ -6,8 +6,8 @@ import pytest
 from make_streams import Threads
 
 from ecjax.errors import InputError
+from ecjax.peers import Alone
 from ecjax.stream_checks import Checks
-from ecjax.stream_moments import Alone
 from ecjax.tables import EmbeddingTable, TaskTable
 
 N = 120

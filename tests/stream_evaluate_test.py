@@ -11,7 +11,9 @@ from quick import quickly_compiled
 
 import ecjax
 from ecjax import analyses, stream_evaluate
+from ecjax.align import align
 from ecjax.errors import InputError, UsageError
+from ecjax.fingerprints import of_rows, of_split
 from ecjax.results import columns_of, frames_of
 from ecjax.settings import from_arguments
 
@@ -172,9 +174,11 @@ def test_the_manifest_knows_the_rows_and_is_asked_before_anything_is_fitted(stud
     )
     assert done[-1] == ("t: second pass", 420, 420) and done[0][0] == "t: first pass"
     assert seen == [("t", found.digests["t"])]
-    (own,) = stream_evaluate.in_manifest(found).values()
-    assert (own["rows"], own["unit"], own["units"]) == (420, "group", 30)
-    assert own["rows_digest"] == found.digests["t"]["rows"]
+    (task,) = align(studies["plain"])
+    assert found.digests["t"] == of_rows(task) | {"split": of_split(task, "hash")}
+    (result,) = found.results
+    known = in_memory(studies["plain"], folds=4, bootstrap_unit="group").manifest["tasks"]["t"]
+    assert list(known["folds_hash"].values()) == [result.folds_fingerprint]
 
 
 def test_processes_that_share_the_rows_find_the_same(studies):

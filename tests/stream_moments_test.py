@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from make_streams import Threads
 
-from ecjax.stream_moments import Alone, Gathered, of_all
+from ecjax.peers import Alone
+from ecjax.stream_moments import Gathered, of_all
 
 N, WIDTHS, T, K = 500, (5, 3), 2, 4
 

@@ -9,8 +9,8 @@ from make_streams import N, write_study
 
 from ecjax.align import align
 from ecjax.errors import InputError
+from ecjax.peers import Alone
 from ecjax.row_digest import RowDigest
-from ecjax.stream_moments import Alone
 from ecjax.stream_read import Joined, ahead
 from ecjax.study import read_study
 

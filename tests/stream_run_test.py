@@ -1,0 +1,158 @@
+"""Streamed runs: which studies are streamed, what is written, how they are refused and ended."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from make_streams import Threads, write_study
+from quick import quickly_compiled
+
+import ecjax
+from ecjax import cli, store
+from ecjax.calls import Interrupted
+from ecjax.errors import InputError, UsageError
+from ecjax.evaluate import run_of
+from ecjax.memory import GIB
+from ecjax.peers import Alone
+from ecjax.processes import Shard
+from ecjax.progress import Silent
+from ecjax.settings import from_arguments
+from ecjax.stream_run import StreamedRun
+
+ARGUMENTS = {"split": "hash", "folds": 4, "protocol": "paper"}
+LITTLE = 4e4 / GIB  # less than the tables take in memory
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("study"), gaps=True, shuffled=True)
+
+
+@pytest.fixture(scope="module")
+def expected(study):
+    with quickly_compiled():
+        return ecjax.evaluate(study, predictions=True, **ARGUMENTS)
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def assert_alike(ours: pd.DataFrame, theirs: pd.DataFrame):
+    assert list(ours.columns) == list(theirs.columns)
+    for name, column in theirs.items():
+        if column.dtype.kind == "f":
+            np.testing.assert_allclose(ours[name], column, rtol=1e-9, atol=1e-9, err_msg=name)
+        else:
+            assert ours[name].astype(object).where(ours[name].notna(), None).tolist() == (
+                column.astype(object).where(column.notna(), None).tolist()
+            )
+
+
+def test_a_directory_holds_what_memory_gives(study, expected, tmp_path, capsys):
+    flags = [f"--{key}={value}" for key, value in ARGUMENTS.items()]
+    command = ["evaluate", study.path, "--stream", "--predictions", *flags, f"--out={tmp_path}"]
+    assert run(*command) == cli.DONE
+    assert "rows are streamed" in capsys.readouterr().err
+    tables, manifest = store.read_results(tmp_path)
+    for name in ("scores", "folds", "index", "targets", "gains", "shapley", "commonality"):
+        assert_alike(tables[name], getattr(expected, name))
+    keys = ["seed", "subset", "id", "target"]
+    pair = (tables["predictions"], expected.predictions)
+    assert_alike(*(frame.sort_values(keys, ignore_index=True) for frame in pair))
+    for task in (manifest["tasks"]["t"], expected.manifest["tasks"]["t"]):
+        task.pop("map_km")  # there are no maps
+        [task.pop(key, None) for key in ("question", "correlation_km", "correlation_reason")]
+    assert manifest["tasks"] == expected.manifest["tasks"]
+    assert manifest["arguments"]["stream"] and manifest["timings"]["first_pass"] > 0
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "done"
+    assert run("report", tmp_path) == cli.DONE
+    assert run("compare", tmp_path, tmp_path) == cli.DONE
+
+
+def test_a_study_that_does_not_fit_is_streamed_by_itself(study, tmp_path, capsys):
+    flags = ["--split=hash", "--folds=3", f"--max_memory_gib={LITTLE}"]
+    assert run("evaluate", study.path, f"--out={tmp_path}", *flags) == cli.DONE
+    assert "do not fit into the memory that may be used: rows are" in capsys.readouterr().err
+    assert run("evaluate", study.path, f"--out={tmp_path}", *flags[1:]) == cli.BAD_INPUT
+    refused = capsys.readouterr().err
+    assert "raise --max_memory_gib" in refused and "or use --split=hash --stream" in refused
+
+
+def test_another_study_s_directory_is_refused_before_anything_is_fitted(
+    study, tmp_path, monkeypatch
+):
+    out, changed = tmp_path / "out", write_study(tmp_path, gaps=True, shuffled=True)
+    ecjax.evaluate(study, out=out, stream=True, **ARGUMENTS)
+    before = store.read_results(out)[1]
+    ecjax.evaluate(changed, out=out, stream=True, **ARGUMENTS)  # the same rows elsewhere
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    frame.loc[200, "e3"] *= 1 + 1e-6
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    monkeypatch.setattr("ecjax.stream_task.fit", None)
+    with pytest.raises(InputError, match='the data of task "t"'):
+        ecjax.evaluate(changed, out=out, stream=True, **ARGUMENTS)
+    with pytest.raises(InputError, match="other settings: protocol"):
+        ecjax.evaluate(study, out=out, stream=True, **ARGUMENTS | {"protocol": "strict"})
+    assert store.read_results(out)[1]["study"] == before["study"]
+
+
+def test_a_stream_and_memory_are_one_study(study, tmp_path):
+    ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS)
+    with quickly_compiled():
+        assert ecjax.evaluate(study, out=tmp_path, **ARGUMENTS) is not None
+
+
+def test_a_run_ends_between_batches(study, tmp_path):
+    class Asks(Silent):
+        """Asks to end after so many batches."""
+
+        def __init__(self, batches):
+            self.left = batches
+
+        @property
+        def asked(self):
+            self.left -= 1
+            return self.left < 0
+
+    settings = from_arguments(ARGUMENTS | {"stream": True, "max_memory_gib": 5 * LITTLE})
+    with pytest.raises(Interrupted, match="t: first pass, .*%.* of 420 rows; the same command"):
+        run_of(study, settings, Asks(3)).evaluate(tmp_path)
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "interrupted"
+    assert store.state_of(tmp_path) == "none"
+    with pytest.raises(Interrupted, match="second pass"):
+        run_of(study, settings, Asks(30)).evaluate(tmp_path)
+    assert store.state_of(tmp_path) == "unfinished"
+    assert list(tmp_path.glob(".writing*")) == []
+    assert ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS).scores is not None
+
+
+def test_processes_share_the_rows_and_the_first_writes(study, expected, tmp_path):
+    def work(peer):
+        settings = from_arguments(ARGUMENTS | {"stream": True, "max_memory_gib": LITTLE})
+        return StreamedRun(study, settings, Silent(), peer).evaluate(tmp_path)
+
+    first, *others = Threads(3).run(work)
+    assert others == [None, None]
+    assert_alike(first.scores, expected.scores)
+    assert_alike(store.read_results(tmp_path)[0]["index"], expected.index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "peers", "words"),
+    [
+        ({"stream": True}, Shard(0, 2), "leave --shard out"),
+        ({"stream": True, "predictions": True}, Shard(0, 1), "leave --shard out"),
+        ({"passes": 1}, Alone(), "passes=1 is of a stream"),
+        ({"stream": True, "split": "random"}, Alone(), "use --split=hash or column"),
+    ],
+)
+def test_what_no_stream_can_be_is_refused(study, arguments, peers, words):
+    with pytest.raises(UsageError, match=words):
+        run_of(study, from_arguments(ARGUMENTS | arguments), Silent(), peers)
+
+
+def test_arrays_are_not_streamed():
+    with pytest.raises(UsageError, match="arrays are in memory already"):
+        ecjax.evaluate({"a": np.zeros((9, 2))}, {"t": np.zeros(9)}, split="hash", stream=True)
