@@ -1,7 +1,7 @@
 """Sets ecjax beside its rivals, the machine's floor and its own promises, in one run.
 
     python experiments/benchmark.py [--parts=ridge,logistic,seeds,scaling,plan,memory,bootstrap,
-        cold,strict] [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu]
+        cold,strict,store] [--only=STEP,…] [--repeats=3] [--platform=cpu|gpu]
         [--out=experiments/benchmark] [--quick]
 
 Needs the extra: `pip install -e '.[benchmark]'`. Writes `benchmark.md` (tables), `benchmark.png`
@@ -28,6 +28,7 @@ import jax
 import nesting
 import promises
 import record
+import storing
 from absl import app, flags
 from measuring import Rows, Setup, machine, say, watched
 
@@ -74,6 +75,8 @@ STEPS: dict[str, Callable[[Setup], Rows]] = {
     "strict/nested": nesting.nested_loop,
     "strict/banded": functools.partial(nesting.ridge, penalty="banded", goal=600),
     "strict/crops": nesting.crops,
+    "store/paper": storing.paper,
+    "store/demo": storing.demo,
 }
 
 

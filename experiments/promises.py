@@ -422,6 +422,7 @@ def first_rows(task: ecjax.Task, rows: int) -> ecjax.Task:
         embeddings={name: x[:rows] for name, x in task.embeddings.items()},
         lat=task.lat[:rows],
         lon=task.lon[:rows],
+        strata={name: (values[:rows], how) for name, (values, how) in task.strata.items()},
     )
 
 

@@ -53,6 +53,10 @@ set, gain, index, Shapley value and single target, in closed form and from repli
     "cold": """\
 ## Cold start
 Fresh process, 15 subsets × 6 tasks shaped as the demo's (2,000 rows a sample).""",
+    "store": """\
+## Cells kept in a directory
+A whole `ecjax.evaluate`, warm, without and with `out`: hashing of rows, cells, progress and the
+files of the tables. Medians of runs in turns.""",
     "strict": """\
 ## Choosing penalties inside
 `strict`: 20 folds, the default grids, a whole `ecjax.evaluate` from arrays to tables; ridge on 15
