@@ -9,6 +9,7 @@ environment.
 
 import contextlib
 import dataclasses
+import http.client
 import http.server
 import importlib.util
 import os
@@ -120,6 +121,96 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         """Says nothing."""
+
+
+class _Between(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to a store, as long as it is whole."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        body, server = self._body(), self.server
+        server.left -= 1
+        if server.left < 0 and server.status is None:
+            server.mended.wait()
+            self.close_connection = True
+            return
+        if server.left < 0:
+            self._give(server.status, {}, b"")
+            return
+        store = http.client.HTTPConnection(server.store, timeout=60)
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
+        store.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
+        found = store.getresponse()
+        self._give(found.status, dict(found.getheaders()), found.read())
+
+    def _give(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        own = {"content-length", "transfer-encoding", "connection"}
+        length = headers.get("Content-Length") if self.command == "HEAD" else None
+        for name, value in headers.items():
+            if name.lower() not in own:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length or str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts, size = [], None
+        while size != 0:
+            size = int(self.rfile.readline().split(b";")[0], 16)
+            parts.append(self.rfile.read(size))
+            self.rfile.read(2)
+        return b"".join(parts)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
+
+    def log_message(self, *arguments):
+        """Says nothing."""
+
+
+class Breakable:
+    """A store that can be broken."""
+
+    def __init__(self, server):
+        self._server = server
+        self.mend()
+
+    def break_after(self, requests: int, status: int | None) -> None:
+        """Answers so many requests, and then with a status, or never (None)."""
+        self._server.mended.clear()
+        self._server.status, self._server.left = status, requests
+
+    def mend(self) -> None:
+        self._server.left, self._server.status = float("inf"), None
+        self._server.mended.set()
+
+    @property
+    def left(self) -> float:
+        """Requests that are still answered."""
+        return self._server.left
+
+
+@contextlib.contextmanager
+def breakable(bucket: Bucket):
+    """The same bucket by way of a server that can be broken, and what breaks it."""
+    options = dict(part.split("=", 1) for part in bucket.options.split("&"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Between)
+    server.daemon_threads = True
+    server.store, server.mended = options["endpoint_override"], threading.Event()
+    between = Breakable(server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    options["endpoint_override"] = f"127.0.0.1:{server.server_port}"
+    own = "&".join(f"{name}={value}" for name, value in options.items())
+    try:
+        yield dataclasses.replace(bucket, options=own), between
+    finally:
+        between.mend()
+        server.shutdown()
+        server.server_close()
 
 
 @contextlib.contextmanager

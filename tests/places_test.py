@@ -19,6 +19,7 @@ import pytest
 import store_test
 from make_tables import labels, study, vectors, write
 
+import ecjax
 from ecjax import cli, filesystems, store
 from ecjax.align import align
 from ecjax.atomic import WriteError
@@ -421,8 +422,67 @@ def test_biomass_from_and_to_a_store_is_that_of_this_disk_though_it_is_killed(
         killed.wait()
     assert run(*there).wait() == cli.DONE
     found = place_of(there[1])
-    names = [name for name in found.files() if name != store.MANIFEST]
-    assert "predictions.parquet" in names
-    assert set(names) == set(os.listdir(tmp_path / "out")) - {store.MANIFEST}
-    for name in names:
-        assert found.read(name) == (tmp_path / "out" / name).read_bytes(), name
+    names = tables_of(place_of(tmp_path / "out"))
+    assert "predictions.parquet" in names and tables_of(found) == names
+    cells = found.files("cells")
+    assert cells and cells == place_of(tmp_path / "out").files("cells")
+
+
+def tables_of(place):
+    """Name → content."""
+    return {name: place.read(name) for name in place.files() if not name.endswith(".json")}
+
+
+SMALL = {"folds": 3, "protocol": "paper", "ridge_lambda": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize("status", [500, None])
+def test_a_store_that_breaks_in_mid_run_keeps_what_was_done(status, bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(filesystems, "PATIENCE", 0.7)
+    monkeypatch.setattr(filesystems, "ATTEMPTS", 2)
+    ours = read_study(study(tmp_path))
+    ecjax.evaluate(ours, out=tmp_path / "out", **SMALL)
+    with object_store.breakable(bucket) as (between, store_there):
+        out = between.url(f"broken-{status}")
+        store_there.break_after(10**6, status)
+        ecjax.evaluate(ours, out=between.url(f"whole-{status}"), **SMALL)
+        whole = 10**6 - store_there.left
+        for share in (0.4, 0.75, 0.95):  # cells, tables, their end
+            store_there.break_after(int(share * whole), status)
+            with pytest.raises(WriteError, match=f"s3://.*broken-{status}"):
+                ecjax.evaluate(ours, out=out, **SMALL)
+            store_there.mend()
+        cells = place_of(out).files("cells")
+        assert len(cells) == 4  # with the plan: none was lost
+        ecjax.evaluate(ours, out=out, **SMALL)
+        assert place_of(out).files("cells") == cells
+        assert tables_of(place_of(out)) == tables_of(place_of(tmp_path / "out"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("status", [500, None])
+def test_a_run_whose_store_breaks_ends_with_75_and_goes_on(status, bucket, tmp_path):
+    """Half a minute, and three of waiting for an answer that does not come."""
+    path = study(tmp_path)
+    flags = ["--folds=3", "--protocol=paper", "--ridge_lambda=1,2,3,4,5,6,7,8"]
+
+    def run(out):
+        command = [sys.executable, "-m", "ecjax", "evaluate", str(path), f"--out={out}", *flags]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run(tmp_path / "out").returncode == cli.DONE
+    with object_store.breakable(bucket) as (between, store_there):
+        store_there.break_after(10**6, status)
+        assert run(between.url(f"all-{status}")).returncode == cli.DONE
+        whole = 10**6 - store_there.left
+        for share in (0.3, 0.6, 0.9):
+            out = between.url(f"{share}-{status}")
+            store_there.break_after(int(share * whole), status)
+            begun = time.monotonic()
+            ended = run(out)
+            assert ended.returncode == cli.INTERRUPTED, ended.stderr
+            assert f"{share}-{status}" in ended.stderr.splitlines()[-1]
+            assert time.monotonic() - begun < 120
+            store_there.mend()
+            assert run(out).returncode == cli.DONE
+            assert tables_of(place_of(out)) == tables_of(place_of(tmp_path / "out"))
