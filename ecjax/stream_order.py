@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ecjax.errors import InputError
+from ecjax.atomic import WriteError
 from ecjax.stream_files import StoredTable
 
 MOST_FILES = 256  # written to at once
@@ -41,7 +41,8 @@ def arranged(
         budget: Bytes that a stretch may take.
 
     Raises:
-        InputError: There is no room for the files, or as `StoredTable.pieces`.
+        WriteError: There is no room for the files.
+        InputError: As `StoredTable.pieces`.
     """
     if (place[1:] > place[:-1]).all():
         return lambda: table.pieces(place, names, most)
@@ -100,7 +101,7 @@ def _room(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{directory}: the rows of a table whose order is not the task's are put in order "
             f"there, and it cannot be written ({error.strerror or error}); name a directory with "
             "more room in TMPDIR, or sort all tables by their ids"
