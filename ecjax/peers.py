@@ -154,7 +154,7 @@ class Peers(Alone):
         with self._blaming_a_loss(), _standard_output_kept(), jax.enable_x64(True):
             mesh = _one_device_of_each()
             sums = _psum(mesh)([_part(leaf, mesh, self.index) for leaf in parts])
-            found = iter([np.asarray(total.addressable_data(0))[0] for total in sums])
+            found = iter([np.array(total.addressable_data(0))[0] for total in sums])
         return jax.tree.unflatten(tree, [next(found) if leaf.size else leaf for leaf in leaves])
 
     def close(self) -> None:
