@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, processes, report, status, store
+from ecjax import demo, formats, options, page, processes, report, scaled_plan, status, store
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
@@ -21,13 +22,14 @@ from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import place_of
 from ecjax.progress import Progress
-from ecjax.run_plan import as_text
 from ecjax.scale import ScaleResult, scale
+from ecjax.scaled_plan import Machines
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
 from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
+OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
 COMMANDS_TO_COME = ("tasks", "fetch")
 
 
@@ -60,10 +62,25 @@ def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "plan", ("STUDY",))
     settings = from_arguments(_settings(values))
     study = read_study(arguments[0])
+    machines = _machines(values)
     plan = run_of(study, settings, Progress()).plan()
     _print(f"{neutral(study.name)}: what `ecjax evaluate` would take\n")
-    _print(as_text(plan, _terminal()[1]))
+    width = _terminal()[1]
+    _print(plan.as_text(width))
+    if machines is not None:
+        _print(textwrap.fill(scaled_plan.in_words(plan.needs, machines), width))
     return DONE
+
+
+def _machines(values: flags.FlagValues) -> Machines | None:
+    """The machines that a plan is asked to be scaled to."""
+    if values.gflops is None and values.gib_per_s is None and values.devices == 1:
+        return None
+    if values.gflops is None or values.gib_per_s is None:
+        raise UsageError("devices, gflops and gib_per_s: give both rates, as measured there")
+    machines = Machines(values.devices, values.gflops, values.gib_per_s)
+    scaled_plan.check(machines)
+    return machines
 
 
 def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -174,7 +191,7 @@ COMMANDS = {
 
 def _settings(values: flags.FlagValues) -> dict:
     """Arguments of `Settings` from those of a command's flags that were given."""
-    others = "help", "h", "out", "results"
+    others = "help", "h", "out", "results", *OF_PLANS
     given = [name for name in values if values[name].present and name not in others]
     return {name: values[name].value for name in given}
 

@@ -38,7 +38,11 @@ COMMANDS = {
         ("out", "seed", *_MACHINE),
     ),
     "validate": Command("STUDY", "reads everything, fits nothing", ()),
-    "plan": Command("STUDY", "tells what evaluate would take, fits nothing", _EVALUATION),
+    "plan": Command(
+        "STUDY",
+        "tells what evaluate would take, fits nothing",
+        (*_EVALUATION, "devices", "gflops", "gib_per_s"),
+    ),
     "evaluate": Command(
         "STUDY --out=DIR",
         "every subset of embeddings on every task; goes on where it was ended",
@@ -116,6 +120,9 @@ TEXTS = {
     "--split=hash or column, where it is done by itself if a study does not fit",
     "passes": "of a stream: 2, or 1: scores and indices alone, without intervals and predictions",
     "max_memory_gib": "memory for one call, in GiB; 0: 70 % of the device's",
+    "devices": "also what it would take on so many devices, each with a host, of these rates:",
+    "gflops": "10^9 floating-point operations a second of each, as measured in work like this",
+    "gib_per_s": "GiB a second that each host reads, as measured there",
     "profile": "directory for a trace of the computation, to look at in XProf or Perfetto",
     "shard": "i/N: part i, from 0, of N of the cells alone, for job arrays; when all parts are "
     "done, the same command without it makes the tables",
@@ -125,10 +132,11 @@ TEXTS = {
     "process_id": "which of them this is, from 0",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
-COUNTS = ("num_processes", "process_id", "passes")
+COUNTS = ("num_processes", "process_id", "passes", "devices")
 SWITCHES = ("predictions", "stream")
 NUMBERS = (
     "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
+    "gflops", "gib_per_s",
 )  # fmt: skip
 _HEAD = "Which Earth embeddings are better together?"
 
@@ -231,6 +239,8 @@ def _default(name: str, flag: str):
         return None
     if flag == "format":
         return "html"
+    if flag in ("devices", "gflops", "gib_per_s"):
+        return 1 if flag == "devices" else None
     if flag in (*PENALTIES, "inner_folds", "map_km"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)
@@ -244,7 +254,7 @@ def _head(name: str, flag: str) -> str:
         wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K",
                   "map_km": "KM", "profile": "DIR",
                   "shard": "I/N", "coordinator": "HOST:PORT", "num_processes": "N",
-                  "process_id": "I"}  # fmt: skip
+                  "process_id": "I", "gflops": "RATE", "gib_per_s": "RATE"}  # fmt: skip
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

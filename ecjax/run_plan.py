@@ -15,6 +15,7 @@ import jax
 
 from ecjax import refits
 from ecjax.align import AlignedTask
+from ecjax.compute import CELL_SECONDS
 from ecjax.cost import logistic_evaluations
 from ecjax.digest import plain_name
 from ecjax.errors import counted
@@ -22,6 +23,7 @@ from ecjax.memory import size_text
 from ecjax.pieces import Piece
 from ecjax.plan import Plan, make_plan
 from ecjax.report import aligned
+from ecjax.scaled_plan import Needs, about, duration
 from ecjax.settings import Settings
 
 RATES = "2 cores of a 2.x GHz Xeon"  # that the rates of `cost` were measured on
@@ -105,6 +107,7 @@ class RunPlan:
       peak_bytes: of the largest call, an upper estimate.
       budget_bytes: what a call may use.
       platform: of the device.
+      needs: the same for other machines, where each cell is a minute's work on these.
       repeated: what intervals take of it; None where they repeat no fits.
     """
 
@@ -119,10 +122,15 @@ class RunPlan:
     peak_bytes: float
     budget_bytes: float
     platform: str
+    needs: Needs
     repeated: Repeated | None = None
 
     def __str__(self) -> str:
-        return as_text(self)
+        return self.as_text()
+
+    def as_text(self, width: int = 100) -> str:
+        """The table of samples, then the whole, as `ecjax plan` prints them."""
+        return _as_text(self, width)
 
 
 def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
@@ -150,6 +158,8 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
         calls += len(plan.chunks)
     found = tuple(samples.values())
     seconds = _sum(sample.seconds for sample in found)
+    operations = sum(sample.operations for sample in found)
+    cells = calls if seconds is None else max(calls, math.ceil(seconds / CELL_SECONDS))
     targets = sum(s.settings * (s.targets + len(s.classes)) for s in found)
     tolerance = plan.settings.logistic_tolerance
     return RunPlan(
@@ -158,14 +168,21 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
         swept={key: tuple(dict.fromkeys(step[0][key] for step in steps)) for key in steps[0][0]},
         calls=calls,
         compilations=len(programs),
-        operations=sum(sample.operations for sample in found),
+        operations=operations,
         seconds=None if seconds is None else seconds + TABLES + TARGET * targets,
         evaluations=logistic_evaluations(tolerance) if any(s.classes for s in found) else None,
         peak_bytes=peak,
         budget_bytes=plan.budget,
         platform=device.platform,
+        needs=Needs(operations, 0.0, 0.0, _bytes_read(steps), cells),
         repeated=_repeated(plan.settings, repeated, seconds is not None),
     )
+
+
+def _bytes_read(steps: Sequence[Step]) -> float:
+    """Of the tasks' tables, those that several share once."""
+    arrays = [x for _, _, tasks in steps for t in tasks for x in (t.y, *t.embeddings.values())]
+    return float(sum({id(x): x.nbytes for x in arrays}.values()))
 
 
 def _repeated(
@@ -237,8 +254,7 @@ def _sum(seconds: Iterable[float | None]) -> float | None:
     return None if None in seconds else sum(seconds)
 
 
-def as_text(plan: RunPlan, width: int = 100) -> str:
-    """The table of samples, then the whole, as `ecjax plan` prints them."""
+def _as_text(plan: RunPlan, width: int) -> str:
     rows = [_HEAD, *(_row(sample) for sample in plan.samples)]
     columns = [column for column in zip(*rows, strict=True) if _tells(*column)]
     table = [list(row) for row in zip(*columns, strict=True)]
@@ -321,7 +337,7 @@ def _plain(value: float | str) -> str:
 def _time_in_words(plan: RunPlan) -> str:
     if plan.seconds is None:
         return f"not known: the estimate was fitted on a CPU, in float64; this is {plan.platform}"
-    text = f"{_about(plan.seconds)} on {RATES}, without compiling"
+    text = f"{about(plan.seconds)} on {RATES}, without compiling"
     if plan.evaluations is None:
         return text
     return f"{text}; assumes {plan.evaluations:.0f} evaluations for each logistic fit"
@@ -329,23 +345,8 @@ def _time_in_words(plan: RunPlan) -> str:
 
 def _repeated_in_words(repeated: Repeated) -> str:
     calls, operations = counted(repeated.calls, "call"), _amount(repeated.operations)
-    time = "" if repeated.seconds is None else f", {_about(repeated.seconds)}"
+    time = "" if repeated.seconds is None else f", {about(repeated.seconds)}"
     return f"{repeated.what}, which take of this {calls}, {operations} operations{time}"
-
-
-def _about(seconds: float) -> str:
-    text = duration(seconds)
-    return text if text.startswith("<") else f"about {text}"
-
-
-def duration(seconds: float) -> str:
-    """So many seconds, minutes or hours, to about two digits."""
-    if seconds < 1:
-        return "< 1 s"
-    units = (("s", 1), ("min", 60), ("h", 3600))
-    unit, length = next(u for u in units if seconds < 120 * u[1] or u[0] == "h")
-    amount = seconds / length
-    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"
 
 
 def _amount(operations: float) -> str:

@@ -230,6 +230,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["plan", "s.toml", "--split=spatial", "--block_km=x"], "block_km=x: give a number"),
         (["evaluate", "s.toml", "--out=o", "--interval=bootstrap"], "give their number"),
         (["plan", "s.toml", "--bootstraps=x"], "bootstraps=x: give a whole number of at least 0"),
+        (["plan", "STUDY", "--gflops=3"], "give both rates"),
         (["plan", "s.toml", "--passes=3"], "give 2, or 1"),
         (["plan", "s.toml", "--passes=1", "--predictions"], "made in the second pass"),
         (["plan", "s.toml", "--bootstrap_choices=redo"], "give --interval=refit --bootstraps=200"),
@@ -269,7 +270,7 @@ def test_help_of_a_command_lists_its_flags(command, capsys):
     asked = {field.name for field in dataclasses.fields(Settings)} - {"probe"}  # a function
     if command == "plan":  # it is the same for every process
         asked -= {"profile", "shard", "coordinator", "num_processes", "process_id"}
-    assert command not in ("plan", "evaluate") or set(flags) - {"out"} == asked
+    assert command not in ("plan", "evaluate") or set(flags) - {"out", *cli.OF_PLANS} == asked
 
 
 def test_help_lists_the_commands(capsys):

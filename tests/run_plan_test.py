@@ -12,7 +12,8 @@ from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
 from ecjax.precision import DeviceFacts
 from ecjax.progress import Silent
-from ecjax.run_plan import as_text, duration, plan_run
+from ecjax.run_plan import plan_run
+from ecjax.scaled_plan import duration
 from ecjax.settings import from_arguments
 
 N = 60
@@ -114,11 +115,11 @@ def test_fits_that_intervals_repeat_are_counted(monkeypatch, interval, programs)
     assert own.calls == plan.calls - 1 and plain.plan().repeated is None
     assert own.operations == pytest.approx(plan.operations - plain.plan().operations)
     assert own.seconds == pytest.approx(plan.seconds - plain.plan().seconds)
-    line = as_text(plan).splitlines()[-1]
+    line = plan.as_text().splitlines()[-1]
     number = interval.get("bootstraps")
     what = f"{number} replicates" if interval["interval"] == "refit" else "nested cross-validation"
     assert line.startswith(f"refits      {what}, which take of this {own.calls} calls, ")
-    assert "refits" not in as_text(plain.plan())
+    assert "refits" not in plain.plan().as_text()
 
 
 def test_a_setting_that_changes_nothing_is_not_computed_again():
@@ -146,7 +147,7 @@ def test_time_is_not_known_on_a_device_that_was_never_measured():
     plan = plan_run(run._steps(), gpu)
     assert plan.seconds is None and {sample.seconds for sample in plan.samples} == {None}
     assert plan.operations > 0
-    text = as_text(plan)
+    text = plan.as_text()
     assert "not known: the estimate was fitted on a CPU, in float64; this is gpu" in text
     assert " s " not in text.split("time ")[-1] and "GiB" in text
 
