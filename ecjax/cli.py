@@ -60,9 +60,8 @@ def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "plan", ("STUDY",))
-    settings = from_arguments(_settings(values))
+    settings, machines = from_arguments(_settings(values)), _machines(values)
     study = read_study(arguments[0])
-    machines = _machines(values)
     plan = run_of(study, settings, Progress()).plan()
     _print(f"{neutral(study.name)}: what `ecjax evaluate` would take\n")
     width = _terminal()[1]

@@ -230,7 +230,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
         (["plan", "s.toml", "--split=spatial", "--block_km=x"], "block_km=x: give a number"),
         (["evaluate", "s.toml", "--out=o", "--interval=bootstrap"], "give their number"),
         (["plan", "s.toml", "--bootstraps=x"], "bootstraps=x: give a whole number of at least 0"),
-        (["plan", "STUDY", "--gflops=3"], "give both rates"),
+        (["plan", "s.toml", "--gflops=3"], "give both rates"),
         (["plan", "s.toml", "--passes=3"], "give 2, or 1"),
         (["plan", "s.toml", "--passes=1", "--predictions"], "made in the second pass"),
         (["plan", "s.toml", "--bootstrap_choices=redo"], "give --interval=refit --bootstraps=200"),
