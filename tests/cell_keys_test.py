@@ -140,7 +140,8 @@ def test_each_setting_is_in_the_key_or_named_as_one_that_is_not():
     tested |= {key for given, _ in OF_ONE.values() for key in given}
     # `subsets` and the like are tested above, a probe below.
     untested = fields - tested - {"seeds", "subsets", "max_subset_size", "probe"}
-    of_runs = {"profile", "shard", "coordinator", "num_processes", "process_id"}
+    of_runs = {"stream", "passes", "profile", "shard", "coordinator", "num_processes",
+               "process_id"}  # fmt: skip
     assert untested == {"bootstrap_choices", "map_km"} | of_runs and untested < named
 
 
