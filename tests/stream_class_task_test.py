@@ -181,7 +181,7 @@ def test_processes_that_share_the_rows_find_the_same(studies):
 
 @pytest.mark.parametrize(
     ("budget", "folds", "words"),
-    [(2e4, 4, "holds a sample of .* need 48; raise"), (1e5, 40, "the weights of all folds take")],
+    [(2e4, 4, "too few rows in memory .* need 48 of them"), (1e5, 40, "weights of all folds take")],
 )
 def test_a_budget_that_fits_do_not_fit_into_is_refused(studies, budget, folds, words):
     with pytest.raises(InputError, match=words):
