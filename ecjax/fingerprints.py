@@ -8,7 +8,7 @@ import numpy as np
 
 from ecjax import splits
 from ecjax.align import AlignedTask
-from ecjax.row_digest import RowDigest, of_labels
+from ecjax.row_digest import RowDigest, of_classes, of_labels
 
 
 def of_rows(task: AlignedTask, digest: RowDigest | None = None) -> dict[str, str]:
@@ -19,8 +19,8 @@ def of_rows(task: AlignedTask, digest: RowDigest | None = None) -> dict[str, str
     """
     if digest is None:
         digest = RowDigest()
-        y = task.y if task.y.ndim == 2 else task.y[:, None]
-        digest.add(task.ids, y.astype(float), list(task.embeddings.values()))
+        y = of_classes(task.classes)[task.y] if task.classes else task.y
+        digest.add(task.ids, y, list(task.embeddings.values()))
     targets = (task.kind, *task.targets, *task.classes)
     vectors = tuple(f"{name} {x.shape[1]}" for name, x in task.embeddings.items())
     about = {"rows": targets + vectors, "targets": targets, "vectors": vectors}

@@ -151,11 +151,12 @@ class GrowingMoments:
         """Adds rows; unit_of_row (n,) 0 … u − 1 where there are units."""
         columns = _columns(batch.columns, batch.spread, batch.constant)
         self.rows += len(columns)
-        if self.units is None:
-            self.cross += columns.T @ columns
-            self.sums += columns.sum(0)
-        else:
+        if self.units is not None:
             self.of_units[np.unique(unit_of_row)] += unit_sums(columns, unit_of_row)
+            return
+        with np.errstate(invalid="ignore"):  # as in `row_moments`
+            self.cross += columns.T @ columns
+        self.sums += columns.sum(0)
 
     def moments(self) -> RowMoments:
         """Of all rows so far; units without rows are none."""
@@ -164,7 +165,8 @@ class GrowingMoments:
             return RowMoments(n, self.sums / n, self.cross / n, n, np.inf, self.single)
         columns = self.of_units[self.of_units[:, -1] > 0]  # the constant tells
         g = len(columns)
-        cross = columns.T @ columns / g
+        with np.errstate(invalid="ignore"):
+            cross = columns.T @ columns / g
         return RowMoments(n, columns.mean(0), cross, g, g - 1, self.single)
 
 

@@ -162,7 +162,7 @@ class TaskResult:
         indices = [self._index(one, self.own.inner_loss) for one in scores]
         moments = [None] * len(scores)
         if self.own.count.shape[-1] > 1:
-            moments = _class_moments(self, [index.by_fold for index in indices])
+            moments = self._moments_of_classes([index.by_fold for index in indices])
         return tuple(
             Measure(None, one, index, self._compared(of_rows, index))
             for one, index, of_rows in zip(scores, indices, moments, strict=True)
@@ -193,6 +193,12 @@ class TaskResult:
     def _moments(self, targets: Sequence[int], by_fold: np.ndarray | None) -> RowMoments | None:
         """Of some targets' squared errors; by_fold as `complementarity.Index`."""
         return _regression_moments(self, targets, by_fold)
+
+    def _moments_of_classes(
+        self, by_fold: Sequence[np.ndarray | None]
+    ) -> Sequence[RowMoments | None]:
+        """Of the losses of the three metrics of classes."""
+        return _class_moments(self, by_fold)
 
     def row_losses(self, measure: Measure) -> RowLosses | None:
         """Of the scored rows by one of `all_measures`, without what rows do to others.

@@ -29,7 +29,7 @@ class RowDigest:
         self._odd = np.zeros(0, np.uint64)
 
     def add(self, ids: np.ndarray, y: np.ndarray, matrices: Sequence[np.ndarray]) -> None:
-        """Adds m rows: ids (m,) int64 or text, floats y (m, t), and vectors (m, p) of floats."""
+        """Adds m rows: ids (m,) int64 or text, y (m, t) floats or `of_classes`, vectors (m, p)."""
         named, used = _hashed(ids), 0
         found = []
         for matrix in (y, *matrices):
@@ -50,6 +50,11 @@ class RowDigest:
             generator = np.random.default_rng(1)
             self._odd = generator.integers(2**63, size=count, dtype=np.uint64) * 2 + 1
         return self._odd[:count]
+
+
+def of_classes(classes: Sequence[str]) -> np.ndarray:
+    """(c, 1) a number for each label, which stands for it among targets."""
+    return pd.util.hash_array(np.array(classes, object))[:, None]
 
 
 def of_labels(ids: np.ndarray, *labels: np.ndarray) -> str:

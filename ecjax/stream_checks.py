@@ -69,7 +69,8 @@ class VectorChecks:
         constant: (p,) whether a column still is, and `first` its value.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, classes: tuple[str, ...] = ()):
+        self.classes = classes
         self.missing, self.fill, self.lost = Tally(), Tally(), Tally()
         self.leak: list[Leak | None] | None = None
         self.first = np.full(width, np.nan)
@@ -87,7 +88,7 @@ class VectorChecks:
         """Rows that are used.
 
         Args:
-            task, y, table: Of these m rows.
+            task, y, table: Of these m rows; y class codes (m,) where there are classes.
             place: (m,) their numbers in the embedding's table.
         """
         vectors = table.vectors
@@ -111,7 +112,7 @@ class VectorChecks:
                 vectors=table.vectors[:, columns],
                 allow_leaks=(),
             )
-        found = leaks_among(task, y, (), table, table.vectors, place, table.coordinates)
+        found = leaks_among(task, y, self.classes, table, table.vectors, place, table.coordinates)
         by_name = {leak.column: leak for leak in found}
         before, self.leak = self.leak, [None] * len(self.first)
         for j, name in zip(columns, table.columns, strict=True):
@@ -148,11 +149,11 @@ class Checks:
         vectors: Of each embedding.
     """
 
-    def __init__(self, task: str, widths: Mapping[str, int]):
-        """widths: p of each embedding."""
+    def __init__(self, task: str, widths: Mapping[str, int], classes: tuple[str, ...] = ()):
+        """widths: p of each embedding; classes: labels of the target, for messages."""
         self.task, self.rows = task, 0
         self.targets = Tally()
-        self.vectors = {name: VectorChecks(width) for name, width in widths.items()}
+        self.vectors = {name: VectorChecks(width, classes) for name, width in widths.items()}
         self.pairs = list(itertools.combinations(widths, 2))
         self.alike = np.ones(len(self.pairs), bool)
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import jax
 
-from ecjax.errors import InputError, UsageError, quote
+from ecjax.errors import InputError, UsageError
 from ecjax.memory import FLOAT, size_text
 from ecjax.notes import Note
 from ecjax.peers import Alone
 from ecjax.settings import Settings, sweep
+from ecjax.stream_class_task import StreamedClassTask
 from ecjax.stream_files import StoredTable
 from ecjax.stream_outcome import StreamedResult
 from ecjax.stream_read import Joined
@@ -43,12 +44,6 @@ class Streamed(NamedTuple):
 
 def check(study: Study, settings: Settings) -> None:
     """Raises a UsageError if a study or a setting asks for what no stream can give."""
-    classes = [name for name, task in study.tasks.items() if task.kind == "classification"]
-    if classes:
-        raise UsageError(
-            f"stream: task {quote(classes[0])} is a classification, and only regression is "
-            "streamed yet; make a study without it, or leave out --stream"
-        )
     if settings.split not in SPLITS:
         raise UsageError(
             f"stream: --split={settings.split} deals rows by what the others are, which a stream "
@@ -124,6 +119,7 @@ def evaluate(
       peers: processes that share the rows; each returns the same.
       predictions: takes the table of predictions, batch by batch, of the rows of this process.
       second_pass: whether the rows pass again; without it there are no intervals and predictions.
+        Classifications take some passes anyway, and have them always.
       seen: told a task's name and the fingerprints of its rows before anything is fitted to them;
         what it raises ends the run.
       progress: told what is done, how many rows have passed, and how many there are.
@@ -142,7 +138,8 @@ def evaluate(
         with tempfile.TemporaryDirectory(prefix="ecjax-") as directory:
             started = time.perf_counter()
             joined = Joined(source, study.join)
-            task = StreamedTask(joined, steps[0][1], how, Path(directory))
+            kind = StreamedClassTask if source.kind == "classification" else StreamedTask
+            task = kind(joined, steps[0][1], how, Path(directory))
             ids = time.perf_counter() - started
             by_task[name] = [task.result(*step) for step in steps]
             notes += task.all_notes(by_task[name])

@@ -24,9 +24,10 @@ from ecjax.errors import InputError, listing, quote
 from ecjax.guard import check_sources
 from ecjax.ids import common_ids
 from ecjax.notes import Note
-from ecjax.row_digest import RowDigest
+from ecjax.row_digest import RowDigest, of_classes
 from ecjax.stream_checks import Checks
 from ecjax.stream_files import StoredTable
+from ecjax.stream_labels import codes_of, used_codes
 from ecjax.stream_moments import Peers
 from ecjax.stream_order import Pieces, arranged
 from ecjax.study import EmbeddingSource, TaskSource
@@ -39,7 +40,7 @@ class Batch(NamedTuple):
     Attributes:
       rows: (m,) their numbers in the task's table.
       task: ids and places.
-      y: (m, t) float64 targets in the unit of the task's transform.
+      y: (m, t) float64 targets in the unit of the task's transform, or (m,) class codes.
       matrices: (m, p) of each embedding, in the study's order.
     """
 
@@ -153,6 +154,8 @@ class Joined:
       keep: (n,) which rows are used; known after the first pass, those of all after `agree`.
       notes: what was noticed; known after `agree`.
       digest: of the rows that are used; of all after `agree`.
+      codes, classes: (n,) of a classification's rows, −1 for none, and its labels; those that are
+        used after `agree`.
     """
 
     def __init__(self, source: TaskSource, join: str):
@@ -170,6 +173,9 @@ class Joined:
         self.stored = StoredTable(self.reader)
         self.ids = self.reader.ids(self.stored.whole([source.id]))
         task = TaskTable(source.name, self.reader.where, source.kind, self.ids, {})
+        self.codes, self.classes = None, ()
+        if source.kind == "classification":
+            self.codes, self.classes = codes_of(self.stored, self.reader.where, self.ids)
         self.tables: dict[str, Vectors] = {}
         self.known = np.ones(len(self.ids), bool)
         for name, own in source.embeddings.items():
@@ -256,6 +262,8 @@ class Joined:
         self.keep = keep > 0
         commons = {name: table.common for name, table in self.tables.items()}
         notes = checks.notes(own, tables, commons, self.ids)
+        if self.codes is not None:
+            self.codes, self.classes = used_codes(self.codes, self.classes, self.keep)
         if not checks.rows:
             raise InputError(
                 f"{own.where}: no row has a target and a vector in every one of "
@@ -266,12 +274,12 @@ class Joined:
         self.digest.sums = sums.view(np.uint64)
 
     def _first_pass(self) -> Iterator[Batch]:
-        checks = Checks(self.source.name, self.widths)
+        checks = Checks(self.source.name, self.widths, self.classes)
         keep = np.zeros(len(self.ids), bool)
         task, streams = self._streams()
         for rows in self._batches_of_rows([task, *streams.values()]):
             own = self._task(task.take(rows.stop - rows.start), rows)
-            y, _, stay = targets_of(own)
+            y, stay = self._targets(own, rows)
             numbers = np.arange(rows.start, rows.stop)
             checks.targets.add(~stay, numbers)
             tables, present = {}, {}
@@ -291,7 +299,8 @@ class Joined:
                 own, y = kept_rows(own, stay), y[stay]
                 checks.see(own, y, tables, made | places)
                 matrices = {name: table.vectors for name, table in tables.items()}
-                self.digest.add(own.ids, y, list(matrices.values()))
+                of_targets = y if self.codes is None else of_classes(self.classes)[y]
+                self.digest.add(own.ids, of_targets, list(matrices.values()))
                 yield Batch(numbers[stay], own, y, matrices)
         self.keep, self._checks = keep, checks
 
@@ -312,7 +321,7 @@ class Joined:
                 inside = stay[present]
                 matrices[name] = found if inside.all() else found[inside]
             if stay.any():
-                y = targets_of(own)[0][stay]
+                y = self._targets(own, rows)[0][stay]
                 numbers = np.flatnonzero(stay) + rows.start
                 yield Batch(numbers, kept_rows(own, stay), y, matrices)
 
@@ -337,6 +346,14 @@ class Joined:
 
     def _task(self, rows: pa.Table, which: slice) -> TaskTable:
         return self.passing.table(rows, self.ids[which])
+
+    def _targets(self, own: TaskTable, which: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Of some rows, and which of them have every one."""
+        if self.codes is None:
+            y, _, given = targets_of(own)
+            return y, given
+        codes = self.codes[which]
+        return codes, codes >= 0
 
     def _table(self, name: str, streams, own: TaskTable, rows: slice):
         """An embedding's table of a batch's rows, and which of them it has."""

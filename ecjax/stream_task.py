@@ -32,6 +32,8 @@ from ecjax.plan import check_training
 from ecjax.results import frame_of, prediction_rows
 from ecjax.settings import Settings
 from ecjax.splits import check_none_empty, dealing_of, fold_notes
+from ecjax.stream_cost import BATCH_SHARE
+from ecjax.stream_dealt import Dealt
 from ecjax.stream_fits import HeldOutRows, MomentFits, Table, fit, table_of
 from ecjax.stream_moments import Gathered, Peers, of_all
 from ecjax.stream_outcome import SecondPass, StreamedFolds, StreamedResult, Sums, sums_of
@@ -39,7 +41,6 @@ from ecjax.stream_read import Batch, Joined
 from ecjax.units import unit_notes, units_of
 
 MOST_ROWS = 2**16  # of a batch
-BATCH_SHARE = 1 / 8  # of the budget, for the arrays of a batch
 MOMENT_SHARE = 1 / 2  # of the budget, for moments and weights
 COPIES = 6  # of a batch's vectors: as read, as floats, as read ahead, and by fold
 # Squared errors from moments are right to so much, divided by 1 − R², of themselves.
@@ -149,7 +150,7 @@ class StreamedTask:
         bands = self.order if settings.penalty == "banded" else ()
         groups, k = None, first.folds.count
         if settings.strict and first.table.dealt is None:
-            groups = inner.groups_of_folds(k, _groups(settings, k))
+            groups = inner.groups_of_folds(k, self._groups(settings, k))
         with self._timed("fits"):
             found = fit(first.table, grid, groups, ((0, self.t),), self.lattice, bands)
         left = Sums(found.squared_error, found.empty_error)
@@ -224,12 +225,26 @@ class StreamedTask:
             yield batch, rows.left(self._blocks(batch), batch.y, cells, residuals), fold
 
     def _first_pass(self, settings: Settings) -> _First:
-        """Moments of each fold, and of inner groups where rows are dealt to them.
+        """Moments of each fold, and of inner groups where rows are dealt to them."""
+        dealt = self._dealt(settings)
+        gathered = self._gathered(dealt.cells * len(dealt.fold_of_row))
+        for batch in self._batches("first pass"):
+            gathered.add(self._blocks(batch), batch.y, dealt.cells_of(batch.rows))
+        if self.joined.notes is None:
+            self._agree()
+        moments = of_all(gathered.moments(), self.how.peers)
+        task, folds = self._folds(dealt, moments.count, settings)
+        shape = len(dealt.fold_of_row), folds.count, dealt.groups
+        return _First(task, folds, dealt.fold_of_row, table_of(moments, *shape))
 
-        Which rows these are rests on all that are used: then there is a pass more to know them.
+    def _dealt(self, settings: Settings) -> Dealt:
+        """To which folds, and groups in them, the rows are dealt.
+
+        Which groups these are rests on all rows that are used: then there is a pass more to know
+        them.
         """
-        known, joined = self.known, self.joined
-        dealing = dealing_of(known, settings)
+        joined = self.joined
+        dealing = dealing_of(self.known, settings)
         seeds, k = settings.seed_list(), dealing.folds
         fold_of_row = np.full((len(seeds), len(joined.ids)), NOWHERE, np.int32)
         fold_of_row[:, joined.known] = [dealing.deal(seed) for seed in seeds]
@@ -240,30 +255,26 @@ class StreamedTask:
                 for _ in self._batches("reads"):
                     pass
                 self._agree()
-            groups = _groups(settings, k)
-            group_of_row = self._dealt(fold_of_row, k, groups, seeds)
-        gathered = self._gathered(len(seeds) * parts * groups)
-        for batch in self._batches("first pass"):
-            fold = fold_of_row[:, batch.rows]
-            part = np.where(fold == NOWHERE, k, fold) + parts * np.arange(len(seeds))[:, None]
-            cells = part * groups
-            if group_of_row is not None:
-                cells += group_of_row[:, batch.rows]
-            gathered.add(self._blocks(batch), batch.y, cells)
-        if joined.notes is None:
-            self._agree()
-        moments = of_all(gathered.moments(), self.how.peers)
-        counts = moments.count.reshape(len(seeds), parts, groups).sum(2)[:, :k].astype(int)
+            groups = self._groups(settings, k)
+            group_of_row = self._group_of_row(fold_of_row, k, groups, seeds)
+        return Dealt(fold_of_row, group_of_row, k, parts, groups, dealing.names)
+
+    def _folds(
+        self, dealt: Dealt, count: np.ndarray, settings: Settings
+    ) -> tuple[AlignedTask, StreamedFolds]:
+        """The rows used, without targets and vectors, and their folds; count: of all cells."""
+        joined, k = self.joined, dealt.folds
+        counts = count.reshape(-1, dealt.parts, dealt.groups).sum(2)[:, :k].astype(int)
         nothing = dict.fromkeys(("lat", "lon", "group", "split"))
-        task = dataclasses.replace(known, ids=joined.ids[joined.keep], **nothing)
+        task = dataclasses.replace(self.known, ids=joined.ids[joined.keep], **nothing)
         if settings.split == "hash":
             check_rows(task, k)
         check_none_empty(task, counts, settings)
-        fingerprint = fingerprints.of_folds(task.ids, fold_of_row[0, joined.keep])
-        folds = StreamedFolds(counts, len(task.ids), dealing.names, fingerprint)
+        fingerprint = fingerprints.of_folds(task.ids, dealt.fold_of_row[0, joined.keep])
+        folds = StreamedFolds(counts, len(task.ids), dealt.names, fingerprint)
         if settings.strict:
             check_training(task.name, folds.training, settings)
-        return _First(task, folds, fold_of_row, table_of(moments, len(seeds), k, groups))
+        return task, folds
 
     def _batches(self, what: str) -> Iterator[Batch]:
         share = self.joined.share
@@ -278,12 +289,13 @@ class StreamedTask:
         used = joined.keep[joined.known]
         labels = {name: getattr(self.known, name) for name in ("group", "split", "lat", "lon")}
         labels = {name: None if own is None else own[used] for name, own in labels.items()}
-        task = dataclasses.replace(self.known, ids=joined.ids[joined.keep], **labels)
+        labels |= {"ids": joined.ids[joined.keep], "classes": joined.classes}
+        task = dataclasses.replace(self.known, **labels)
         split = fingerprints.of_split(task, self.split)
         self.digests = fingerprints.of_rows(task, joined.digest) | {"split": split}
         self.how.seen(task.name, self.digests)
 
-    def _dealt(self, fold_of_row: np.ndarray, k: int, groups: int, seeds) -> np.ndarray:
+    def _group_of_row(self, fold_of_row: np.ndarray, k: int, groups: int, seeds) -> np.ndarray:
         """(r, n) the inner group of each row that is trained on, as rows in memory are dealt."""
         used = np.flatnonzero(self.joined.keep)
         used = used[np.argsort(self.joined.ids[used], kind="stable")]
@@ -309,6 +321,9 @@ class StreamedTask:
             )
         return Gathered(cells, self.p, self.t, self.how.device)
 
+    def _groups(self, settings: Settings, folds: int) -> int:
+        return inner.group_count(folds, settings.inner_folds, self.joined.source.kind)
+
     def _rows_at_once(self, settings: Settings) -> int:
         of_fits = len(self.wanted) * self.t * (8 + settings.seeds * 8 * settings.predictions)
         size = (COPIES * (self.p + self.t) + of_fits) * FLOAT
@@ -330,10 +345,6 @@ class StreamedTask:
             few = max(_inexact(result) for result in results)
             notes += [Note(task.name, TASK_TABLE, PASSED_ONCE, few, "")] if few else []
         return notes
-
-
-def _groups(settings: Settings, folds: int) -> int:
-    return inner.group_count(folds, settings.inner_folds, "regression")
 
 
 def _grid(settings: Settings, folds: StreamedFolds) -> np.ndarray:

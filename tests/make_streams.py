@@ -23,7 +23,7 @@ path = "c.csv"
 [tasks.t]
 path = "labels.parquet"
 target = {targets}
-kind = "regression"
+kind = "{kind}"
 lat = "lat"
 lon = "lon"
 group = "region"
@@ -39,11 +39,13 @@ def write_study(
     gaps=False,
     parts=("10", "2", "3", "4"),
     seed=0,
+    kind="regression",
 ):
     """A study of embeddings a (wide float32), b (parts of lists) and c (CSV), and its tables.
 
     Args:
-        targets: Of u, w, flat (one value throughout) and half (one value in the second part).
+        targets: Of u, w, flat (one value throughout) and half (one value in the second part), and
+            of classes: biome (text), code (numbers, 10 after 9) and local (one in the second part).
         shuffled: whether each table has its rows in an order of its own.
         gaps: whether values, vectors and ids are missing here and there.
         parts: values of the column that `--split=column` takes.
@@ -68,6 +70,11 @@ def write_study(
     }
     labels["flat"] = np.full(n, 0.3)
     labels["half"] = np.where(labels["part"] == parts[1], 1e4 / 3, labels["u"])
+    shown = np.stack([labels["u"], labels["w"] / 60, 0 * labels["u"] + 0.3])
+    shown = shown - shown.mean(1, keepdims=True)
+    labels["biome"] = np.array(["wood", "lake", "town"])[shown.argmax(0)]
+    labels["code"] = np.array([9, 10])[(shown[0] > 0.2) * 1]
+    labels["local"] = np.where(labels["part"] == parts[1], shown.argmax(0), shown[0] > 0)
     if gaps:
         a[3] = b[5, 1] = np.nan
         a[8] = 0
@@ -86,7 +93,7 @@ def write_study(
     frame.insert(0, "id", ids[left[2]])
     frame.to_csv(folder / "c.csv", index=False)
     pq.write_table(pa.table(labels), folder / "labels.parquet", row_group_size=100)
-    (folder / "study.toml").write_text(STUDY.format(targets=list(targets)))
+    (folder / "study.toml").write_text(STUDY.format(targets=list(targets), kind=kind))
     return read_study(folder / "study.toml")
 
 

@@ -210,14 +210,6 @@ def test_what_no_stream_can_give_is_refused(studies, arguments, words):
         stream(studies["plain"], **arguments)
 
 
-def test_classes_are_refused(tmp_path):
-    write_study(tmp_path, targets=("region",))
-    path = tmp_path / "study.toml"
-    path.write_text(path.read_text().replace('"regression"', '"classification"'))
-    with pytest.raises(UsageError, match='task "t" is a classification'):
-        stream(ecjax.read_study(path))
-
-
 def test_a_budget_that_moments_do_not_fit_into_is_refused(studies):
     with pytest.raises(InputError, match="use fewer --folds or --seeds, or raise"):
         stream(studies["plain"], budget=1e4, folds=20)
