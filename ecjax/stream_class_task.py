@@ -35,6 +35,15 @@ from ecjax.stream_class_outcome import (
     empty_sums,
     shares_of,
 )
+from ecjax.stream_cost import (
+    BATCH_SHARE,
+    FEWEST,
+    FITS_SHARE,
+    SHAPES_SHARE,
+    WEIGHTS_SHARE,
+    bytes_of_shapes,
+    sample_rows,
+)
 from ecjax.stream_dealt import Dealt
 from ecjax.stream_held_out import HeldOut, Left, add_losses
 from ecjax.stream_logistic import (
@@ -48,7 +57,7 @@ from ecjax.stream_logistic import (
 from ecjax.stream_outcome import StreamedFolds
 from ecjax.stream_read import Batch
 from ecjax.stream_softmax import Rows, rows_of_blocks
-from ecjax.stream_task import BATCH_SHARE, COPIES, MOST_ROWS, StreamedTask
+from ecjax.stream_task import COPIES, MOST_ROWS, StreamedTask
 from ecjax.stream_training import (
     Cells,
     Sampled,
@@ -60,11 +69,6 @@ from ecjax.stream_training import (
 )
 from ecjax.sums import ClassSums
 
-# Of the budget, beside `BATCH_SHARE`: rows in memory, what is made of them, fits at work, and
-# weights that are kept.
-SAMPLE_SHARE, SHAPES_SHARE, FITS_SHARE, WEIGHTS_SHARE = 1 / 4, 1 / 8, 1 / 4, 1 / 8
-ENOUGH = 400  # rows of a sample per column, where not all rows fit
-FEWEST = 4
 COLUMNS = 256  # of a product: the classes of so many fits side by side
 PASSES = "streamed: passes over the rows that logistic fits took"
 
@@ -159,31 +163,23 @@ class StreamedClassTask(StreamedTask):
 
     def _sampled(self) -> Sampled:
         """The rows to be held in memory: those whose ids have the smallest hashes."""
-        n, columns, budget = len(self.joined.ids), self.p + 1, self.how.budget
-        of_columns = SAMPLE_SHARE * budget / (2 * self.p * FLOAT)
-        of_shapes = SHAPES_SHARE * budget / (self._bytes_of_shapes(1) * host.available_cores())
-        rows = int(min(of_columns, of_shapes))
-        if rows < min(n, FEWEST * columns):
+        n, c, budget = len(self.joined.ids), len(self.joined.classes), self.how.budget
+        rows = sample_rows(n, self.p, c, budget, host.available_cores())
+        if not rows:
             raise InputError(
-                f"task {quote(self.known.name)}: a budget of {size_text(budget)} holds a sample of "
-                f"{rows:,} rows, and logistic fits to {self.p:,} columns of "
-                f"{len(self.joined.classes)} classes need {FEWEST * columns:,}; raise "
-                "--max_memory_gib"
+                f"task {quote(self.known.name)}: a budget of {size_text(budget)} holds too few "
+                f"rows in memory for logistic fits to {self.p:,} columns and {c} classes, which "
+                f"need {FEWEST * (self.p + 1):,} of them; raise --max_memory_gib"
             )
-        rows = n if rows >= n else min(rows, max(ENOUGH * columns, 1))
         hashed = pd.util.hash_array(self.joined.ids)
         chosen = np.argpartition(hashed, rows - 1)[:rows] if rows < n else np.arange(n)
         return Sampled(np.sort(chosen), self.p)
-
-    def _bytes_of_shapes(self, fits: int) -> float:
-        """Of what a row in memory adds to the arrays of fits side by side."""
-        return 2 * len(self.joined.classes) * FLOAT * fits
 
     def _most_fits(self, first: _First) -> int:
         """Of a bundle."""
         c, rows = len(first.task.classes), len(first.sample.labels)
         room = SHAPES_SHARE * self.how.budget / host.available_cores() / rows
-        return int(np.clip(room / self._bytes_of_shapes(1), 1, max(1, COLUMNS // c)))
+        return int(np.clip(room / bytes_of_shapes(c), 1, max(1, COLUMNS // c)))
 
     def _fit(self, first: _First, training, logistic_c, settings: Settings):
         """Groups of fits, as `stream_logistic.fit`."""

@@ -32,6 +32,7 @@ from ecjax.plan import check_training
 from ecjax.results import frame_of, prediction_rows
 from ecjax.settings import Settings
 from ecjax.splits import check_none_empty, dealing_of, fold_notes
+from ecjax.stream_cost import BATCH_SHARE
 from ecjax.stream_dealt import Dealt
 from ecjax.stream_fits import HeldOutRows, MomentFits, Table, fit, table_of
 from ecjax.stream_moments import Gathered, Peers, of_all
@@ -40,7 +41,6 @@ from ecjax.stream_read import Batch, Joined
 from ecjax.units import unit_notes, units_of
 
 MOST_ROWS = 2**16  # of a batch
-BATCH_SHARE = 1 / 8  # of the budget, for the arrays of a batch
 MOMENT_SHARE = 1 / 2  # of the budget, for moments and weights
 COPIES = 6  # of a batch's vectors: as read, as floats, as read ahead, and by fold
 # Squared errors from moments are right to so much, divided by 1 − R², of themselves.

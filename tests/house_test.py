@@ -26,7 +26,7 @@ ORDER = (
     "stream_checks stream_read engine_version bootstrap standard_errors loss_moments further "
     "intervals simultaneous scores baseline shapley commonality uncertainty complementarity "
     "strict_index chosen compared paired regions similarity products overlap_pairs outcome "
-    "question results "
+    "question results stream_cost "
     "stream_dealt stream_held_out stream_outcome stream_class_outcome stream_task "
     "stream_class_task stream_evaluate analyses cells cell_file cell_pack cell_keys "
     "cell_store stop progress journal meetings peers processes calls compute control refits "
