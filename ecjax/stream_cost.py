@@ -19,8 +19,8 @@ BATCH_SHARE = 1 / 8  # of the budget, for the arrays of a batch
 SAMPLE_SHARE, SHAPES_SHARE, FITS_SHARE, WEIGHTS_SHARE = 1 / 4, 1 / 8, 1 / 4, 1 / 8
 ENOUGH, FEWEST = 400, 4  # rows of a sample per column, where not all rows fit
 STORED = 4  # bytes of a number in the tables
-# Evaluations of the last fit to be done, to a gradient of 1e-5: so many, and so many more divided by
-# the sample's rows per column. Measured on 160 columns and 5 classes: 9 with 79 of them, 7 with
+# Evaluations of the last fit to be done, to a gradient of 1e-5: so many, and so many more divided
+# by the sample's rows per column. Measured on 160 columns and 5 classes: 9 with 79 of them, 7 with
 # 163; where columns have heavy tails, 18 with 62 and 8 with 250.
 EVALUATIONS, MORE = 5.0, 320.0
 OF_SAMPLE = 8.0  # evaluations of a fit to the sample

@@ -58,7 +58,8 @@ class Descent:
         self.evaluations[some] += 1
         step, slope = self._step[some], self._slope[some]
         slack = NOISE * np.abs(self.loss[some])
-        with np.errstate(invalid="ignore"):  # a trial may have been so far that it overflowed
+        # A trial may have been so far that it overflowed.
+        with np.errstate(divide="ignore", invalid="ignore"):
             good = first | (loss - self.loss[some] <= DECREASE * step * slope + slack)
             end = _inner(gradient, self._along[some])
             shorter = step * slope / (slope - end)

@@ -165,6 +165,30 @@ def test_little_memory_changes_no_table(studies, protocol):
     assert 2 < evaluations < 25  # the sample, a third of the rows, tells nearly all
 
 
+@pytest.mark.parametrize("budget", [LITTLE, MUCH])
+def test_no_fit_starts_from_rows_that_it_holds_out(tmp_path, budget):
+    study = write_study(
+        tmp_path, targets=("biome",), kind="classification", parts=("train", "test")
+    )
+    arguments = {"split": "column", "protocol": "paper", "predictions": True}
+    # So large that fits end where the sample has brought them.
+    settings = from_arguments(arguments | {"logistic_tolerance": 0.5})
+
+    def probabilities():
+        parts = []
+        stream_evaluate.evaluate(study, settings, budget, predictions=parts.append)
+        frame = pd.concat(parts).sort_values(["subset", "target", "id"])
+        return frame["prediction"].to_numpy()
+
+    before = probabilities()
+    labels = pd.read_parquet(tmp_path / "labels.parquet")
+    held_out = np.flatnonzero(labels["part"] == "test")
+    labels.loc[held_out, "biome"] = labels.loc[held_out[::-1], "biome"].to_numpy()
+    labels.to_parquet(tmp_path / "labels.parquet", index=False)
+    np.testing.assert_allclose(probabilities(), before, rtol=1e-9)
+    assert len(np.unique(before)) > 100  # not the shares of the classes alone
+
+
 def test_processes_that_share_the_rows_find_the_same(studies):
     study = studies["gaps, shuffled"]
     arguments = {"folds": 3, "subsets": ["a+b"], "logistic_c": [0.01, 0.1],

@@ -12,8 +12,8 @@ from ecjax.stream_cost import Shape
 from ecjax.subsets import build_lattice
 
 # Embeddings a, b and c of `make_streams`, whose widths are in the lattice's order already.
-LATTICE = build_lattice((6, 3, 2), [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
-N = 4000
+LATTICE = build_lattice((6, 3, 2), [(0,), (1,), (2,), (0, 1)])
+N = 1500
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def counted(monkeypatch):
 
 def evaluated(folder, counted, kind, target, budget, **arguments):
     study = write_study(folder, n=N, targets=(target,), kind=kind)
-    settings = from_arguments({"split": "hash", "logistic_tolerance": 1e-5} | arguments)
+    settings = from_arguments({"split": "hash", "subsets": ["a+b", "c"]} | arguments)
     passes = []
 
     def progress(what, done, rows):
@@ -47,15 +47,16 @@ def evaluated(folder, counted, kind, target, budget, **arguments):
 
 @pytest.mark.parametrize("protocol", ["paper", "strict"])
 def test_logistic_fits_cost_about_what_is_said(tmp_path, counted, protocol):
-    budget, strict = 1e6, protocol == "strict"
-    arguments = {"folds": 5, "protocol": protocol}
+    budget, strict = 4e5, protocol == "strict"
+    arguments = {"folds": 4, "protocol": protocol}
     if strict:
         arguments |= {"inner_folds": 2, "logistic_c": [0.001, 0.01]}
     found, passes, _ = evaluated(tmp_path, counted, "classification", "biome", budget, **arguments)
-    shape = Shape(N, LATTICE, 5, 1, strict, 2, 2)
+    shape = Shape(N, LATTICE, 4, 1, strict, 2, 2)
     said = stream_cost.logistic(shape, 3, budget, host.available_cores())
     assert 0.5 < said.passes / passes < 2
-    assert 0.4 < sum(said.operations[1:]) / found < 2.5
+    # Said of many correlated columns; these few take fewer steps.
+    assert 0.5 < sum(said.operations[1:]) / found < 4
     assert said.bytes_read == N * (11 * 4 + 8)
 
 
@@ -77,7 +78,7 @@ def test_ridge_costs_what_is_said(tmp_path, counted, protocol):
     said = stream_cost.ridge(shape, 1, 1e7)
     first, fits, after = said.operations
     assert said.passes == passes == 2
-    assert first == N * 12**2 and after == N * 2 * 11 * 7 * (2 if strict else 1)
+    assert first == N * 12**2 and after == N * 2 * 11 * 4 * (2 if strict else 1)
     # What is multiplied beside them, once a fold or a batch, is little.
     assert 0.7 < (first + after + fits) / found < 1.3
     sizes = [np.prod(a.shape) for result in streamed.results for a in result.sums[:3]]
