@@ -10,7 +10,8 @@ import functools
 import hashlib
 from importlib import metadata, resources
 
-ROOTS = ("engine", "plan", "kept", "rechosen")  # what cells' numbers come from
+# What cells' numbers come from.
+ROOTS = ("engine", "plan", "kept", "rechosen", "stream_task", "stream_class_task")
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 

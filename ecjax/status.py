@@ -72,14 +72,17 @@ def status(directory: str | os.PathLike) -> Status:
         cells.verify(file)
     missing = [cell for cell in plan["cells"] if not _is_done(cell, cells)]
     pace = told.get("pace")
-    left = sum(cell["seconds"] for cell in missing)
+    left = None if pace is None else pace * sum(cell["seconds"] for cell in missing)
+    count, done = len(plan["cells"]), len(plan["cells"]) - len(missing)
+    if not count:  # a stream's are known only by what it says itself
+        count, done, left = told["cells"], told["done"], told["seconds_left"]
     return Status(
         directory=str(place),
-        cells=len(plan["cells"]),
-        done=len(plan["cells"]) - len(missing),
+        cells=count,
+        done=done,
         stored=len(cells.files),
         damaged=cells.damaged,
-        seconds_left=None if pace is None else pace * left,
+        seconds_left=left,
         state=told["state"],
         updated=told["updated"],
         tables=store.state_of(directory),

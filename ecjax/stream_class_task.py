@@ -67,7 +67,7 @@ from ecjax.stream_training import (
     outer_members,
     training_of,
 )
-from ecjax.sums import ClassSums
+from ecjax.sums import ClassSums, contiguous
 
 COLUMNS = 256  # of a product: the classes of so many fits side by side
 PASSES = "streamed: passes over the rows that logistic fits took"
@@ -112,22 +112,27 @@ class StreamedClassTask(StreamedTask):
                 logistic_c = list(both.swapaxes(0, 1))
             fitted = self._outer(first, logistic_c, settings)
         sums = self._sums(first, fitted, chosen, inner_loss)
-        result = StreamedClasses(
-            task=first.task,
+        result = self._shell(first.task, first.folds, setting, settings)
+        with self._timed("second_pass"):
+            return self._with_rows(dataclasses.replace(result, sums=sums), first, fitted)
+
+    def _shell(
+        self, task: AlignedTask, folds: StreamedFolds, setting: Mapping[str, Any], settings
+    ) -> StreamedClasses:
+        return StreamedClasses(
+            task=task,
             subsets=self.wanted,
             seeds=settings.seed_list(),
-            folds=first.folds,
+            folds=folds,
             targets=(),
-            sums=sums,
+            sums=None,
             tolerance=settings.logistic_tolerance,
             confidence=settings.confidence,
             unit=self.unit._replace(of_row=None),
             bootstraps=0,
             setting=setting,
-            grid=grid if settings.strict else None,
+            grid=_grid(settings, folds) if settings.strict else None,
         )
-        with self._timed("second_pass"):
-            return self._with_rows(result, first, fitted)
 
     def _first_pass(self, settings: Settings) -> _First:
         dealt, joined, peers = self._dealt(settings), self.joined, self.how.peers
@@ -148,8 +153,7 @@ class StreamedClassTask(StreamedTask):
         (classes,) = peers.summed((classes,))
         used = np.isin(labels, joined.classes)
         classes = classes[:, used].reshape(r, dealt.cells, -1)
-        task, folds = self._folds(dealt, spread.count, settings)
-        task = dataclasses.replace(task, y=joined.codes[joined.keep], classes=joined.classes)
+        task, folds = self._folds(dealt, dealt.scored(spread.count), settings)
         cells = cells_of(spread, classes)
         if sampled is not None:
             (x,) = peers.summed((sampled.x,))
@@ -160,6 +164,13 @@ class StreamedClassTask(StreamedTask):
         rows, z, labels = self._rows_in_memory
         sample = Sample(z, labels, dealt.of_seeds(rows), len(rows) == len(task.ids))
         return _First(task, folds, dealt, cells, sample)
+
+    def _folds(
+        self, dealt: Dealt, counts: np.ndarray, settings: Settings
+    ) -> tuple[AlignedTask, StreamedFolds]:
+        task, folds = super()._folds(dealt, counts, settings)
+        own = self.joined
+        return dataclasses.replace(task, y=own.codes[own.keep], classes=own.classes), folds
 
     def _sampled(self) -> Sampled:
         """The rows to be held in memory: those whose ids have the smallest hashes."""
@@ -271,10 +282,11 @@ class StreamedClassTask(StreamedTask):
         dealt, nothing = first.dealt, np.zeros((0, s))
         count = first.cells.classes.reshape(r, dealt.parts, dealt.groups, c).sum(2)[:, :k]
         none = np.zeros((r, s, k))
-        return ClassSums(
+        sums = ClassSums(
             np.zeros((r, s, k, c)), none, count, norm, evaluations, nothing, nothing, None, chosen,
             inner_loss, None if chosen is None else nothing,
         )  # fmt: skip
+        return contiguous(sums)
 
     def _with_rows(
         self, result: StreamedClasses, first: _First, fitted: Sequence[Fitted]

@@ -36,6 +36,10 @@ class Dealt(NamedTuple):
         """Of a seed: a group of a part each, the groups of one part after the other."""
         return self.parts * self.groups
 
+    def scored(self, count: np.ndarray) -> np.ndarray:
+        """(r, k) rows that each fold scores, of those of all cells."""
+        return count.reshape(-1, self.parts, self.groups).sum(2)[:, : self.folds].astype(int)
+
     def of_seeds(self, rows: np.ndarray) -> np.ndarray:
         """(r, m) the cell of each of some rows within its seed."""
         fold = self.fold_of_row[:, rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ecjax.peers import Alone
 from ecjax.settings import Settings, sweep
 from ecjax.stream_class_task import StreamedClassTask
 from ecjax.stream_files import StoredTable
+from ecjax.stream_kept import Kept
 from ecjax.stream_outcome import StreamedResult
 from ecjax.stream_read import Joined
 from ecjax.stream_task import How, Predictions, StreamedTask
@@ -110,6 +112,7 @@ def evaluate(
     second_pass: bool = True,
     seen: Callable[[str, dict[str, str]], None] = lambda task, digests: None,
     progress: Callable[[str, int, int], None] = lambda what, done, rows: None,
+    kept: Kept | None = None,
 ) -> Streamed:
     """Evaluates all settings of a study's sweep on all of its tasks.
 
@@ -123,6 +126,7 @@ def evaluate(
       seen: told a task's name and the fingerprints of its rows before anything is fitted to them;
         what it raises ends the run.
       progress: told what is done, how many rows have passed, and how many there are.
+      kept: where results are kept, and taken from.
 
     Raises:
       InputError: the tables cannot be used, or change while they are read, or the budget is too
@@ -141,7 +145,8 @@ def evaluate(
             kind = StreamedClassTask if source.kind == "classification" else StreamedTask
             task = kind(joined, steps[0][1], how, Path(directory))
             ids = time.perf_counter() - started
-            by_task[name] = [task.result(*step) for step in steps]
+            result = task.result if kept is None else functools.partial(kept.result, task)
+            by_task[name] = [result(*step) for step in steps]
             notes += task.all_notes(by_task[name])
             digests[name] = task.digests
             seconds[name] = {"ids": ids, **task.seconds}

@@ -26,7 +26,7 @@ from ecjax.outcome import TaskResult
 from ecjax.scores import varying_targets
 from ecjax.stream_fits import Left, MomentFits, Table
 from ecjax.stream_moments import Peers
-from ecjax.sums import RegressionSums
+from ecjax.sums import RegressionSums, contiguous
 from ecjax.units import Units
 
 ONE_PASS = "the rows passed only once"
@@ -157,7 +157,7 @@ def sums_of(
         inner_loss=None,
         row_slope=None,
     )
-    return sums, empty
+    return contiguous(sums), contiguous(empty)
 
 
 def _of_targets(rows: Scatter, t: int) -> np.ndarray:

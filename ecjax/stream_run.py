@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from ecjax import analyses, cell_keys, results, store, stream_evaluate
 from ecjax.atomic import WriteError
 from ecjax.calls import Interrupted
+from ecjax.cell_store import FOLDER, CellStore
 from ecjax.devices import find_device
 from ecjax.encode import arrow_table
 from ecjax.errors import UsageError, neutral
@@ -31,6 +33,7 @@ from ecjax.result import Result
 from ecjax.results import Frames
 from ecjax.settings import Settings, sweep
 from ecjax.stream_evaluate import Streamed
+from ecjax.stream_kept import Kept
 from ecjax.stream_read import described
 from ecjax.study import Study
 
@@ -76,11 +79,14 @@ class StreamedRun:
         out = None if out is None else place_of(out)
         directory = _Directory(out, self)
         self.peers.meet(f"study {cell_keys.fingerprint(self.fingerprint({}))}")
+        cells = None
+        if out is not None and not self.settings.predictions:  # which are not kept
+            cells = directory.cells()
         self.progress.say(f"{device_text(device)}, float64, rows are streamed")
         with contextlib.ExitStack() as stack:
             kept = _Predictions(None if out is None else stack.enter_context(out.staging()))
             with directory.told():
-                found = self._stream(device, directory, kept)
+                found = self._stream(device, directory, kept, cells)
             frames = self._tables(found)
             facts = Facts(
                 name=self.study.name,
@@ -112,7 +118,9 @@ class StreamedRun:
         tasks = [described(source) for source in self.study.tasks.values()]
         return fingerprint_of(tasks, self.settings, self.study.sweep, "float64", digests)
 
-    def _stream(self, device: jax.Device, directory: _Directory, kept: _Predictions) -> Streamed:
+    def _stream(
+        self, device: jax.Device, directory: _Directory, kept: _Predictions, cells: Kept | None
+    ) -> Streamed:
         wanted = self.settings.predictions
 
         def work() -> Streamed:
@@ -126,6 +134,7 @@ class StreamedRun:
                 self.settings.passes > 1,
                 directory.seen,
                 directory.passed,
+                cells,
             )
 
         return self.progress.run(work, directory.in_words, None)
@@ -167,7 +176,21 @@ class _Directory:
         if place is not None:
             store.check_directory(place, run.fingerprint(self._known()))
             self._journal = Journal(place if first else None, run.progress)
-            self._journal.expect([1.0] * len(run.study.tasks), 0)
+            settings = len(sweep(run.settings, run.study.sweep))
+            self._journal.expect([1.0] * len(run.study.tasks) * settings, 0)
+
+    def cells(self) -> Kept:
+        """What is kept there."""
+        self._place.tidy(FOLDER)
+        store = CellStore(self._place, self._run.progress.say)
+        if self._run.peers.index == 0:
+            store.write_plan([])  # which cells there are is known when the rows have passed
+
+        def finished(cell: str, what: str, seconds: float) -> None:
+            self._journal.finished(cell, what, 1.0, seconds)
+
+        found = functools.partial(self._journal.finished_elsewhere, [1.0])
+        return Kept(store, self._run.peers, finished, found)
 
     def seen(self, task: str, digests: Mapping[str, str]) -> None:
         """A task's rows have passed: are they those that the directory's results are of?"""
@@ -203,7 +226,8 @@ class _Directory:
             with contextlib.suppress(WriteError):
                 self.tell("interrupted")
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted(f"{self._said}; the same command begins this pass anew") from None
+                done = "" if self._journal is None else f"; {self._journal.in_words()} and kept"
+                raise Interrupted(f"{self._said}{done}; the same command goes on") from None
             raise
 
     def _known(self) -> dict[str, dict[str, str]]:

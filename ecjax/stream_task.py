@@ -155,26 +155,51 @@ class StreamedTask:
             found = fit(first.table, grid, groups, ((0, self.t),), self.lattice, bands)
         left = Sums(found.squared_error, found.empty_error)
         sums, empty = sums_of(first.table, found, left, bands)
-        result = StreamedResult(
-            task=first.task,
+        result = self._shell(first.task, first.folds, setting, settings)
+        result = dataclasses.replace(result, sums=sums, of_empty=empty)
+        if self.how.second_pass:
+            with self._timed("second_pass"):
+                result = self._with_rows(result, first, found, bands)
+        return result
+
+    def read(self) -> None:
+        """Has the rows pass once, if they have not yet, to know which they are."""
+        if self.joined.notes is None:
+            with self._timed("first_pass"):
+                for _ in self._batches("reads"):
+                    pass
+                self._agree()
+
+    def restored(
+        self, sizes: np.ndarray, setting: Mapping[str, Any], settings: Settings
+    ) -> StreamedResult:
+        """As `result`, without what fits gave; after `read`.
+
+        Args:
+          sizes: (r, k) rows that each fold scores.
+        """
+        task, folds = self._folds(self._dealt(settings), sizes, settings)
+        return self._shell(task, folds, setting, settings)
+
+    def _shell(
+        self, task: AlignedTask, folds: StreamedFolds, setting: Mapping[str, Any], settings
+    ) -> StreamedResult:
+        """A result without sums."""
+        return StreamedResult(
+            task=task,
             subsets=self.wanted,
             seeds=settings.seed_list(),
-            folds=first.folds,
+            folds=folds,
             targets=tuple(range(self.t)),
-            sums=sums,
+            sums=None,
             tolerance=None,
             confidence=settings.confidence,
             unit=self.unit._replace(of_row=None),
             bootstraps=0,
             setting=setting,
-            grid=grid if settings.strict else None,
-            banded=bool(bands),
-            of_empty=empty,
+            grid=_grid(settings, folds) if settings.strict else None,
+            banded=settings.penalty == "banded",
         )
-        if self.how.second_pass:
-            with self._timed("second_pass"):
-                result = self._with_rows(result, first, found, bands)
-        return result
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -233,7 +258,7 @@ class StreamedTask:
         if self.joined.notes is None:
             self._agree()
         moments = of_all(gathered.moments(), self.how.peers)
-        task, folds = self._folds(dealt, moments.count, settings)
+        task, folds = self._folds(dealt, dealt.scored(moments.count), settings)
         shape = len(dealt.fold_of_row), folds.count, dealt.groups
         return _First(task, folds, dealt.fold_of_row, table_of(moments, *shape))
 
@@ -251,20 +276,16 @@ class StreamedTask:
         parts = k + bool((fold_of_row[:, joined.known] == NOWHERE).any())
         groups, group_of_row = 1, None
         if settings.strict and (k < inner.LEAST_FOLDS or parts > k):
-            if joined.notes is None:
-                for _ in self._batches("reads"):
-                    pass
-                self._agree()
+            self.read()
             groups = self._groups(settings, k)
             group_of_row = self._group_of_row(fold_of_row, k, groups, seeds)
         return Dealt(fold_of_row, group_of_row, k, parts, groups, dealing.names)
 
     def _folds(
-        self, dealt: Dealt, count: np.ndarray, settings: Settings
+        self, dealt: Dealt, counts: np.ndarray, settings: Settings
     ) -> tuple[AlignedTask, StreamedFolds]:
-        """The rows used, without targets and vectors, and their folds; count: of all cells."""
+        """The rows used, without targets and vectors, and their folds of so many rows (r, k)."""
         joined, k = self.joined, dealt.folds
-        counts = count.reshape(-1, dealt.parts, dealt.groups).sum(2)[:, :k].astype(int)
         nothing = dict.fromkeys(("lat", "lon", "group", "split"))
         task = dataclasses.replace(self.known, ids=joined.ids[joined.keep], **nothing)
         if settings.split == "hash":

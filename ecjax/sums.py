@@ -96,6 +96,12 @@ def of_targets(sums: RegressionSums, targets: Sequence[int]) -> RegressionSums:
     )
 
 
+def contiguous(sums: RegressionSums | ClassSums) -> RegressionSums | ClassSums:
+    """The same numbers in the order in which cells keep them, so that adding them up rounds alike,
+    whether they were kept or not."""
+    return type(sums)(*(None if a is None else np.ascontiguousarray(a) for a in sums))
+
+
 class Part(NamedTuple):
     """Some seeds' and subsets' part of whole sums.
 

@@ -1,5 +1,6 @@
 """Streamed runs: which studies are streamed, what is written, how they are refused and ended."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from make_streams import Threads, write_study
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import cli, store
+from ecjax import cli, status, store, stream_task
 from ecjax.calls import Interrupted
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import run_of
@@ -117,7 +118,7 @@ def test_a_run_ends_between_batches(study, tmp_path):
             return self.left < 0
 
     settings = from_arguments(ARGUMENTS | {"stream": True, "max_memory_gib": 5 * LITTLE})
-    with pytest.raises(Interrupted, match="t: first pass, .*%.* of 420 rows; the same command"):
+    with pytest.raises(Interrupted, match="t: first pass, .*% of 420 rows; 0 of 1 cells are"):
         run_of(study, settings, Asks(3)).evaluate(tmp_path)
     assert json.loads((tmp_path / "progress.json").read_text())["state"] == "interrupted"
     assert store.state_of(tmp_path) == "none"
@@ -126,6 +127,85 @@ def test_a_run_ends_between_batches(study, tmp_path):
     assert store.state_of(tmp_path) == "unfinished"
     assert list(tmp_path.glob(".writing*")) == []
     assert ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS).scores is not None
+
+
+class AsksInSecondSetting(Silent):
+    """Asks to end in the second pass of the second setting."""
+
+    asked, batches = False, 0
+
+    def run(self, work, label, seconds):
+        self.label = label
+        return work()
+
+    def check(self):
+        self.batches += "second pass" in self.label()  # of which each pass has one here
+        if self.batches == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("protocol", ["paper", "strict"])
+def test_what_was_done_is_not_computed_again(study, tmp_path, monkeypatch, protocol):
+    grids = [1.0, 30.0] if protocol == "paper" else None
+    arguments = ARGUMENTS | {"protocol": protocol, "stream": True, "ridge_lambda": grids}
+    if protocol == "strict":
+        study = dataclasses.replace(study, sweep={"ridge_lambda": ((1.0, 9.0), (0.1, 3.0))})
+    whole = ecjax.evaluate(study, out=tmp_path / "whole", **arguments)
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted, match="second pass.*1 of 2 cells are done and kept"):
+        run_of(study, from_arguments(arguments), AsksInSecondSetting()).evaluate(out)
+    known = status.status(out)
+    assert (known.cells, known.done, known.stored, known.state) == (2, 1, 1, "interrupted")
+    fits, fit = [], stream_task.fit
+    monkeypatch.setattr(stream_task, "fit", lambda *given: (fits.append(0), fit(*given))[1])
+    ecjax.evaluate(study, out=out, **arguments)
+    assert len(fits) == 1
+    monkeypatch.setattr(stream_task, "fit", None)
+    again = ecjax.evaluate(study, out=out, confidence=0.95, **arguments)
+    for name, table in whole.tables.items():
+        assert_alike(again.tables[name], table)
+        written = [d / f"{name}.parquet" for d in (tmp_path / "whole", out)]
+        assert written[0].read_bytes() == written[1].read_bytes()
+    narrow = ecjax.evaluate(study, out=out, confidence=0.5, **arguments)
+    assert (narrow.index["eci_low"] >= again.index["eci_low"]).all()
+    assert status.compact(out).endswith("2 cells in 1 file")
+    assert ecjax.evaluate(study, out=out, **arguments).scores.equals(again.scores)
+
+
+@pytest.mark.parametrize(
+    "change", [{"folds": 5}, {"seed": 1}, {"passes": 1}, {"bootstrap_unit": "group"},
+               {"ridge_lambda": 2.0}, {"subsets": ["a+b"]}],
+)  # fmt: skip
+def test_what_may_change_a_number_is_computed_again(study, tmp_path, monkeypatch, change):
+    ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS)
+    cells = set((tmp_path / "cells").glob("*.cell"))
+    arguments = ARGUMENTS | {"stream": True} | change
+    expected = ecjax.evaluate(study, **arguments)
+    (tmp_path / "manifest.json").unlink()
+    [file.unlink() for file in tmp_path.glob("*.parquet")]
+    [file.unlink() for file in tmp_path.glob("*.csv")]
+    assert ecjax.evaluate(study, out=tmp_path, **arguments).index.equals(expected.index)
+    assert len(set((tmp_path / "cells").glob("*.cell")) - cells) == 1
+
+
+def test_a_damaged_cell_is_computed_again(study, tmp_path, capsys):
+    ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS)
+    (cell,) = (tmp_path / "cells").glob("*.cell")
+    content = cell.read_bytes()
+    cell.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    ecjax.evaluate(study, out=tmp_path, stream=True, progress=True, **ARGUMENTS)
+    assert "is damaged" in capsys.readouterr().err and cell.read_bytes() == content
+
+
+def test_classes_are_kept_too(tmp_path, monkeypatch):
+    study = write_study(tmp_path, targets=("biome",), kind="classification")
+    arguments = ARGUMENTS | {"stream": True, "out": tmp_path / "out", "subsets": ["b+c"]}
+    first = ecjax.evaluate(study, **arguments)
+    monkeypatch.setattr("ecjax.stream_class_task.fit", None)
+    again = ecjax.evaluate(study, **arguments)
+    for name, table in first.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table)
+    assert first.scores["score"].notna().all()
 
 
 def test_processes_share_the_rows_and_the_first_writes(study, expected, tmp_path):
