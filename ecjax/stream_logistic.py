@@ -15,13 +15,16 @@ rows, l penalties.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from ecjax import blas, host
 from ecjax.stream_descent import PAIRS, Descent
-from ecjax.stream_moments import Peers, side_by_side_on_cores
+from ecjax.stream_moments import Peers
 from ecjax.stream_softmax import Bundle, Curvature, Rows, centred, objective, sorted_rows, sums
 from ecjax.stream_training import Training
 from ecjax.subsets import Lattice
@@ -180,7 +183,7 @@ class _Group:
                     self.descents[first + place], weights = own, own.weights
 
             of_seed = [chain[0].seed == seed for chain in self.chains]
-            side_by_side_on_cores(one, firsts[of_seed & self.mine[firsts]].tolist())
+            _on_cores(one, firsts[of_seed & self.mine[firsts]].tolist())
 
     def _pass(self, passes: Passes, tolerance: float) -> bool:
         """Evaluates what is unfinished once; False where nothing is."""
@@ -202,13 +205,19 @@ class _Group:
         for rows_of in passes():
             for seed in sorted({bundle.seed for bundle in bundles.values()}):
                 rows = rows_of(seed)
+                own = [i for i in places if bundles[i].seed == seed]
+                # Where few bundles are left, the rows are shared out among the cores.
+                shares = -(-host.available_cores() // len(own))
 
-                def one(i: int, rows: Rows = rows) -> None:
-                    more = sums(bundles[i], trials[i][active[i]], rows)
-                    for total, own in zip(totals[i], more, strict=True):
-                        total += own
+                def one(part: tuple[int, int], rows: Rows = rows, shares: int = shares):
+                    i, share = part
+                    runs = rows._replace(runs=rows.runs[share::shares])
+                    return sums(bundles[i], trials[i][active[i]], runs)
 
-                side_by_side_on_cores(one, [i for i in places if bundles[i].seed == seed])
+                parts = list(itertools.product(own, range(shares)))
+                for (i, _), more in zip(parts, _on_cores(one, parts), strict=True):
+                    for total, part in zip(totals[i], more, strict=True):
+                        total += part
         totals = self.peers.summed(totals)
         for seed in sorted({bundle.seed for bundle in bundles.values()}):
             rows = self.sample.rows(seed)
@@ -219,8 +228,14 @@ class _Group:
                 _turn(own, self.bundles[i], own.take(active[i], *value), rows, tolerance, False)
 
             mine = [i for i in places if bundles[i].seed == seed and self.mine[i]]
-            side_by_side_on_cores(turn, mine)
+            _on_cores(turn, mine)
         return True
+
+
+def _on_cores(work: Callable, parts: Sequence) -> list:
+    """What the work on each part gives, one part on each core: products are small."""
+    with blas.one_thread(), ThreadPoolExecutor(host.available_cores()) as pool:
+        return list(pool.map(work, parts))
 
 
 _NOTHING = Rows(np.zeros((0, 0)), np.zeros(0, int), np.zeros(0, int), [])
