@@ -69,12 +69,14 @@ class StreamCost(NamedTuple):
     Attributes:
       passes: over all tables, as many as are assumed where fits decide.
       operations: floating-point ones of the first pass, of the fits, and of what comes after.
+      repeated: those among the fits' that every process does that shares the rows.
       bytes_read: in a pass.
       peak_bytes: in memory at most, of what grows with the shapes.
     """
 
     passes: int
     operations: tuple[float, float, float]
+    repeated: float
     bytes_read: float
     peak_bytes: float
 
@@ -106,7 +108,7 @@ def ridge(shape: Shape, targets: int, budget: float, second_pass: bool = True) -
     moments = (cells * q * q + r * k * weights / 2) * FLOAT
     passes = 1 + second_pass + shape.dealt
     peak = moments + _known(shape) + BATCH_SHARE * budget
-    return StreamCost(passes, (1.0 * n * q * q * r, fits, after), _stored(shape, t), peak)
+    return StreamCost(passes, (1.0 * n * q * q * r, fits, after), fits, _stored(shape, t), peak)
 
 
 def logistic(shape: Shape, classes: int, budget: float, cores: int) -> StreamCost:
@@ -123,12 +125,12 @@ def logistic(shape: Shape, classes: int, budget: float, cores: int) -> StreamCos
     evaluations = 0.0 if whole else EVALUATIONS + MORE * (p + 1) / max(held, 1)
     outer = r * k * (2 if shape.strict else 1)
     inner = r * k * shape.groups * shape.penalties if shape.strict else 0
-    passes, operations = 0, 0.0
+    passes, operations, repeated = 0, 0.0, 0.0
     for fits, left_out in ((inner, 1 / max(shape.groups, 1)), (outer, 0.0)):
         trained = (1 - left_out) * (1 - 1 / k if shape.divided else 1)
         product = 4.0 * c * widest * fits * trained  # a row's, there and back
         operations += product * n * evaluations
-        operations += product * held * (OF_SAMPLE + evaluations) * (1 + STEPS)
+        repeated += product * held * (OF_SAMPLE + evaluations) * (1 + STEPS)
         passes += math.ceil(fits * state / room) * math.ceil(evaluations)
     if shape.strict and not whole:  # the losses of inner fits
         passes += math.ceil(inner * state / room)
@@ -139,7 +141,8 @@ def logistic(shape: Shape, classes: int, budget: float, cores: int) -> StreamCos
     peak = weights + fits + shapes + 2 * held * p * FLOAT + _known(shape) + BATCH_SHARE * budget
     first = 6.0 * n * p * r
     total = 1 + shape.dealt + passes + (2 if shape.strict else 1)
-    return StreamCost(total, (first, operations, after), _stored(shape, 1), peak)
+    fitting = operations + repeated
+    return StreamCost(total, (first, fitting, after), repeated, _stored(shape, 1), peak)
 
 
 def _elimination(lattice: Lattice, t: int) -> float:

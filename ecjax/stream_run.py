@@ -34,6 +34,7 @@ from ecjax.results import Frames
 from ecjax.settings import Settings, sweep
 from ecjax.stream_evaluate import Streamed
 from ecjax.stream_kept import Kept
+from ecjax.stream_plan import StreamPlan, plan_stream
 from ecjax.stream_read import described
 from ecjax.study import Study
 
@@ -108,6 +109,16 @@ class StreamedRun:
                 result.write(out, self.progress, kept.close())
                 directory.tell("done")
         return result
+
+    def plan(self) -> StreamPlan:
+        """What the evaluation would take; ids and labels are read, and no vectors.
+
+        Raises:
+          ecjax.InputError: the tables cannot be used, as far as these tell.
+        """
+        device = find_device(self.settings.require_platform)
+        self.progress.say(f"{device_text(device)}, float64, rows are streamed")
+        return plan_stream(self.study, self.settings, memory_budget(self.settings, device))
 
     def fingerprint(self, digests: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """What makes this study this one.
