@@ -4,7 +4,8 @@
 #
 #   sbatch --nodes=4 slurm_step.sh study.toml --out=results
 #
-# With GPUs, a process for each, as by --gres=gpu:4 --ntasks-per-node=4.
+# With GPUs, add --gres=gpu:4: the process of a node uses all of them. With --ntasks-per-node=4 as
+# well there are four processes, and each uses one.
 #SBATCH --job-name=ecjax --time=04:00:00 --ntasks-per-node=1 --cpus-per-task=8 --mem=32G
 #SBATCH --requeue             # by Slurm, where a node is lost or taken away at once
 #SBATCH --signal=TERM@60      # before the time is up, to all processes: they end with 75
