@@ -1,5 +1,10 @@
 """Shards and processes: how they are named, found and refused."""
 
+import atexit
+import socket
+import threading
+import time
+
 import jax
 import pytest
 
@@ -83,6 +88,25 @@ def test_a_first_process_that_never_comes_is_lost(nowhere):
     nowhere.setattr(meetings, "JOIN_S", 0.1)
     with pytest.raises(PeerLost, match="process 0 of 2 has not come .* goes on from there"):
         processes.join("localhost:1", 2, 1)
+
+
+def test_a_process_that_goes_before_all_have_come_is_lost_at_once(nowhere):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+
+    def come_and_go():
+        line = meetings.connect("localhost", port)
+        line.send(hello={"index": 2, "count": 3, "host": "node2"})
+        line.close()
+
+    ends = []
+    nowhere.setattr(atexit, "register", lambda *end: ends.append(end))
+    threading.Timer(0.1, come_and_go).start()
+    begun = time.monotonic()
+    with pytest.raises(PeerLost, match=r"process 2 of 3 \(host node2\) is gone; .* goes on"):
+        processes.join(f"localhost:{port}", 3, 0)
+    assert time.monotonic() - begun < 10
+    assert [code for _, code in ends] == [75]
 
 
 SLURM = {
