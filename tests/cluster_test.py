@@ -81,7 +81,9 @@ def test_a_job_of_slurm_is_queued_again_when_interrupted(slurm, script, environm
     assert slurm(script, code, {**environment, "SLURM_RESTART_COUNT": "99"})[2]
 
 
-@pytest.mark.parametrize("code, restarts", [(1, 0), (2, 0), (3, 0), (137, 0), (75, 100), (143, 100)])
+@pytest.mark.parametrize(
+    "code, restarts", [(1, 0), (2, 0), (3, 0), (137, 0), (75, 100), (143, 100)]
+)
 @pytest.mark.parametrize("script", ["slurm_array.sh", "slurm_step.sh"])
 def test_a_job_of_slurm_fails_otherwise(slurm, script, code, restarts):
     environment = {**IN_ARRAY, "SLURM_RESTART_COUNT": str(restarts)}
