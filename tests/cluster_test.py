@@ -75,7 +75,7 @@ def test_a_job_of_slurm_runs_ecjax_with_its_arguments(slurm, script, environment
 @pytest.mark.parametrize("script, environment, job", [
     ("slurm_array.sh", IN_ARRAY, "8_3"), ("slurm_array.sh", {}, "8"), ("slurm_step.sh", {}, "8"),
 ])  # fmt: skip
-@pytest.mark.parametrize("code", [75, 143])  # 143: by SIGTERM while Python starts
+@pytest.mark.parametrize("code", [75, 143])  # 143: SIGTERM that nobody hears
 def test_a_job_of_slurm_is_queued_again_when_interrupted(slurm, script, environment, job, code):
     assert slurm(script, code, environment)[::2] == (code, ["requeue", job])
     assert slurm(script, code, {**environment, "SLURM_RESTART_COUNT": "99"})[2]

@@ -14,8 +14,8 @@
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun no longer takes it from the job
 srun ecjax evaluate "$@"
 code=$? # the highest of the processes': above 75 where one was killed, as for its memory
-# Interrupted, or (143) told to end before it could listen: Slurm takes a job that ends by itself for
-# failed, even if it was being pre-empted.
+# Interrupted, or (143) told to end while Python starts or ends: Slurm takes a job that ends by itself
+# for failed, even if it was being pre-empted.
 if (((code == 75 || code == 143) && ${SLURM_RESTART_COUNT:-0} < 100)); then
   scontrol requeue "$SLURM_JOB_ID"
 fi
