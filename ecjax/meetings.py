@@ -124,7 +124,8 @@ class Hub:
         self._hosts = [""] * count
         self._at: dict[int, str] = {}
         self._deadline = time.monotonic() + JOIN_S
-        self._lost = self._over = False
+        self._lost = ""  # how the first loss came about
+        self._over = False
 
     def adopt(self, connection: socket.socket) -> None:
         """Reads what comes over a connection from now on."""
@@ -184,7 +185,9 @@ class Hub:
         elif 0 <= index < count:
             self._members[line] = index
             self._hosts[index] = host
-            if len(self._members) == count:
+            if self._lost:  # process 0 itself may be the last to come
+                line.send(lost=self._lost)
+            elif len(self._members) == count:
                 self._tell(ready=_free_port(self._local), hosts=self._hosts)
 
     def _meet(self) -> None:
@@ -210,7 +213,7 @@ class Hub:
     def _lose(self, how: str) -> None:
         """Tells all of the first loss, from which others may follow."""
         if not self._lost:
-            self._lost = True
+            self._lost = how
             self._selector.unregister(self._listener)
             self._listener.close()  # whoever comes now waits for the next run
             self._tell(lost=how)

@@ -95,6 +95,10 @@ class Peers(Alone):
     def start(self, host: str) -> None:
         """Waits until all are there, then starts JAX on them, its service on process 0's host.
 
+        A process that has a host to itself uses all of its devices, or those that
+        JAX_LOCAL_DEVICE_IDS names. Several on a host share them as JAX does: in a job of Slurm or
+        Open MPI the i-th of them uses GPU i, elsewhere each uses all.
+
         Raises:
             PeerLost: one has not come, or is gone again.
             UsageError: they do not fit together, or JAX was used before.
@@ -112,6 +116,8 @@ class Peers(Alone):
                     self.index,
                     coordinator_bind_address=f"{bind}:{self._port}",
                     heartbeat_timeout_seconds=JAX_HEARTBEAT_S,
+                    # A job's processes would get one GPU each, also one that has a host to itself.
+                    cluster_detection_method="deactivate" if self._has_host() else None,
                 )
         except RuntimeError as error:
             if isinstance(error, PeerLost):
@@ -244,6 +250,10 @@ class Peers(Alone):
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
+
+    def _has_host(self) -> bool:
+        """Whether no other process is on this one's host."""
+        return self._hosts.count(self._hosts[self.index]) == 1
 
     def _first(self) -> str:
         host = f" (host {neutral(self._hosts[0])})" if self._hosts else ""

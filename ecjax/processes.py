@@ -85,7 +85,8 @@ def join(
 
     Raises:
         PeerLost: one has not come within `meetings.JOIN_S`, or is gone again.
-        UsageError: the arguments do not do, or JAX was used before.
+        UsageError: the arguments do not do, a pod of an indexed job finds no other, or JAX was used
+            before.
     """
     given = {
         "coordinator": coordinator, "num_processes": num_processes, "process_id": process_id
@@ -138,7 +139,16 @@ def _found(given: dict[str, Any]) -> bool:
             f"{', '.join(given)}, or num_processes=1 to run alone"
         ) from error
     given.update(zip(given, found[:3], strict=True))
-    return None not in given.values() and given["num_processes"] > 1
+    if None not in given.values():
+        return given["num_processes"] > 1
+    if "JOB_COMPLETION_INDEX" in environment:
+        pod = neutral(environment["JOB_COMPLETION_INDEX"])
+        raise UsageError(
+            f"this is pod {pod} of an indexed job, JAX does not find the others, and alone each "
+            f"would compute everything; give shard={pod}/N, where there are N pods, "
+            f"{', '.join(given)} to meet them, or num_processes=1 to run alone"
+        )
+    return False
 
 
 def _address(coordinator: str) -> tuple[str, int]:

@@ -75,12 +75,15 @@ def test_a_job_of_slurm_runs_ecjax_with_its_arguments(slurm, script, environment
 @pytest.mark.parametrize("script, environment, job", [
     ("slurm_array.sh", IN_ARRAY, "8_3"), ("slurm_array.sh", {}, "8"), ("slurm_step.sh", {}, "8"),
 ])  # fmt: skip
-def test_a_job_of_slurm_is_queued_again_when_interrupted(slurm, script, environment, job):
-    assert slurm(script, 75, environment)[::2] == (75, ["requeue", job])
-    assert slurm(script, 75, {**environment, "SLURM_RESTART_COUNT": "99"})[2]
+@pytest.mark.parametrize("code", [75, 143])  # 143: SIGTERM that nobody hears
+def test_a_job_of_slurm_is_queued_again_when_interrupted(slurm, script, environment, job, code):
+    assert slurm(script, code, environment)[::2] == (code, ["requeue", job])
+    assert slurm(script, code, {**environment, "SLURM_RESTART_COUNT": "99"})[2]
 
 
-@pytest.mark.parametrize("code, restarts", [(1, 0), (2, 0), (3, 0), (137, 0), (75, 100)])
+@pytest.mark.parametrize(
+    "code, restarts", [(1, 0), (2, 0), (3, 0), (137, 0), (75, 100), (143, 100)]
+)
 @pytest.mark.parametrize("script", ["slurm_array.sh", "slurm_step.sh"])
 def test_a_job_of_slurm_fails_otherwise(slurm, script, code, restarts):
     environment = {**IN_ARRAY, "SLURM_RESTART_COUNT": str(restarts)}

@@ -102,6 +102,22 @@ def test_whoever_is_gone_is_named_at_once_and_once(hub_of):
     assert heard(first, 0.7) == {}
 
 
+def test_whoever_is_gone_before_all_have_come_is_named_at_once(hub_of):
+    hub = hub_of(3)
+    first, second = member(hub, 0, 3), member(hub, 1, 3)
+    assert heard(first, 0.1) == {}
+    second.close()
+    assert heard(first, 0.5) == {"lost": "process 1 of 3 (host node1) is gone"}
+
+
+def test_whoever_was_gone_before_is_named_to_those_who_come(hub_of):
+    hub = hub_of(2)
+    member(hub, 1, 2).close()
+    while not hub._lost:
+        time.sleep(0.01)
+    assert heard(member(hub, 0, 2)) == {"lost": "process 1 of 2 (host node1) is gone"}
+
+
 def test_the_hub_sees_that_all_have_left(hub_of):
     hub = hub_of(2)
     first, second = members(hub)

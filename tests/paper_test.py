@@ -8,6 +8,7 @@ of 1e-8.
 import numpy as np
 import pandas as pd
 import pytest
+from quick import quickly_compiled
 from reference import splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -57,7 +58,8 @@ def result(paper_data, tmp_path_factory):
     """The study's tables, from one call."""
     path = tmp_path_factory.mktemp("paper") / "study.toml"
     path.write_text(STUDY.format(data=paper_data / "data", crops=CROPS_TABLE), encoding="utf-8")
-    return ecjax.evaluate(ecjax.read_study(path), protocol="paper")
+    with quickly_compiled():
+        return ecjax.evaluate(ecjax.read_study(path), protocol="paper")
 
 
 def scores_of(result, task):

@@ -20,7 +20,8 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 heard = []
 signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
-joined = processes.join(f"localhost:{port}", count, index)
+def joining():
+    return processes.join(f"localhost:{port}", count, index)
 """
 
 
@@ -48,7 +49,7 @@ def slow(line, _send=meetings.Line.send, **message):
     _send(line, **message)
     time.sleep(1.0 if message.get("go") == meetings.END else 0.0)
 meetings.Line.send = slow  # the first must not be gone before the second has been told
-with joined:
+with joining() as joined:
     joined.meet("first")
     own = {"moments": np.full((2, 3), 0.1) * 3**index, "rows": np.array([1 << 40, index]),
            "none": np.zeros((0, 2)), "one": np.array(1.0)}
@@ -79,8 +80,24 @@ def test_two_processes_add_up_and_go_on():
     assert after == "6.0"
 
 
+SHARED = """
+import jax, socket
+socket.gethostname = lambda: "aba"[index]
+os.environ |= {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "a,b", "SLURM_NTASKS": "3",
+               "SLURM_PROCID": str(index), "SLURM_LOCALID": "001"[index]}
+with joining():
+    print(jax.config.values["jax_cuda_visible_devices"])
+"""
+
+
+def test_a_process_that_has_a_host_to_itself_uses_all_its_devices():
+    results = started(SHARED, 3)
+    assert [code for code, _, _ in results] == [0] * 3, results
+    assert [out.strip() for _, out, _ in results] == ["0", "all", "1"]
+
+
 KILLED = """
-with joined:
+with joining() as joined:
     joined.meet("first")
     if index == {killed}:
         die()
@@ -100,7 +117,7 @@ def test_whoever_loses_a_peer_ends_with_75_and_names_it(killed):
 
 
 FAILED = """
-with joined:
+with joining() as joined:
     if index == 1:
         raise ValueError("of its own")
     joined.meet("first")
@@ -119,7 +136,7 @@ import ecjax
 random = np.random.default_rng(0)
 blocks = {"a": random.normal(size=(120, 5)), "b": random.normal(size=(120, 3))}
 tasks = {"y": blocks["a"][:, 0] + random.normal(size=120)}
-with joined:
+with joining() as joined:
     for protocol in ("paper", "strict"):
         print(ecjax.evaluate(blocks, tasks, folds=5, protocol=protocol).scores.to_csv())
 """

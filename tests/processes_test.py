@@ -1,11 +1,17 @@
 """Shards and processes: how they are named, found and refused."""
 
+import atexit
+import socket
+import threading
+import time
+
 import jax
 import pytest
 
 from ecjax import meetings, processes
 from ecjax.errors import UsageError
 from ecjax.peers import Alone, PeerLost
+from ecjax.settings import Settings
 
 
 def test_shards_share_everything_once():
@@ -84,6 +90,25 @@ def test_a_first_process_that_never_comes_is_lost(nowhere):
         processes.join("localhost:1", 2, 1)
 
 
+def test_a_process_that_goes_before_all_have_come_is_lost_at_once(nowhere):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+
+    def come_and_go():
+        line = meetings.connect("localhost", port)
+        line.send(hello={"index": 2, "count": 3, "host": "node2"})
+        line.close()
+
+    ends = []
+    nowhere.setattr(atexit, "register", lambda *end: ends.append(end))
+    threading.Timer(0.1, come_and_go).start()
+    begun = time.monotonic()
+    with pytest.raises(PeerLost, match=r"process 2 of 3 \(host node2\) is gone; .* goes on"):
+        processes.join(f"localhost:{port}", 3, 0)
+    assert time.monotonic() - begun < 10
+    assert [code for _, code in ends] == [75]
+
+
 SLURM = {
     "SLURM_JOB_ID": "77", "SLURM_STEP_NODELIST": "node[007-008]", "SLURM_NTASKS": "2",
     "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
@@ -117,12 +142,23 @@ def test_a_step_of_slurm_is_found(nowhere, joined):
 @pytest.mark.parametrize(
     "job",
     [SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},
-     {"JOB_COMPLETION_INDEX": "3"}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}],
+     {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}],
 )  # fmt: skip
 def test_a_process_alone_in_its_allocation_looks_for_no_other(nowhere, joined, job):
     for name, value in job.items():
         nowhere.setenv(name, value)
     assert processes.join().count == 1 and joined == []
+
+
+def test_a_pod_of_an_indexed_job_that_finds_no_others_is_refused(nowhere):
+    nowhere.setenv("JOB_COMPLETION_INDEX", "3")
+    nowhere.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    for coordinator in ("", "host:9876"):  # which alone does not tell how many they are
+        nowhere.setenv("JAX_COORDINATOR_ADDRESS", coordinator)
+        with pytest.raises(UsageError, match=r"pod 3 .* shard=3/N.* num_processes=1"):
+            processes.of(Settings())
+    assert processes.of(Settings(num_processes=1)).count == 1
+    assert processes.of(Settings(shard="3/8")) == processes.Shard(3, 8)
 
 
 def test_a_job_that_cannot_be_asked_is_said(nowhere):

@@ -17,6 +17,13 @@ from ecjax.program import Penalties
 from ecjax.settings import Settings
 
 SETS = ("a", "b", "a+b")
+HOW = {"folds": 4, "seeds": 2, "inner_folds": 2}  # of all classes, so that they share a program
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quickly_compiled():
+        yield
 
 
 def sums_at(embeddings, tasks, **arguments):
@@ -53,11 +60,10 @@ def test_slopes_of_classes_are_derivatives_of_the_rows_log_losses():
     """At the usual tolerance as good as from fits that are finished."""
     embeddings, _ = study([2, 6], 90, {})
     tasks = {"w": classes_of(embeddings)}
-    how = {"folds": 4, "seeds": 2, "inner_folds": 2}
-    usual = sums_at(embeddings, tasks, logistic_c=(0.2,), **how).classification[0]
+    usual = sums_at(embeddings, tasks, logistic_c=(0.2,), **HOW).classification[0]
     more, less = (
         sums_at(
-            embeddings, tasks, logistic_c=(0.2 * math.exp(-step),), logistic_tolerance=1e-9, **how
+            embeddings, tasks, logistic_c=(0.2 * math.exp(-step),), logistic_tolerance=1e-9, **HOW
         ).classification[0]
         for step in (0.05, -0.05)
     )
@@ -70,12 +76,10 @@ def test_slopes_of_classes_are_derivatives_of_the_rows_log_losses():
 
 def test_a_class_that_training_rows_lack_has_no_slope():
     embeddings, _ = study([2, 6], 90, {})
-    labels = labels_of(embeddings, 3)
-    labels[7] = 3
+    labels = labels_of(embeddings, 2)
+    labels[7] = 2
     tasks = {"w": ecjax.Task(labels, kind="classification")}
-    with quickly_compiled():
-        sums = sums_at(embeddings, tasks, logistic_c=(0.2,), folds=4, inner_folds=2)
-    sums = sums.classification[0]
+    sums = sums_at(embeddings, tasks, logistic_c=(0.2,), **HOW).classification[0]
     assert np.isinf(sums.row_log_loss[7]).all() and (sums.row_slope[7] == 0).all()
     assert np.isfinite(sums.row_slope).all() and (np.abs(sums.row_slope).max(0) > 0.01).all()
 
@@ -84,11 +88,9 @@ def test_intervals_of_log_loss_are_the_formula():
     """And those of errors are from the errors alone."""
     embeddings, _ = study([2, 6], 90, {})
     tasks = {"w": classes_of(embeddings)}
-    how = {"folds": 4, "inner_folds": 2, "seeds": 2, "logistic_c": (0.2,)}
-    how |= {"logistic_tolerance": 1e-8}
-    with quickly_compiled():
-        sums = sums_at(embeddings, tasks, **how).classification[0]
-        found = ecjax.evaluate(embeddings, tasks, protocol="strict", **how)
+    how = HOW | {"logistic_c": (0.2,), "logistic_tolerance": 1e-8}
+    sums = sums_at(embeddings, tasks, **how).classification[0]
+    found = ecjax.evaluate(embeddings, tasks, protocol="strict", **how)
     n, p = 90, 8
     log_loss, misses = sums.row_log_loss, sums.row_miss
     losses = {

@@ -16,8 +16,9 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun no longer takes it from th
 srun ecjax evaluate "$@" \
   ${SLURM_ARRAY_TASK_ID:+--shard="$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"}
 code=$?
-# Interrupted: Slurm takes a job that ends by itself for failed, even if it was being pre-empted.
-if ((code == 75 && ${SLURM_RESTART_COUNT:-0} < 100)); then
+# Interrupted, or (143) told to end while Python starts or ends: Slurm takes a job that ends by itself
+# for failed, even if it was being pre-empted.
+if (((code == 75 || code == 143) && ${SLURM_RESTART_COUNT:-0} < 100)); then
   # One task of an array has the array's number as its SLURM_JOB_ID, which would mean all of them.
   task=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
   scontrol requeue "${task:-$SLURM_JOB_ID}"

@@ -4,7 +4,8 @@
 #
 #   sbatch --nodes=4 slurm_step.sh study.toml --out=results
 #
-# With GPUs, a process for each, as by --gres=gpu:4 --ntasks-per-node=4.
+# With GPUs, add --gres=gpu:4: the process of a node uses all of them. With --ntasks-per-node=4 as
+# well there are four processes, and each uses one.
 #SBATCH --job-name=ecjax --time=04:00:00 --ntasks-per-node=1 --cpus-per-task=8 --mem=32G
 #SBATCH --requeue             # by Slurm, where a node is lost or taken away at once
 #SBATCH --signal=TERM@60      # before the time is up, to all processes: they end with 75
@@ -13,8 +14,9 @@
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun no longer takes it from the job
 srun ecjax evaluate "$@"
 code=$? # the highest of the processes': above 75 where one was killed, as for its memory
-# Interrupted: Slurm takes a job that ends by itself for failed, even if it was being pre-empted.
-if ((code == 75 && ${SLURM_RESTART_COUNT:-0} < 100)); then
+# Interrupted, or (143) told to end while Python starts or ends: Slurm takes a job that ends by itself
+# for failed, even if it was being pre-empted.
+if (((code == 75 || code == 143) && ${SLURM_RESTART_COUNT:-0} < 100)); then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code
