@@ -118,7 +118,8 @@ def evaluate(
 
     Args:
       budget: bytes of memory that may be used, beside the ids of all rows.
-      device: that moments and losses of rows are computed on; None: the host's BLAS.
+      device: that moments and losses of rows are computed on; None: the host's BLAS, which
+        classifications always take.
       peers: processes that share the rows; each returns the same.
       predictions: takes the table of predictions, batch by batch, of the rows of this process.
       second_pass: whether the rows pass again; without it there are no intervals and predictions.

@@ -68,6 +68,7 @@ class Fitted(NamedTuple):
     evaluations: np.ndarray
 
 
+_NOTHING = Rows(np.zeros((0, 0)), np.zeros(0, int), np.zeros(0, int), [])
 # Passes over all rows: of each batch, the rows of a seed.
 Passes = Callable[[], Iterator[Callable[[int], Rows]]]
 
@@ -169,21 +170,19 @@ class _Group:
     def _fit_sample(self, tolerance: float) -> None:
         """Starts every fit of this process from those of its training rows that are in memory."""
         self.descents = [None] * len(self.bundles)
-        firsts = np.cumsum([0, *map(len, self.chains)])[:-1]
-        for seed in sorted({chain[0].seed for chain in self.chains}):
+        firsts = np.cumsum([0, *map(len, self.chains)])[:-1].tolist()
+        mine = [part for part in zip(firsts, self.chains, strict=True) if self.mine[part[0]]]
+        for seed in sorted({chain[0].seed for _, chain in mine}):
             rows = self.sample.rows(seed)
 
-            def one(first: int, rows: Rows = rows) -> None:
-                weights = None
-                chain = self.chains[list(firsts).index(first)]
-                for place, bundle in enumerate(chain):
-                    if weights is None:
-                        weights = _shares_alone(bundle, self.classes[bundle.numbers])
+            def one(part: tuple[int, list[Bundle]], rows: Rows = rows) -> None:
+                first, chain = part
+                weights = _shares_alone(chain[0], self.classes[chain[0].numbers])
+                for place, bundle in enumerate(chain, first):
                     own = _fit_rows(bundle, weights, rows, tolerance, self.sample.whole)
-                    self.descents[first + place], weights = own, own.weights
+                    self.descents[place], weights = own, own.weights
 
-            of_seed = [chain[0].seed == seed for chain in self.chains]
-            _on_cores(one, firsts[of_seed & self.mine[firsts]].tolist())
+            _on_cores(one, [part for part in mine if part[1][0].seed == seed])
 
     def _pass(self, passes: Passes, tolerance: float) -> bool:
         """Evaluates what is unfinished once; False where nothing is."""
@@ -236,9 +235,6 @@ def _on_cores(work: Callable, parts: Sequence) -> list:
     """What the work on each part gives, one part on each core: products are small."""
     with blas.one_thread(), ThreadPoolExecutor(host.available_cores()) as pool:
         return list(pool.map(work, parts))
-
-
-_NOTHING = Rows(np.zeros((0, 0)), np.zeros(0, int), np.zeros(0, int), [])
 
 
 def _shares_alone(bundle: Bundle, classes: np.ndarray) -> np.ndarray:

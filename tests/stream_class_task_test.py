@@ -165,6 +165,23 @@ def test_little_memory_changes_no_table(studies, protocol):
     assert 2 < evaluations < 25  # the sample, a third of the rows, tells nearly all
 
 
+def test_a_sweep_has_every_setting(tmp_path):
+    study = write_study(tmp_path, targets=("biome",), kind="classification")
+    path = tmp_path / "study.toml"
+    path.write_text(
+        path.read_text() + "[sweep]\nfolds = [2, 3]\nseed = [1, 2]\nlogistic_c = [0.1]\n"
+    )
+    arguments = {"protocol": "paper", "subsets": ["b+c"]}
+    settings = from_arguments(EXACT | arguments)
+    found = stream_evaluate.evaluate(ecjax.read_study(path), settings, MUCH)
+    frame = frames_of_found(found, settings)["scores"]
+    assert len(frame) == 4 * 3 * 3
+    for (folds, seed), own in frame.groupby(["folds", "seed"]):
+        each = {"folds": folds, "seed": seed, "logistic_c": 0.1}
+        _, alone = stream(study, **arguments, **each)
+        assert_equal(own[alone["scores"].columns].reset_index(drop=True), alone["scores"])
+
+
 @pytest.mark.parametrize("budget", [LITTLE, MUCH])
 def test_no_fit_starts_from_rows_that_it_holds_out(tmp_path, budget):
     study = write_study(
