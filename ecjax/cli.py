@@ -249,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), INTERRUPTED)
     except KeyboardInterrupt as interrupt:
         # A compiled call cannot be stopped; nothing is half-written, so the process may just go.
-        _fail(f"interrupted; {interrupt or 'nothing was half-written'}", INTERRUPTED)
+        _fail(f"interrupted; {str(interrupt) or 'nothing was half-written'}", INTERRUPTED)
         sys.stdout.flush()
         os._exit(INTERRUPTED)
     except Exception:

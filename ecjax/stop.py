@@ -32,7 +32,7 @@ class Stop:
 
     def __init__(self):
         self.asked: float | None = None
-        self._computing = False
+        self._computing = self._raised = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -53,6 +53,8 @@ class Stop:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Meanwhile a signal interrupts nothing: the caller asks `over`."""
+        if self._raised:  # in a callback of the garbage collector, say, which swallows errors
+            raise KeyboardInterrupt
         self._computing = True
         try:
             yield
@@ -74,6 +76,7 @@ class Stop:
         if self.asked is None:
             self.asked = time.monotonic()
         if not self._computing:
+            self._raised = True
             raise KeyboardInterrupt
 
 

@@ -1,5 +1,6 @@
 """Signals: the first waits for a short call, the second ends the process, each in time."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -74,6 +75,15 @@ def test_how_long_a_call_is_waited_for():
     assert not stop.over(None) and not stop.over(GRACE_S - 1) and stop.over(GRACE_S + 1)
     stop.asked -= GRACE_S + 0.1
     assert stop.over(None) and stop.over(0.0)
+
+
+def test_an_interrupt_that_was_swallowed_ends_the_next_call():
+    stop = Stop()
+    with stop.listening():
+        with contextlib.suppress(KeyboardInterrupt):  # as a callback's caller may
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), stop.computing():
+            pass
 
 
 def test_handlers_are_as_before_afterwards():
