@@ -54,6 +54,7 @@ with joining() as joined:
     own = {"moments": np.full((2, 3), 0.1) * 3**index, "rows": np.array([1 << 40, index]),
            "none": np.zeros((0, 2)), "one": np.array(1.0)}
     found = joined.summed(own)
+    found["moments"] *= 1  # sums may be written to
     again = joined.summed([])
     os.kill(os.getpid(), signal.SIGTERM)
     joined.meet("last")

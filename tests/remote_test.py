@@ -83,6 +83,17 @@ def test_a_file_of_another_size_than_written_is_noticed(folder, monkeypatch):
         (folder / "x.bin").write_bytes(b"1234")
 
 
+def test_an_opened_file_is_read_from_place_to_place(folder):
+    file = folder / "numbers.txt"
+    file.write_bytes(b"0123456789")
+    with file.open("rb") as stream:
+        assert (stream.read(3), stream.read(2), stream.tell()) == (b"012", b"34", 5)
+        assert (stream.seek(-4, 2), stream.read(9), stream.read()) == (6, b"6789", b"")
+        assert (stream.seek(1), stream.seek(2, 1), stream.read(1)) == (1, 3, b"3")
+    with pytest.raises(ValueError, match="for reading only"):
+        file.open("wb")
+
+
 def test_a_slice_at_a_time(folder, monkeypatch):
     monkeypatch.setattr("ecjax.remote.SLICE", 10)
     content = bytes(range(95))

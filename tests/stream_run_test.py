@@ -94,6 +94,7 @@ def test_another_study_s_directory_is_refused_before_anything_is_fitted(
     monkeypatch.setattr("ecjax.stream_task.fit", None)
     with pytest.raises(InputError, match='the data of task "t"'):
         ecjax.evaluate(changed, out=out, stream=True, **ARGUMENTS)
+    monkeypatch.setattr("ecjax.stream_evaluate.Joined", None)  # nor are its rows read
     with pytest.raises(InputError, match="other settings: protocol"):
         ecjax.evaluate(study, out=out, stream=True, **ARGUMENTS | {"protocol": "strict"})
     assert store.read_results(out)[1]["study"] == before["study"]
@@ -186,6 +187,19 @@ def test_what_may_change_a_number_is_computed_again(study, tmp_path, monkeypatch
     [file.unlink() for file in tmp_path.glob("*.csv")]
     assert ecjax.evaluate(study, out=tmp_path, **arguments).index.equals(expected.index)
     assert len(set((tmp_path / "cells").glob("*.cell")) - cells) == 1
+
+
+def test_of_other_rows_nothing_is_taken(tmp_path):
+    study = write_study(tmp_path, targets=("u",))
+    out = tmp_path / "out"
+    ecjax.evaluate(study, out=out, stream=True, **ARGUMENTS)
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    frame.loc[200, "e3"] *= 1.5
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    [file.unlink() for file in out.glob("*.*")]
+    expected = ecjax.evaluate(study, stream=True, **ARGUMENTS)
+    assert ecjax.evaluate(study, out=out, stream=True, **ARGUMENTS).index.equals(expected.index)
+    assert len(list((out / "cells").glob("*.cell"))) == 2
 
 
 def test_a_damaged_cell_is_computed_again(study, tmp_path, capsys):
