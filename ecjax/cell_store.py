@@ -238,11 +238,11 @@ class CellStore:
         self.damaged += 1
         if not self._mend:
             self.unread.add(kept_in)
-            self._say(f"{self._path(file)}: is damaged ({damage})")
+            self._say(f"{self._path(kept_in)}: is damaged ({damage})")
             return
         if alone:
             self.place.remove(f"{FOLDER}/{file}")
-        self._say(f"{self._path(file)}: is damaged ({damage}) and is computed again")
+        self._say(f"{self._path(kept_in)}: is damaged ({damage}); it is computed again")
 
     def _path(self, file: str) -> str:
         return f"{self.place}/{FOLDER}/{file}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import textwrap
 import traceback
@@ -73,13 +74,11 @@ def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _machines(values: flags.FlagValues) -> Machines | None:
     """The machines that a plan is asked to be scaled to."""
-    if values.gflops is None and values.gib_per_s is None and values.devices == 1:
+    given = Machines(values.devices, values.gflops, values.gib_per_s)
+    if given == Machines(1, None, None):
         return None
-    if values.gflops is None or values.gib_per_s is None:
-        raise UsageError("devices, gflops and gib_per_s: give both rates, as measured there")
-    machines = Machines(values.devices, values.gflops, values.gib_per_s)
-    scaled_plan.check(machines)
-    return machines
+    scaled_plan.check(given)
+    return given
 
 
 def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -93,7 +92,7 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
         return DONE
     _print(report.summary(result.tables, result.manifest, *_terminal()))
     out = neutral(place_of(values.out))
-    _print(f"\nTables: {out}. `ecjax report {out}` writes a page.")
+    _print(f"\nTables: {out}. `ecjax report {shlex.quote(out)}` writes a page.")
     return UNDEFINED if result.undefined else DONE
 
 

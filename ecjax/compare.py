@@ -24,7 +24,8 @@ from ecjax.result import Result
 WORDS = ("first", "second")
 KEYS = ("task", "target", "metric", "subset")
 NUMBERS = ("score", "pooled", "eci", "eci_pooled")
-PRIVATE = ("out", "study")  # arguments that hold paths
+# Arguments that hold paths, and those that say who shared the work.
+PRIVATE = ("out", "study", "profile", "shard", "coordinator", "num_processes", "process_id")
 KEPT = ("name", "created", "protocol", "device", "precision", "versions", "git_commit")
 SAME_BYTES, SAME_NUMBERS, DIFFERENT = "bytes", "numbers", "different"
 

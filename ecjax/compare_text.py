@@ -10,6 +10,7 @@ import pandas as pd
 
 from ecjax.digest import SIGNIFICANCE, plain_name, words_of
 from ecjax.errors import counted
+from ecjax.paired import ROUNDING
 from ecjax.report import aligned, set_labels
 from ecjax.rounding import digits_of, number
 
@@ -115,14 +116,14 @@ def _numbers(table: pd.DataFrame, manifest: Mapping[str, Any], width: int) -> li
     strict = all(manifest[word]["protocol"] == "strict" for word in ("first", "second"))
     shown = "pooled" if "rows" in kinds or strict and "folds" not in kinds else "score"
     change = both[f"{shown}_difference"].abs()
-    differ = int((change > 0).sum())
+    differ = int((change > ROUNDING).sum())
     lines = []
     if differ:
         what = "pooled over all rows" if shown == "pooled" else "means over folds"
         text = f"Largest differences of scores ({what}), second - first; index: first → second"
         lines += [text, ""]
         largest = both.loc[change.sort_values(ascending=False, kind="stable").index[:LARGEST]]
-        lines += [*_matrix(largest[change.loc[largest.index] > 0], shown, manifest), ""]
+        lines += [*_matrix(largest[change.loc[largest.index] > ROUNDING], shown, manifest), ""]
     lines += [ALL_SAME] * (set(manifest["tables"].values()) <= {"bytes", "numbers"})
     words = f"Of {counted(len(both), 'score')} of whole tasks in both runs {differ:,} differ."
     if tested.any():

@@ -286,6 +286,8 @@ def interval_text(manifest: Mapping[str, Any], mark: Mark) -> str:
     tasks = [task for task in (manifest.get("tasks") or {}).values() if "unit" in task]
     if not tasks or "interval" not in given:
         return ""
+    if given.get("passes") == 1 and given.get("stream"):
+        return "No intervals and no tests of regressions: the rows passed only once."
     counts = [int(task["units"]) for task in tasks]
     fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
     units = fewest + counted(max(counts), mark(str(tasks[0]["unit"])))

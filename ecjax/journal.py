@@ -38,6 +38,8 @@ class Journal:
         self._cells += len(weights) + done
         self._done += done
         self._weight_left += sum(weights)
+        if done:
+            self._progress.say(f"{self.in_words()} already")
         self._write("running")
 
     def finished(self, cell: str, what: str, weight: float, seconds: float) -> None:

@@ -20,6 +20,7 @@ from ecjax import intervals, uncertainty
 from ecjax.scores import PERFECT
 
 NO_DIFFERENCE = "all differences are zero"
+ROUNDING = 1e-9  # a difference no larger, beside the numbers, is none
 INFINITE = "a row has probability 0"
 UNDEFINED = "the score of a fold is undefined"
 ONE_UNIT = "all rows are of one unit"
@@ -137,7 +138,7 @@ def by_rows(
       confidence: level of the interval.
     """
     n = len(first)
-    change = (second - first) * (-1 if PERFECT[metric] else 1)
+    change = _unrounded(first, second) * (-1 if PERFECT[metric] else 1)
     mean = float(change.mean())
     sums = change - mean if units is None else np.bincount(units, change - mean)
     g = len(sums)
@@ -157,6 +158,14 @@ def by_rows(
     return Tested(g, mean, error, mean - half, mean + half, _two_sided(mean / error, degrees), "")
 
 
+def _unrounded(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Differences; 0 where there is nothing but rounding, which no test must take for a finding."""
+    with np.errstate(invalid="ignore"):  # of infinite losses
+        change = second - first
+        largest = max(np.abs(first).max(initial=0), np.abs(second).max(initial=0))
+    return np.where(np.abs(change) <= ROUNDING * largest, 0.0, change)
+
+
 def _two_sided(t: float, degrees: float) -> float:
     from scipy import special
 
@@ -166,7 +175,7 @@ def _two_sided(t: float, degrees: float) -> float:
 
 def by_folds(first: np.ndarray, second: np.ndarray) -> list[Tested]:
     """The tests by folds, of (m, k) scores each."""
-    change = second - first
+    change = _unrounded(first, second)
     above, reasons = uncertainty.wilcoxon(change)
     below, _ = uncertainty.wilcoxon(-change)
     p_values = np.minimum(2 * np.minimum(above, below), 1)

@@ -67,6 +67,8 @@ class Scaled(NamedTuple):
 def check(machines: Machines) -> None:
     """Raises a UsageError unless there is something of each."""
     for name, value in machines._asdict().items():
+        if value is None:
+            raise UsageError(f"{name}: wanted too, as it was measured there")
         if not value > 0:
             raise UsageError(f"{name}={value:g}: give a number above 0")
 

@@ -30,7 +30,7 @@ class Status:
       seconds_left: estimated for what is missing; None where nothing was measured yet.
       state: what the last process to write has said, one of `journal.STATES`, and when.
       updated: when that was.
-      tables: "whole", "unfinished" or "none".
+      tables: as `store.state_of`.
     """
 
     directory: str
@@ -75,7 +75,9 @@ def status(directory: str | os.PathLike) -> Status:
     left = None if pace is None else pace * sum(cell["seconds"] for cell in missing)
     count, done = len(plan["cells"]), len(plan["cells"]) - len(missing)
     if not count:  # a stream's are known only by what it says itself
-        count, done, left = told["cells"], told["done"], told["seconds_left"]
+        # One of those under way may have been there before, and not been met again.
+        count, left = told["cells"], told["seconds_left"]
+        done = max(told["done"], min(count, len(cells.files)))
     return Status(
         directory=str(place),
         cells=count,

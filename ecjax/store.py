@@ -244,8 +244,8 @@ def read_results(
     files = manifest.get("files")
     if manifest.get("complete") is not True or not isinstance(files, dict):
         raise InputError(
-            f"{place}: its results are unfinished (a run ended while it wrote them). "
-            "Run the same evaluate command again."
+            f"{place}: its results are unfinished (a run is under way, or has ended early, or was "
+            "a part, --shard, of one). Run the same evaluate command again, without --shard."
         )
     present = [Path(file).stem for file in files if file.endswith(".parquet")]
     wanted = [name for name in present if names is None or name in names]
@@ -258,11 +258,20 @@ def read_results(
 
 
 def state_of(directory: str | os.PathLike | Place) -> str:
-    """Of a directory's tables: "whole", "unfinished" (a run is under way, or ended), or "none"."""
+    """Of a directory's tables: "whole", "damaged" (a file is missing or has changed), "unfinished"
+    (a run is under way, or ended), or "none"."""
     place = place_of(directory)
     if not place.has(MANIFEST):
         return "none"
-    return "whole" if _read_manifest(place).get("complete") is True else "unfinished"
+    manifest = _read_manifest(place)
+    if manifest.get("complete") is not True:
+        return "unfinished"
+    try:
+        for name in manifest["files"]:
+            _read_file(place, name, manifest["files"], "")
+    except InputError:
+        return "damaged"
+    return "whole"
 
 
 def read_csv(
@@ -327,7 +336,8 @@ def _read_manifest(place: Place) -> dict[str, Any]:
         reason = str(error)
     raise InputError(
         f"{path}: is not a manifest of ecjax, or is damaged ({reason}). "
-        "Name another directory with --out, or remove this one and evaluate again."
+        "Remove it, with the tables beside it, and evaluate again (cells are kept), or name another "
+        "directory with --out."
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,12 +38,13 @@ from ecjax.stream_class_outcome import (
 )
 from ecjax.stream_cost import (
     BATCH_SHARE,
-    FEWEST,
+    COPIES,
     FITS_SHARE,
+    MOST_ROWS,
     SHAPES_SHARE,
     WEIGHTS_SHARE,
     bytes_of_shapes,
-    sample_rows,
+    rows_held,
 )
 from ecjax.stream_dealt import Dealt
 from ecjax.stream_held_out import HeldOut, Left, add_losses
@@ -55,9 +57,9 @@ from ecjax.stream_logistic import (
     numbers_of,
 )
 from ecjax.stream_outcome import StreamedFolds
-from ecjax.stream_read import Batch
+from ecjax.stream_read import Batch, Joined
 from ecjax.stream_softmax import Rows, rows_of_blocks
-from ecjax.stream_task import COPIES, MOST_ROWS, StreamedTask
+from ecjax.stream_task import How, StreamedTask
 from ecjax.stream_training import (
     Cells,
     Sampled,
@@ -92,6 +94,11 @@ class StreamedClassTask(StreamedTask):
 
     passes = 0
     _rows_in_memory: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def __init__(self, joined: Joined, settings: Settings, how: How, directory: Path):
+        """As `StreamedTask`; refuses at once a budget that holds too few rows."""
+        super().__init__(joined, settings, how, directory)
+        self._rows_held()
 
     def result(self, setting: Mapping[str, Any], settings: Settings) -> StreamedClasses:
         """Of one setting, as `StreamedTask.result`; the rows always pass again."""
@@ -172,16 +179,13 @@ class StreamedClassTask(StreamedTask):
         own = self.joined
         return dataclasses.replace(task, y=own.codes[own.keep], classes=own.classes), folds
 
+    def _rows_held(self) -> int:
+        n, c, cores = len(self.joined.ids), len(self.joined.classes), host.available_cores()
+        return rows_held(self.joined.source.name, n, self.p, c, self.how.budget, cores)
+
     def _sampled(self) -> Sampled:
         """The rows to be held in memory: those whose ids have the smallest hashes."""
-        n, c, budget = len(self.joined.ids), len(self.joined.classes), self.how.budget
-        rows = sample_rows(n, self.p, c, budget, host.available_cores())
-        if not rows:
-            raise InputError(
-                f"task {quote(self.known.name)}: a budget of {size_text(budget)} holds too few "
-                f"rows in memory for logistic fits to {self.p:,} columns and {c} classes, which "
-                f"need {FEWEST * (self.p + 1):,} of them; raise --max_memory_gib"
-            )
+        n, rows = len(self.joined.ids), self._rows_held()
         hashed = pd.util.hash_array(self.joined.ids)
         chosen = np.argpartition(hashed, rows - 1)[:rows] if rows < n else np.arange(n)
         return Sampled(np.sort(chosen), self.p)
@@ -337,6 +341,9 @@ class StreamedClassTask(StreamedTask):
         size = ((COPIES + 1) * self.p + of_fits) * FLOAT
         rows = int(np.clip(BATCH_SHARE * self.how.budget / size, 1, MOST_ROWS))
         return 1 << rows.bit_length() - 1
+
+    def _notes_of_one_pass(self, results: list[StreamedClasses]) -> list[Note]:
+        return []  # their fits take passes anyway
 
     def all_notes(self, results: list[StreamedClasses]) -> list[Note]:
         """As of `StreamedTask`, with its classes and how often the rows passed."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ecjax.memory import FLOAT
+from ecjax.errors import InputError, quote
+from ecjax.memory import FLOAT, size_text
 from ecjax.stream_logistic import STATE
 from ecjax.subsets import Lattice
 
 BATCH_SHARE = 1 / 8  # of the budget, for the arrays of a batch
+MOST_ROWS = 2**16  # of a batch
+COPIES = 6  # of a batch's vectors: as read, as floats, as read ahead, and by fold
 # Of the budget, beside it, for logistic fits: rows in memory, what is made of them, fits at work,
 # and weights that are kept.
 SAMPLE_SHARE, SHAPES_SHARE, FITS_SHARE, WEIGHTS_SHARE = 1 / 4, 1 / 8, 1 / 4, 1 / 8
@@ -90,6 +93,18 @@ def sample_rows(rows: int, columns: int, classes: int, budget: float, cores: int
     return 0 if held < FEWEST * (columns + 1) else min(held, ENOUGH * (columns + 1))
 
 
+def rows_held(task: str, rows: int, columns: int, classes: int, budget: float, cores: int) -> int:
+    """As `sample_rows`; an InputError where they are too few."""
+    held = sample_rows(rows, columns, classes, budget, cores)
+    if not held:
+        raise InputError(
+            f"task {quote(task)}: a budget of {size_text(budget)} holds too few rows in memory for "
+            f"logistic fits to {columns:,} columns and {classes} classes, which need "
+            f"{FEWEST * (columns + 1):,} of them; raise --max_memory_gib"
+        )
+    return held
+
+
 def bytes_of_shapes(classes: int) -> float:
     """Of what a row in memory adds to the arrays of one fit."""
     return 2 * classes * FLOAT
@@ -107,7 +122,7 @@ def ridge(shape: Shape, targets: int, budget: float, second_pass: bool = True) -
     cells = r * (k + (not shape.divided)) * (shape.groups if shape.dealt else 1)
     moments = (cells * q * q + r * k * weights / 2) * FLOAT
     passes = 1 + second_pass + shape.dealt
-    peak = moments + _known(shape) + BATCH_SHARE * budget
+    peak = moments + _known(shape) + _batch(shape, budget)
     return StreamCost(passes, (1.0 * n * q * q * r, fits, after), fits, _stored(shape, t), peak)
 
 
@@ -138,7 +153,7 @@ def logistic(shape: Shape, classes: int, budget: float, cores: int) -> StreamCos
     weights = outer * c * (widest + len(shape.widths)) * FLOAT
     fits = min((inner + outer) * state * FLOAT, FITS_SHARE * budget)
     shapes = min(SHAPES_SHARE * budget, held * cores * bytes_of_shapes(c) * 256 / c)
-    peak = weights + fits + shapes + 2 * held * p * FLOAT + _known(shape) + BATCH_SHARE * budget
+    peak = weights + fits + shapes + 2 * held * p * FLOAT + _known(shape) + _batch(shape, budget)
     first = 6.0 * n * p * r
     total = 1 + shape.dealt + passes + (2 if shape.strict else 1)
     fitting = operations + repeated
@@ -156,6 +171,11 @@ def _elimination(lattice: Lattice, t: int) -> float:
 
 def _stored(shape: Shape, targets: int) -> float:
     return shape.rows * (shape.columns * STORED + targets * FLOAT)
+
+
+def _batch(shape: Shape, budget: float) -> float:
+    rows = min(shape.rows, MOST_ROWS)
+    return min(BATCH_SHARE * budget, COPIES * rows * shape.columns * FLOAT)
 
 
 def _known(shape: Shape) -> float:

@@ -152,6 +152,8 @@ def _of_task(source: TaskSource, join: str, steps: Sequence[Settings], budget) -
         dealing = dealing_of(known, settings)
         shape = _shape(len(known.ids), lattice, source.kind, dealing, settings)
         if c:
+            given = known.name, len(known.ids), lattice.starts[-1], c, budget
+            stream_cost.rows_held(*given, host.available_cores())
             cost = stream_cost.logistic(shape, c, budget, host.available_cores())
         else:
             cost = stream_cost.ridge(shape, t, budget, settings.passes > 1)

@@ -216,7 +216,8 @@ class _Directory:
     def passed(self, what: str, done: int, rows: int) -> None:
         """So many rows of a pass are done; raises KeyboardInterrupt if the user asks to end."""
         self._said = f"{neutral(what)}, {done / rows:.0%} of {rows:,} rows"
-        self._run.progress.check()
+        if done < rows:  # a pass that is through is not thrown away
+            self._run.progress.check()
         self._run.peers.check()
 
     def in_words(self) -> str:

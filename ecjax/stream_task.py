@@ -32,7 +32,7 @@ from ecjax.plan import check_training
 from ecjax.results import frame_of, prediction_rows
 from ecjax.settings import Settings
 from ecjax.splits import check_none_empty, dealing_of, fold_notes
-from ecjax.stream_cost import BATCH_SHARE
+from ecjax.stream_cost import BATCH_SHARE, COPIES, MOST_ROWS
 from ecjax.stream_dealt import Dealt
 from ecjax.stream_fits import HeldOutRows, MomentFits, Table, fit, table_of
 from ecjax.stream_moments import Gathered, Peers, of_all
@@ -40,9 +40,7 @@ from ecjax.stream_outcome import SecondPass, StreamedFolds, StreamedResult, Sums
 from ecjax.stream_read import Batch, Joined
 from ecjax.units import unit_notes, units_of
 
-MOST_ROWS = 2**16  # of a batch
 MOMENT_SHARE = 1 / 2  # of the budget, for moments and weights
-COPIES = 6  # of a batch's vectors: as read, as floats, as read ahead, and by fold
 # Squared errors from moments are right to so much, divided by 1 − R², of themselves.
 EXACTNESS = 5e-16
 TEN_DIGITS = 1e-10
@@ -298,11 +296,12 @@ class StreamedTask:
         return task, folds
 
     def _batches(self, what: str) -> Iterator[Batch]:
-        share = self.joined.share
+        share, name = self.joined.share, f"{self.known.name}: {what}"
+        rows = share.stop - share.start
+        self.how.progress(name, 0, rows)
         for batch in self.joined.batches():
             yield batch
-            done = int(batch.rows[-1]) + 1 - share.start
-            self.how.progress(f"{self.known.name}: {what}", done, share.stop - share.start)
+            self.how.progress(name, int(batch.rows[-1]) + 1 - share.start, rows)
 
     def _agree(self) -> None:
         self.joined.agree(self.how.peers)
@@ -362,10 +361,11 @@ class StreamedTask:
         notes = [*self.joined.notes, *fold_notes(task, most)]
         notes += [] if units.unknown else unit_notes(task, units)
         notes.append(Note(task.name, TASK_TABLE, NOT_MADE, len(task.ids), ""))
-        if not self.how.second_pass:
-            few = max(_inexact(result) for result in results)
-            notes += [Note(task.name, TASK_TABLE, PASSED_ONCE, few, "")] if few else []
-        return notes
+        return [*notes, *self._notes_of_one_pass(results)]
+
+    def _notes_of_one_pass(self, results: list[StreamedResult]) -> list[Note]:
+        few = 0 if self.how.second_pass else max(_inexact(result) for result in results)
+        return [Note(results[0].task.name, TASK_TABLE, PASSED_ONCE, few, "")] if few else []
 
 
 def _grid(settings: Settings, folds: StreamedFolds) -> np.ndarray:

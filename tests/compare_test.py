@@ -9,7 +9,7 @@ from quick import quickly_compiled
 from scipy import stats
 
 import ecjax
-from ecjax import cli, store
+from ecjax import cli, paired, store
 from ecjax.compare_tests import OTHER_FOLDS, UNKNOWN
 from ecjax.encode import arrow_table
 
@@ -64,6 +64,16 @@ def primary(found):
     table = found.comparison
     whole = table["target"].isna() & table["metric"].isin(PRIMARY) & (table["present"] == "both")
     return table[whole]
+
+
+def test_rounding_is_no_finding():
+    rng = np.random.default_rng(0)
+    losses, scores = rng.uniform(1, 2, 300), rng.uniform(0.2, 0.3, (2, 20))
+    noise = 1e-13 * (1 + rng.uniform(size=300))
+    found = paired.by_rows(losses, losses * (1 + noise), "r2", None, 3, 0.95)
+    assert np.isnan(found.p_value) and found.reason == paired.NO_DIFFERENCE
+    assert paired.by_rows(losses, losses * (1 + 1e6 * noise), "r2", None, 3, 0.95).p_value < 1e-9
+    assert all(np.isnan(one.p_value) for one in paired.by_folds(scores, scores + 1e-14))
 
 
 def test_a_run_is_identical_to_itself(runs):

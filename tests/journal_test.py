@@ -38,7 +38,10 @@ def test_time_left_is_what_was_estimated_at_the_pace_that_was_measured(journal, 
     journal.finished("abc.cell", "biomass, 15 sets", 10.0, 4.0)
     assert journal.seconds_left == pytest.approx(20.0)
     assert journal.in_words() == "3 of 5 cells are done"
-    assert said.lines == ["cell 3/5 abc.cell: biomass, 15 sets: 4.0 s; 0:20 left"]
+    assert said.lines == [
+        "2 of 5 cells are done already",
+        "cell 3/5 abc.cell: biomass, 15 sets: 4.0 s; 0:20 left",
+    ]
     journal.finished("b.cell", "…", 20.0, 8.0)
     journal.finished("c.cell", "…", 30.0, 12.0)
     assert "left" not in said.lines[-1]

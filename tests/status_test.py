@@ -52,6 +52,12 @@ def test_a_run_from_its_first_cell_to_its_tables(tmp_path, monkeypatch):
     done = status(tmp_path)
     assert (done.done, done.missing, done.damaged, done.state) == (4, 0, 0, "done")
     assert done.tables == "whole"
+    scores = tmp_path / "scores.parquet"
+    content = scores.read_bytes()
+    for change in (lambda: scores.write_bytes(content[:100]), scores.unlink):
+        change()
+        assert status(tmp_path).tables == "damaged"
+    scores.write_bytes(content)
     assert "4 cells in 1 file" in compact(tmp_path) and status(tmp_path).done == 4
 
 

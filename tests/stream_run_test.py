@@ -215,11 +215,23 @@ def test_classes_are_kept_too(tmp_path, monkeypatch):
     study = write_study(tmp_path, targets=("biome",), kind="classification")
     arguments = ARGUMENTS | {"stream": True, "out": tmp_path / "out", "subsets": ["b+c"]}
     first = ecjax.evaluate(study, **arguments)
-    monkeypatch.setattr("ecjax.stream_class_task.fit", None)
-    again = ecjax.evaluate(study, **arguments)
+    with monkeypatch.context() as without:
+        without.setattr("ecjax.stream_class_task.fit", None)
+        again = ecjax.evaluate(study, **arguments)
     for name, table in first.tables.items():
         pd.testing.assert_frame_equal(again.tables[name], table)
     assert first.scores["score"].notna().all()
+    once = ecjax.evaluate(study, **arguments | {"out": tmp_path / "once", "passes": 1})
+    assert once.scores.equals(first.scores)  # their fits take passes anyway
+
+
+def test_a_budget_that_fits_need_more_of_is_refused_before_any_pass(tmp_path):
+    study = write_study(tmp_path, targets=("biome",), kind="classification")
+    settings = from_arguments(ARGUMENTS | {"stream": True, "max_memory_gib": 1e4 / GIB})
+    run = run_of(study, settings, Silent())
+    for refuses in (run.plan, lambda: run.evaluate(None)):
+        with pytest.raises(InputError, match='task "t": a budget of .* holds too few rows in mem'):
+            refuses()
 
 
 def test_processes_share_the_rows_and_the_first_writes(study, expected, tmp_path):
