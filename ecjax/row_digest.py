@@ -61,7 +61,9 @@ def of_labels(ids: np.ndarray, *labels: np.ndarray) -> str:
     """Of ids (n,) with labels (n,) of any kinds, in whichever order the rows are."""
     parts = _hashed(ids)
     for label in labels:
-        parts = _mixed(parts) + pd.util.hash_array(label.astype(str).astype(object))
+        kind = {"i": np.int64, "u": np.int64, "f": float}.get(label.dtype.kind)
+        known = label.astype(str).astype(object) if kind is None else label.astype(kind)
+        parts = _mixed(parts) + pd.util.hash_array(known)
     return _text(_added(parts[None])[0])
 
 

@@ -336,8 +336,8 @@ def _read_manifest(place: Place) -> dict[str, Any]:
         reason = str(error)
     raise InputError(
         f"{path}: is not a manifest of ecjax, or is damaged ({reason}). "
-        "Remove it, with the tables beside it, and evaluate again (cells are kept), or name another "
-        "directory with --out."
+        "Remove it, with the tables beside it, and evaluate again (cells are kept), or name "
+        "another directory with --out."
     )
 
 

@@ -26,7 +26,7 @@ from ecjax.study import Study, TaskSource
 # Measured on 2 cores of a 2.x GHz Xeon by `experiments/stream.py`: operations a second of the first
 # pass, of ridge fits and of what comes after, and of passes of logistic fits; bytes read a second.
 RATES = "2 cores of a 2.x GHz Xeon"
-FIRST, FITS, AFTER, LOGISTIC, READ = 4.0e10, 4.0e10, 2.0e10, 2.0e10, 1.2e9
+FIRST, FITS, AFTER, LOGISTIC, READ = 3.0e10, 2.5e10, 1.2e10, 1.0e10, 1.1e9
 
 
 class TaskPlan(NamedTuple):
