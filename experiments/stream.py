@@ -1,16 +1,16 @@
 """Rows beyond memory: how fast a study is streamed, in how much memory, and how right it is.
 
-    python experiments/stream.py            # a minute on one core, 3 GB in TMPDIR
+    python experiments/stream.py            # a minute on 2 cores, 3 GB in TMPDIR
     python experiments/stream.py --rows=1e5 --trial     # prints the same and demands no rates
 
 Makes a study of three embeddings of 128 + 128 + 64 float32 columns and one target, in 16 Parquet
 parts each; evaluates it as `--split=hash --stream` does (`strict`, 20 folds, 7 subsets) in a
 process of its own whose data may take no more than 4 GiB, and a twentieth of its rows likewise.
 Arrow's rate of reading the same files and the rate of a matrix product are measured in the same
-process. Measured on 2 cores, from files in memory: 7.1 s and 3.6 s for the two passes and 0.9 s
-for the fits, where Arrow alone takes 2.4 s and XᵀX 3.5 s; 0.48 of the lower rate in the first pass,
-0.65 in the second and 0.54 in both; 1.0 GiB; 20 times the rows in 17 times the seconds. Of the
-first pass a second is the hashing of ids, which makes the folds. Demanded, unless it is a trial:
+process. Measured on 2 cores, from files in memory: 7.0 s and 3.5 s for the two passes and 0.9 s
+for the fits, where Arrow alone takes 2.3 s and XᵀX 3.5 s; 0.49 of the lower rate in the first pass
+(a second of which is the hashing of ids, which makes the folds), 0.65 in the second and 0.54 in
+both; 1.0 GiB; 20 times the rows in 17 times the seconds. Demanded, unless it is a trial:
 
 - peak memory under 4 GiB;
 - both passes together at half or more of the lower of two rates: Arrow's of reading, and that at
