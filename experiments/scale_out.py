@@ -15,7 +15,6 @@ an accelerator; put your own in with the flags of `ecjax plan`. Takes ten second
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,9 +43,9 @@ HEAD = """\
 # The largest studies on 1, 8 and 64 machines
 
 `python experiments/scale_out.py` wrote this page, from the estimates of `ecjax plan`. Rates of the
-first machine were measured ({cores:.0f} GFLOP/s in moments, {read:.1f} GiB/s of Parquet, 2 cores of
-a 2.x GHz Xeon); those of the accelerator are assumed ({gflops:,.0f} GFLOP/s, {gib:.0f} GiB/s for
-each) and not measured: `ecjax plan --devices=N --gflops=… --gib_per_s=…` says it for yours.
+first machine were measured (2 cores of a 2.x GHz Xeon; {read:.1f} GiB/s of Parquet); those of the
+accelerator are assumed ({gflops:,.0f} GFLOP/s, {gib:.0f} GiB/s for each) and not measured.
+`ecjax plan --devices=N --gflops=… --gib_per_s=…` says it for yours.
 
 | study | machine | 1 | 8 | 64 | what bounds it |
 |---|---|---|---|---|---|
@@ -65,17 +64,14 @@ def rows_needs(strict: bool) -> Needs:
     return Needs(shared, cost.repeated, cost.passes * cost.bytes_read, 0.0, float("inf"))
 
 
-def seeds_needs() -> tuple[Needs, Needs]:
-    """Of the paper's regressions, and of all its tasks."""
-    jax.config.update("jax_default_device", jax.devices("cpu")[0])
+def seeds_needs(whole: bool) -> tuple[Needs, float]:
+    """Of the paper's study, whole or its regressions; and GFLOP/s that its plan reckons with."""
     settings = from_arguments({"protocol": "paper", "seeds": SEEDS})
     tasks = align_arrays({}, paper_study(quick=False))
-    found = []
-    for own in ([t for t in tasks if t.kind == "regression"], tasks):
-        needs = Run("paper", tuple(own), settings, {}, Silent()).plan().needs
-        times = ALL_SEEDS / SEEDS
-        found.append(needs._replace(shared=times * needs.shared, most=times * needs.most))
-    return tuple(found)
+    own = tuple(task for task in tasks if whole or task.kind == "regression")
+    plan, times = Run("paper", own, settings, {}, Silent()).plan(), ALL_SEEDS / SEEDS
+    needs = plan.needs._replace(shared=times * plan.needs.shared, most=times * plan.needs.most)
+    return needs, plan.operations / plan.seconds / 1e9
 
 
 def line(study: str, machine: str, needs: Needs, rates: Machines) -> str:
@@ -91,18 +87,20 @@ def _long(seconds: float) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    regressions, every = seeds_needs()
+    jax.config.update("jax_default_device", jax.devices("cpu")[0])
+    streamed = CORES.gflops
     studies = {
-        "10⁸ rows × 960 × 15 subsets, `paper`": rows_needs(strict=False),
-        "10⁸ rows × 960 × 15 subsets, `strict`": rows_needs(strict=True),
-        "10⁵ seeds of the paper's five regressions": regressions,
-        "10⁵ seeds of all six tasks": every,
+        "10⁸ rows × 960 × 15 subsets, `paper`": (rows_needs(strict=False), streamed),
+        "10⁸ rows × 960 × 15 subsets, `strict`": (rows_needs(strict=True), streamed),
+        "10⁵ seeds of the paper's five regressions": seeds_needs(whole=False),
+        "10⁵ seeds of all six tasks": seeds_needs(whole=True),
     }
-    machines = {"2 cores, measured": CORES, "accelerator, assumed": ACCELERATOR}
-    rates = {"cores": CORES.gflops, "read": CORES.gib_per_s, "gflops": ACCELERATOR.gflops,
-             "gib": ACCELERATOR.gib_per_s}  # fmt: skip
-    pairs = itertools.product(studies.items(), machines.items())
-    lines = [line(study, name, needs, rate) for (study, needs), (name, rate) in pairs]
+    lines = []
+    for study, (needs, gflops) in studies.items():
+        cores = CORES._replace(gflops=gflops)
+        lines.append(line(study, f"2 cores, {gflops:.0f} GFLOP/s measured", needs, cores))
+        lines.append(line(study, "accelerator, assumed", needs, ACCELERATOR))
+    rates = {"read": CORES.gib_per_s, "gflops": ACCELERATOR.gflops, "gib": ACCELERATOR.gib_per_s}
     text = HEAD.format(**rates) + "\n".join(lines) + "\n"
     PAGE.write_text(text, encoding="utf-8")
     print(text)
