@@ -111,7 +111,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _line(start: bytes) -> tuple[int, int, str, str]:
     found = LINE.match(start[:LINE_BYTES])
     if found is None:
-        version = re.match(rb"ecjax cell ([0-9]+) ", start[:LINE_BYTES])
+        version = re.match(rb"ecjax cell ([1-9][0-9]{0,3}) ", start[:LINE_BYTES])
         if version is not None and int(version[1]) != FORMAT:
             raise OtherVersion
         raise Damaged("it does not begin as a cell does")

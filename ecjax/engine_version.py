@@ -10,28 +10,28 @@ import functools
 import hashlib
 from importlib import metadata, resources
 
-# What cells' numbers come from.
-ROOTS = ("engine", "plan", "kept", "rechosen", "stream_task", "stream_class_task")
+ROOTS = ("engine", "plan", "kept", "rechosen")  # what cells' numbers come from
+OF_STREAMS = ("stream_task", "stream_class_task")  # what those of streams come from
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
 @functools.cache
-def engine_digest() -> str:
-    """SHA-256 of the sources of ROOTS, of all modules of ecjax that they import, and of versions.
+def engine_digest(roots: tuple[str, ...] = ROOTS) -> str:
+    """SHA-256 of the sources of roots, of all modules of ecjax that they import, and of versions.
 
     What reports, draws or reads results may change without making them another engine's.
     """
     digest = hashlib.sha256()
-    for name, text in sorted(_sources().items()):
+    for name, text in sorted(_sources(roots).items()):
         digest.update(f"{name}\0{text}\0".encode())
     for package in PACKAGES:
         digest.update(f"{package} {metadata.version(package)}\0".encode())
     return digest.hexdigest()
 
 
-def _sources() -> dict[str, str]:
-    """Module → text, of ROOTS and all that they import of ecjax."""
-    folder, found, waiting = resources.files("ecjax"), {}, set(ROOTS)
+def _sources(roots: tuple[str, ...]) -> dict[str, str]:
+    """Module → text, of roots and all that they import of ecjax."""
+    folder, found, waiting = resources.files("ecjax"), {}, set(roots)
     while waiting:
         name = waiting.pop()
         found[name] = folder.joinpath(f"{name}.py").read_text("utf-8")

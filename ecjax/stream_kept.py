@@ -18,7 +18,7 @@ from ecjax import sums
 from ecjax.cell_file import Damaged
 from ecjax.cell_keys import OF_MACHINES, OTHER_KIND, fingerprint
 from ecjax.cell_store import CellStore
-from ecjax.engine_version import engine_digest
+from ecjax.engine_version import OF_STREAMS, engine_digest
 from ecjax.loss_moments import RowMoments
 from ecjax.peers import Alone
 from ecjax.row_digest import of_labels
@@ -95,7 +95,7 @@ def _key(task: StreamedTask, settings: Settings) -> str:
         units = of_labels(task.joined.ids[keep], task.unit_of_row[keep])
     return fingerprint(
         {
-            "engine": engine_digest(),
+            "engine": engine_digest(OF_STREAMS),
             "streamed": task.digests,
             "units": units,
             "settings": {name: getattr(settings, name) for name in fields if name not in without},

@@ -8,8 +8,8 @@ from ecjax import engine_version
 @pytest.fixture
 def sources(monkeypatch):
     """A copy of the sources that the digest is made of."""
-    found = engine_version._sources()
-    monkeypatch.setattr(engine_version, "_sources", lambda: found)
+    found = engine_version._sources(engine_version.ROOTS)
+    monkeypatch.setattr(engine_version, "_sources", lambda roots: found)
     return found
 
 
@@ -21,6 +21,14 @@ def test_what_computes_is_in_it_and_what_shows_is_not(sources):
     computing = {"engine", "host_nested", "logistic", "folds", "inner", "align", "tables", "values"}
     assert computing <= sources.keys()
     assert not {"report", "page", "figures", "results", "store", "cli", "progress"} & sources.keys()
+
+
+def test_what_streams_compute_with_is_in_theirs():
+    sources = engine_version._sources(engine_version.OF_STREAMS).keys()
+    assert {"stream_moments", "stream_logistic", "stream_read", "host_folds", "tables"} <= sources
+    assert not {"report", "page", "store", "cli", "stream_run", "manifest"} & sources
+    known = engine_version.engine_digest(engine_version.OF_STREAMS)
+    assert known != engine_version.engine_digest() == engine_version.engine_digest()
 
 
 def test_each_source_and_each_version_counts(sources, monkeypatch):
