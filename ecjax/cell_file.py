@@ -5,6 +5,7 @@
              name, dtype, shape and first byte within the payload
     payload  the arrays, row-major, little-endian, each at a multiple of 64 bytes
 
+Files of any version begin with its number and the bytes of the header, in twelve digits.
 A file that was cut or changed anywhere is `Damaged`; nothing in it is executed or unpickled.
 """
 
@@ -111,7 +112,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _line(start: bytes) -> tuple[int, int, str, str]:
     found = LINE.match(start[:LINE_BYTES])
     if found is None:
-        version = re.match(rb"ecjax cell ([1-9][0-9]{0,3}) ", start[:LINE_BYTES])
+        version = re.match(rb"ecjax cell ([1-9][0-9]{0,3}) [0-9]{12} ", start[:LINE_BYTES])
         if version is not None and int(version[1]) != FORMAT:
             raise OtherVersion
         raise Damaged("it does not begin as a cell does")

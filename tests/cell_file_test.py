@@ -65,9 +65,11 @@ def test_a_cut_or_a_longer_file_is_noticed(start, size):
             read(changed)
 
 
-def test_a_line_without_its_version_is_damaged():
-    with pytest.raises(Damaged):
-        read(CONTENT.replace(b"ecjax cell 1 ", b"ecjax cell ", 1))
+@pytest.mark.parametrize("start", [10, 11, 12])
+def test_a_cut_makes_no_other_version(start):
+    for size in range(1, 30):
+        with pytest.raises(Damaged):
+            read(CONTENT[:start] + CONTENT[start + size :])
 
 
 def test_a_cell_of_another_version_is_told_from_a_damaged_one():
