@@ -22,12 +22,11 @@ import pandas as pd
 from ecjax import host, inner
 from ecjax.align import AlignedTask, class_notes
 from ecjax.errors import InputError, quote
-from ecjax.folds import NOWHERE, as_folds
+from ecjax.folds import NOWHERE
 from ecjax.logistic import MARGIN
 from ecjax.memory import FLOAT, size_text
 from ecjax.nested_logistic import STEP
 from ecjax.notes import TASK_TABLE, Note
-from ecjax.results import frame_of, prediction_rows
 from ecjax.settings import Settings
 from ecjax.stream_class_outcome import (
     ClassMoments,
@@ -59,7 +58,7 @@ from ecjax.stream_logistic import (
 from ecjax.stream_outcome import StreamedFolds
 from ecjax.stream_read import Batch, Joined
 from ecjax.stream_softmax import Rows, rows_of_blocks
-from ecjax.stream_task import How, StreamedTask
+from ecjax.stream_task import How, StreamedTask, predictions_of
 from ecjax.stream_training import (
     Cells,
     Sampled,
@@ -317,7 +316,8 @@ class StreamedClassTask(StreamedTask):
             held_out.add(left)
             moments.add(left, batch.y, fold, unit)
             if predictions is not None:
-                predictions(_predictions(result, batch, left.probabilities, fold))
+                values = left.probabilities
+                predictions(predictions_of(result, batch, fold, probabilities=values))
         held_out.add_up(self.how.peers)
         moments.add_up(self.how.peers)
         sums = result.sums._replace(hits=held_out.hits, log_loss=held_out.log_loss)
@@ -360,18 +360,3 @@ def _grid(settings: Settings, folds: StreamedFolds) -> np.ndarray:
         grid = inner.logistic_grid(settings.logistic_c, folds.training)
         return np.ascontiguousarray(grid, float)
     return np.full((*folds.sizes.shape, 1), settings.logistic_c[0])
-
-
-def _predictions(
-    result: StreamedClasses, batch: Batch, values: np.ndarray, fold_of_row: np.ndarray
-) -> pd.DataFrame:
-    """Rows of the table `predictions`, from probabilities (r, s, m, c)."""
-    own = batch.task
-    task = dataclasses.replace(result.task, ids=own.ids, y=batch.y, lat=own.lat, lon=own.lon)
-    of_batch = dataclasses.replace(
-        result,
-        task=task,
-        folds=as_folds(fold_of_row, result.folds.count),
-        sums=result.sums._replace(probabilities=values),
-    )
-    return frame_of([prediction_rows(of_batch)])

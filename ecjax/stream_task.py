@@ -223,7 +223,8 @@ class StreamedTask:
                 unit = None if self.unit_of_row is None else self.unit_of_row[batch.rows]
                 second.add(left, batch.y, fold, unit)
                 if predictions is not None:
-                    predictions(_predictions(result, batch, rows.predictions(left, batch.y), fold))
+                    values = rows.predictions(left, batch.y)
+                    predictions(predictions_of(result, batch, fold, predictions=values))
             predictions = None
             second.add_up(self.how.peers)
             sums, empty = sums_of(first.table, found, second.sums, bands)
@@ -383,16 +384,21 @@ def _inexact(result: StreamedResult) -> int:
     return int((share < EXACTNESS / TEN_DIGITS).any(1).sum())
 
 
-def _predictions(
-    result: StreamedResult, batch: Batch, values: np.ndarray, fold_of_row: np.ndarray
+def predictions_of(
+    result: StreamedResult, batch: Batch, fold_of_row: np.ndarray, **values: np.ndarray
 ) -> pd.DataFrame:
-    """Rows of the table `predictions`, from values (r, s, m, t)."""
+    """Rows of the table `predictions`.
+
+    Args:
+      fold_of_row: (r, m).
+      values: of the sums' field `predictions` (r, s, m, t), or `probabilities` (r, s, m, c).
+    """
     own = batch.task
     task = dataclasses.replace(result.task, ids=own.ids, y=batch.y, lat=own.lat, lon=own.lon)
     of_batch = dataclasses.replace(
         result,
         task=task,
         folds=as_folds(fold_of_row, result.folds.count),
-        sums=result.sums._replace(predictions=values),
+        sums=result.sums._replace(**values),
     )
     return frame_of([prediction_rows(of_batch)])
