@@ -7,6 +7,7 @@ composites.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +158,13 @@ class GrowingMoments:
         with np.errstate(invalid="ignore"):  # as in `row_moments`
             self.cross += columns.T @ columns
         self.sums += columns.sum(0)
+
+    def add_up(self, summed: Callable[[tuple], tuple]) -> None:
+        """Adds the rows of others; summed: gives the sums of arrays over all of them."""
+        rows, self.cross, self.sums, self.of_units = summed(
+            (np.array(self.rows), self.cross, self.sums, self.of_units)
+        )
+        self.rows = int(rows)
 
     def moments(self) -> RowMoments:
         """Of all rows so far; units without rows are none."""

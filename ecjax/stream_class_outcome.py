@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecjax.compared import Measure
 from ecjax.loss_moments import (
     GrowingMoments,
     RowLosses,
@@ -21,9 +20,9 @@ from ecjax.loss_moments import (
     row_losses,
     with_training,
 )
-from ecjax.outcome import TaskResult
 from ecjax.stream_held_out import Left
 from ecjax.stream_moments import Peers
+from ecjax.stream_result import StreamedResult
 from ecjax.sums import ClassSums
 from ecjax.units import Units
 
@@ -31,36 +30,19 @@ METRICS = 3  # of classes, whose losses have moments of their own
 
 
 @dataclasses.dataclass(frozen=True)
-class StreamedClasses(TaskResult):
-    """As `TaskResult`, whose sums have no rows.
+class StreamedClasses(StreamedResult):
+    """As `StreamedResult`, of a classification.
 
     Attributes:
-      task: with the ids and classes of its rows, without vectors.
-      of_empty: sums of the empty set.
+      task: with the classes of its rows too.
       of_rows: of each metric, the rows' losses; () before the rows have passed.
     """
 
-    of_empty: ClassSums | None = None
     of_rows: tuple[RowMoments, ...] = ()
-
-    @functools.cached_property
-    def empty(self) -> ClassSums:
-        return self.of_empty
-
-    @property
-    def folds_fingerprint(self) -> str:
-        return self.folds.fingerprint
-
-    @functools.cached_property
-    def scored(self) -> np.ndarray:
-        return np.zeros(0, int)
 
     @functools.cached_property
     def units(self) -> Units:
         return self.unit._replace(count=self.of_rows[0].units) if self.of_rows else self.unit
-
-    def row_losses(self, measure: Measure) -> RowLosses | None:
-        return None
 
     def _moments_of_classes(self, by_fold) -> Sequence[RowMoments | None]:
         return self.of_rows or [None] * METRICS
@@ -189,10 +171,7 @@ class ClassMoments:
     def add_up(self, peers: Peers) -> None:
         """Adds what the other processes have found."""
         for own in (self.accuracy, self.balanced.growing, self.log_loss):
-            rows, own.cross, own.sums, own.of_units = peers.summed(
-                (np.array(own.rows), own.cross, own.sums, own.of_units)
-            )
-            own.rows = int(rows)
+            own.add_up(peers.summed)
         self.balanced.of_classes, self.balanced.of_units = peers.summed(
             (self.balanced.of_classes, self.balanced.of_units)
         )

@@ -55,10 +55,10 @@ from ecjax.stream_logistic import (
     fit,
     numbers_of,
 )
-from ecjax.stream_outcome import StreamedFolds
 from ecjax.stream_read import Batch, Joined
+from ecjax.stream_result import StreamedFolds, predictions_of
 from ecjax.stream_softmax import Rows, rows_of_blocks
-from ecjax.stream_task import How, StreamedTask, predictions_of
+from ecjax.stream_task import How, StreamedTask
 from ecjax.stream_training import (
     Cells,
     Sampled,

@@ -19,8 +19,8 @@ from ecjax.settings import Settings, sweep
 from ecjax.stream_class_task import StreamedClassTask
 from ecjax.stream_files import StoredTable
 from ecjax.stream_kept import Kept
-from ecjax.stream_outcome import StreamedResult
 from ecjax.stream_read import Joined
+from ecjax.stream_result import StreamedResult
 from ecjax.stream_task import How, Predictions, StreamedTask
 from ecjax.study import EmbeddingSource, Study
 from ecjax.tables import EmbeddingReader

@@ -23,8 +23,7 @@ from ecjax.loss_moments import RowMoments
 from ecjax.peers import Alone
 from ecjax.row_digest import of_labels
 from ecjax.settings import Settings
-from ecjax.stream_class_outcome import StreamedClasses
-from ecjax.stream_outcome import StreamedResult
+from ecjax.stream_result import StreamedResult
 from ecjax.stream_task import StreamedTask
 
 # Settings that what is kept does not depend on, beside those of machines.
@@ -51,7 +50,7 @@ class Kept:
 
     def result(
         self, task: StreamedTask, setting: Mapping[str, Any], settings: Settings
-    ) -> StreamedResult | StreamedClasses:
+    ) -> StreamedResult:
         """As `StreamedTask.result`. Raises WriteError if it cannot be kept."""
         started = time.perf_counter()
         if self._resumes:

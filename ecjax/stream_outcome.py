@@ -12,83 +12,34 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecjax.compared import Measure
 from ecjax.host_folds import Scatter
 from ecjax.loss_moments import (
     GrowingMoments,
-    RowLosses,
     RowMoments,
     composite_kinds,
     row_losses,
     with_training,
 )
-from ecjax.outcome import TaskResult
 from ecjax.scores import varying_targets
 from ecjax.stream_fits import Left, MomentFits, Table
 from ecjax.stream_moments import Peers
+from ecjax.stream_result import StreamedResult
 from ecjax.sums import RegressionSums, contiguous
 from ecjax.units import Units
 
 ONE_PASS = "the rows passed only once"
 
 
-class StreamedFolds(NamedTuple):
-    """As `folds.Folds`, without the rows.
-
-    Attributes:
-      sizes: (r, k) rows that each fold scores.
-      rows: n.
-      names: as `folds.Folds`.
-      fingerprint: of the first seed's, as `outcome.TaskResult.folds_fingerprint`.
-    """
-
-    sizes: np.ndarray
-    rows: int
-    names: tuple[str, ...]
-    fingerprint: str
-
-    @property
-    def count(self) -> int:
-        return self.sizes.shape[1]
-
-    @property
-    def divided(self) -> bool:
-        return int(self.sizes[0].sum()) == self.rows
-
-    @property
-    def training(self) -> np.ndarray:
-        return self.rows - self.sizes
-
-    @property
-    def dropped(self) -> np.ndarray:
-        return np.zeros_like(self.sizes)
-
-
 @dataclasses.dataclass(frozen=True)
-class StreamedResult(TaskResult):
-    """As `TaskResult`, whose sums have no rows.
+class StreamedRegression(StreamedResult):
+    """As `StreamedResult`, of a regression.
 
     Attributes:
-      task: with the ids of its rows, without targets and vectors.
-      of_empty: sums of the empty set.
       of_rows: the rows' losses, by the targets that vary among those scored together; None where
         the rows passed only once.
     """
 
-    of_empty: RegressionSums | None = None
     of_rows: dict[tuple[int, ...], RowMoments] | None = None
-
-    @functools.cached_property
-    def empty(self) -> RegressionSums:
-        return self.of_empty
-
-    @property
-    def folds_fingerprint(self) -> str:
-        return self.folds.fingerprint
-
-    @functools.cached_property
-    def scored(self) -> np.ndarray:
-        return np.zeros(0, int)
 
     @functools.cached_property
     def units(self) -> Units:
@@ -96,9 +47,6 @@ class StreamedResult(TaskResult):
             return self.unit._replace(unknown=ONE_PASS)
         counts = {moments.units for moments in self.of_rows.values()}
         return self.unit._replace(count=counts.pop()) if counts else self.unit
-
-    def row_losses(self, measure: Measure) -> RowLosses | None:
-        return None
 
     def _moments(self, targets: Sequence[int], by_fold: np.ndarray | None) -> RowMoments | None:
         varying = tuple(varying_targets(self.own, targets))
@@ -194,7 +142,7 @@ class SecondPass:
         """Prepares it.
 
         Args:
-          groups: as `StreamedResult.groups`.
+          groups: as `StreamedRegression.groups`.
           units: how many there may be; None: each row is its own.
         """
         r, k, s, t = found.squared_error.shape
@@ -237,10 +185,7 @@ class SecondPass:
         """Adds what the other processes have found."""
         self.sums = Sums(*peers.summed(tuple(self.sums)))
         for own in self.growing.values():
-            rows, own.cross, own.sums, own.of_units = peers.summed(
-                (np.array(own.rows), own.cross, own.sums, own.of_units)
-            )
-            own.rows = int(rows)
+            own.add_up(peers.summed)
 
     def moments(self) -> dict[tuple[int, ...], RowMoments]:
         """Of the rows' losses, by targets."""

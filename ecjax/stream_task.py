@@ -29,15 +29,15 @@ from ecjax.memory import FLOAT, size_text
 from ecjax.notes import TASK_TABLE, Note
 from ecjax.pieces import Sample, lattice_of
 from ecjax.plan import check_training
-from ecjax.results import frame_of, prediction_rows
 from ecjax.settings import Settings
 from ecjax.splits import check_none_empty, dealing_of, fold_notes
 from ecjax.stream_cost import BATCH_SHARE, COPIES, MOST_ROWS
 from ecjax.stream_dealt import Dealt
 from ecjax.stream_fits import HeldOutRows, MomentFits, Table, fit, table_of
 from ecjax.stream_moments import Gathered, Peers, of_all
-from ecjax.stream_outcome import SecondPass, StreamedFolds, StreamedResult, Sums, sums_of
+from ecjax.stream_outcome import SecondPass, StreamedRegression, Sums, sums_of
 from ecjax.stream_read import Batch, Joined
+from ecjax.stream_result import StreamedFolds, StreamedResult, predictions_of
 from ecjax.units import unit_notes, units_of
 
 MOMENT_SHARE = 1 / 2  # of the budget, for moments and weights
@@ -132,7 +132,7 @@ class StreamedTask:
         self._kept: tuple[tuple, _First] | None = None
         self.seconds = {"first_pass": 0.0, "fits": 0.0, "second_pass": 0.0}
 
-    def result(self, setting: Mapping[str, Any], settings: Settings) -> StreamedResult:
+    def result(self, setting: Mapping[str, Any], settings: Settings) -> StreamedRegression:
         """Of one setting.
 
         Args:
@@ -181,9 +181,9 @@ class StreamedTask:
 
     def _shell(
         self, task: AlignedTask, folds: StreamedFolds, setting: Mapping[str, Any], settings
-    ) -> StreamedResult:
+    ) -> StreamedRegression:
         """A result without sums."""
-        return StreamedResult(
+        return StreamedRegression(
             task=task,
             subsets=self.wanted,
             seeds=settings.seed_list(),
@@ -206,8 +206,8 @@ class StreamedTask:
         self.seconds[what] += time.perf_counter() - started
 
     def _with_rows(
-        self, result: StreamedResult, first: _First, found: MomentFits, bands
-    ) -> StreamedResult:
+        self, result: StreamedRegression, first: _First, found: MomentFits, bands
+    ) -> StreamedRegression:
         """The result when the rows have passed again.
 
         Which single is the best for a fold is told by all errors, and so before the pass. Should
@@ -364,7 +364,7 @@ class StreamedTask:
         notes.append(Note(task.name, TASK_TABLE, NOT_MADE, len(task.ids), ""))
         return [*notes, *self._notes_of_one_pass(results)]
 
-    def _notes_of_one_pass(self, results: list[StreamedResult]) -> list[Note]:
+    def _notes_of_one_pass(self, results: list[StreamedRegression]) -> list[Note]:
         few = 0 if self.how.second_pass else max(_inexact(result) for result in results)
         return [Note(results[0].task.name, TASK_TABLE, PASSED_ONCE, few, "")] if few else []
 
@@ -376,29 +376,9 @@ def _grid(settings: Settings, folds: StreamedFolds) -> np.ndarray:
     return np.full((*folds.sizes.shape, 1), settings.ridge_lambda[0])
 
 
-def _inexact(result: StreamedResult) -> int:
+def _inexact(result: StreamedRegression) -> int:
     """How many sets have errors that moments know to fewer than ten digits only."""
     error = result.own.squared_error.sum((0, 2))  # (s, t)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = error / (len(result.seeds) * result.own.pooled_spread)
     return int((share < EXACTNESS / TEN_DIGITS).any(1).sum())
-
-
-def predictions_of(
-    result: StreamedResult, batch: Batch, fold_of_row: np.ndarray, **values: np.ndarray
-) -> pd.DataFrame:
-    """Rows of the table `predictions`.
-
-    Args:
-      fold_of_row: (r, m).
-      values: of the sums' field `predictions` (r, s, m, t), or `probabilities` (r, s, m, c).
-    """
-    own = batch.task
-    task = dataclasses.replace(result.task, ids=own.ids, y=batch.y, lat=own.lat, lon=own.lon)
-    of_batch = dataclasses.replace(
-        result,
-        task=task,
-        folds=as_folds(fold_of_row, result.folds.count),
-        sums=result.sums._replace(**values),
-    )
-    return frame_of([prediction_rows(of_batch)])
