@@ -48,6 +48,7 @@ class AlignedTask:
 
     Attributes:
         name: The task.
+        where: How messages call it: with its table.
         kind: "regression" or "classification".
         ids: (n,) int64 or object (str).
         targets: The t target names; one for classification.
@@ -65,9 +66,11 @@ class AlignedTask:
         transform: What the targets have been changed by, see `transforms`.
         strata: What divides the rows, by name.
         region: (n,) object, the region that each row is in, None where in none; or None.
+        columns: Name to the p_m names of an embedding's columns.
     """
 
     name: str
+    where: str
     kind: str
     ids: np.ndarray
     targets: tuple[str, ...]
@@ -85,6 +88,7 @@ class AlignedTask:
     transform: str = "none"
     strata: dict[str, Strata] = dataclasses.field(default_factory=dict)
     region: np.ndarray | None = None
+    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -157,16 +161,21 @@ def check_rows(task: AlignedTask, folds: int) -> None:
         return
     way_out = f"use --folds={n // 2} or fewer, or more rows" if n >= 4 else "use more rows"
     raise InputError(
-        f"task {quote(task.name)}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
+        f"{task.where}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
         f"{folds} = {2 * folds} are needed; {way_out}"
     )
 
 
+def few_members(task: AlignedTask, folds: int) -> np.ndarray:
+    """The codes of the classes with fewer members than folds; none of a regression."""
+    if task.kind == "regression":
+        return np.zeros(0, int)
+    return np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+
+
 def class_notes(task: AlignedTask, folds: int) -> list[Note]:
     """Returns a note on the classes with fewer members than folds, if there are any."""
-    if task.kind == "regression":
-        return []
-    few = np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+    few = few_members(task, folds)
     first = [task.classes[code] for code in few[:1]]
     return [Note(task.name, TASK_TABLE, "few members", len(few), name) for name in first]
 
@@ -212,6 +221,7 @@ def _align_one(
         notes += note_rows(task.name, TASK_TABLE, "near neighbours", near, ids)
     return AlignedTask(
         name=task.name,
+        where=task.where,
         kind=task.kind,
         ids=ids,
         targets=tuple(task.targets),
@@ -229,6 +239,7 @@ def _align_one(
         transform=task.transform,
         strata=strata,
         region=kept.region,
+        columns={name: table.columns for name, table in tables.items()},
     )
 
 
