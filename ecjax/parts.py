@@ -36,7 +36,8 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
             found = sorted(p for p in path.iterdir() if p.suffix in (".parquet", ".pq"))
             way_out = "the folder holds no .parquet file; give a pattern or a file"
         elif path.exists():
-            found = [path]
+            found = [path] if path.is_file() else []
+            way_out = "this is no regular file; copy its content to one"
         elif any(c in pattern for c in "*?["):
             found = path.matches() if isinstance(path, RemotePath) else _matches(text, folder)
             way_out = "no file matches the pattern; " + way_out

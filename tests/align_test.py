@@ -317,7 +317,12 @@ def test_half_precision_and_other_orders_are_converted():
         (
             {"a": [[1.0], [2.0, 3.0], [4.0], []]},
             {"t": Y},
-            ('"a" (array)', "2 rows of another length than 1, first 2 at id", '"1"', "equal length"),
+            (
+                '"a" (array)',
+                "2 rows of another length than 1, first 2 at id",
+                '"1"',
+                "equal length",
+            ),
         ),
         ({"a": [[[1.0]], [2.0]]}, {"t": Y}, ('"a" (array)', "no full array", "equal length")),
         ({"a": X.astype(str)}, {"t": Y}, ('"a" (array)', "240 values that are no numbers", "a[0]")),
