@@ -13,6 +13,7 @@ import pandas as pd
 
 from ecjax import polygons
 from ecjax.binning import Strata, strata_of_columns
+from ecjax.columns import in_short
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
@@ -273,6 +274,11 @@ def named_targets(task: TaskTable) -> str:
     return f"{task.where}: target {listing(task.targets)}"
 
 
+def named_vectors(table: EmbeddingTable) -> str:
+    """An embedding's vectors in messages."""
+    return f"{table.where}: vectors ({in_short(table.columns)})"
+
+
 def targets_of(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """All rows' y, the classes, and (n,) whether a row has every target."""
     where = {name: f"{task.where}: target {quote(name)}" for name in task.targets}
@@ -299,7 +305,7 @@ def check_share(count: int, among: int, first: object, where: str) -> None:
         raise InputError(
             f"{where}: {count:,} of {counted(among, 'row')} are missing or masked, first at "
             f"id {quote(first)}, and more than {MAX_MISSING_SHARE:.0%} is an "
-            "error; fill them, or remove those rows from the task table if that is meant"
+            "error; fill them, or remove those rows from the task if that is meant"
         )
 
 
@@ -311,7 +317,7 @@ def _place(
     place, present = common.place, common.place >= 0
     missing, fill = table.missing[place] & present, table.fill[place] & present
     there = present.nonzero()[0]
-    _check_share((missing | fill)[there], task.ids[there], f"{table.where}: vectors")
+    _check_share((missing | fill)[there], task.ids[there], named_vectors(table))
     notes = (
         common.absent
         + note_rows(task.name, table.name, "missing value", missing, task.ids)

@@ -37,7 +37,7 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
             way_out = "the folder holds no .parquet file; give a pattern or a file"
         elif path.exists():
             found = [path] if path.is_file() else []
-            way_out = "this is no regular file; copy its content to one"
+            way_out = "a pipe or device is there; copy its content to a regular file"
         elif any(c in pattern for c in "*?["):
             found = path.matches() if isinstance(path, RemotePath) else _matches(text, folder)
             way_out = "no file matches the pattern; " + way_out

@@ -154,7 +154,7 @@ def test_unreadable(case):
 @row(39, "error", *TABLES, "npy")
 def test_no_regular_file(case):
     os.mkfifo(case.folder / f"a.{case.container}")  # opened for reading, it waits for a writer
-    case.embedding().refused("[embeddings.a]: path", "no regular file", "copy its content to one")
+    case.embedding().refused("[embeddings.a]: path", "a pipe or device", "to a regular file")
 
 
 @row(39, "error", "s5", "folder")

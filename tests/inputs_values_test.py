@@ -130,7 +130,7 @@ def test_nan_in_an_embedding(case):
 @row(18, "error", *TABLES, "npy", ARRAYS)
 def test_nan_in_many_rows_of_an_embedding(case):
     case.embedding(spoilt(vectors(), slice(0, 12), "emb_2", np.nan))
-    case.refused('embedding "a"', "13 of 60 rows", 'id "100"', "20%", "fill them, or remove")
+    case.refused(f"vectors ({case.columns})", "13 of 60 rows", 'id "100"', "20%", "fill them, or")
 
 
 @row(18, "reported", *WIDE, ARRAYS)
@@ -187,7 +187,7 @@ def test_null_vector(case):
 def test_null_vectors_in_many_rows(case):
     rows = lists(vectors())["embedding"].to_pylist()
     case.embedding(listed([None] * 13 + rows[13:], pa.list_(pa.float32())))
-    case.refused('embedding "a"', "13 of 60 rows", 'id "100"', "20%", "fill them, or remove")
+    case.refused(f"vectors ({case.columns})", "13 of 60 rows", 'id "100"', "20%", "fill them, or")
 
 
 @row(21, "reported", "parquet", "feather")
@@ -235,7 +235,7 @@ def test_many_masked_rows(case):
     frame = vectors()
     frame.loc[:12, "emb_0":] = -9999.0
     case.embedding(frame)
-    case.refused('embedding "a"', "13 of 60 rows", 'id "100"', "20%", "fill them, or remove")
+    case.refused(f"vectors ({case.columns})", "13 of 60 rows", 'id "100"', "20%", "fill them, or")
 
 
 @row(24, "reported", "parquet", "feather", ARRAYS)

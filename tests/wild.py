@@ -102,6 +102,11 @@ class Case:
         """How messages call a dimension of embedding a."""
         return f"embedding[{j}]" if self.container in LISTS else f"emb_{j}"
 
+    @property
+    def columns(self) -> str:
+        """How messages call all of them."""
+        return f"{self.column(0)} … {self.column(3)}"
+
     def id(self, row: int) -> str:
         """How messages call a row; those about an array alone know no ids."""
         return f'id "{row if self.container == ARRAYS else 100 + row}"'
