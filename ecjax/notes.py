@@ -22,6 +22,7 @@ _WORDS = {
     "missing value": ("row", "left out: the vector is null or has a missing value"),
     "masked row": ("row", "left out: the whole vector is one fill value"),
     "missing target": ("row", "left out: no value of a target"),
+    "declared missing": ("row", "left out: a target has a value that stands for none"),
     "constant column": ("column", "constant: weight 0"),
     CONSTANT_IN_FOLD: ("column", "constant in the rows that a fold trains on: weight 0 there"),
     "identical vectors": ("row", "with the same vector as another row"),
