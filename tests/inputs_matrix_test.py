@@ -39,7 +39,7 @@ def case(tmp_path, container, capsys):
     return Case(tmp_path, container, capsys)
 
 
-@row(30, "reported", *TABLES, "npy", ARRAYS)
+@row(30, "reported", *TABLES, ARRAYS)
 def test_constant_column(case):
     case.embedding(vectors().assign(emb_2=0.5))
     case.noted("a", "constant column", 1, case.column(2))
@@ -129,7 +129,7 @@ def test_unusable_name_of_an_array(case, what, name):
     assert case.refused(f"{what} name", "cannot be used", "rename it").isprintable()
 
 
-@row(36, "error", *TABLES, "npy", ARRAYS)
+@row(36, "error", *TABLES, ARRAYS)
 def test_the_same_vectors_under_two_names(case):
     frame = vectors(3, seed=2)  # as b
     case.embedding(frame.astype({f"emb_{j}": "float32" for j in range(3)}))
@@ -139,7 +139,8 @@ def test_the_same_vectors_under_two_names(case):
 
 @row(36, "error", *TABLES)
 def test_the_same_file_under_two_names(case):
-    case.embedding(vectors(), b=f"./a.{case.container}")
+    ids = 'ids = "./a_ids.npy"' if case.container == "npy" else ""
+    case.embedding(vectors(), b=f"./a.{case.container}", b_keys=ids)
     case.refused('"a" and "b"', "the same file", "remove one, or correct its path")
 
 
@@ -152,7 +153,7 @@ LEAKS = {
 }
 
 
-@row(37, "error", *TABLES, "npy", ARRAYS)
+@row(37, "error", *TABLES, ARRAYS)
 @pytest.mark.parametrize("what", LEAKS)
 def test_leak(case, what):
     task = labels().sample(frac=1, random_state=3).reset_index(drop=True)
@@ -172,7 +173,7 @@ def test_leak(case, what):
 @row(37, "error", *WIDE)
 def test_leak_by_name(case):
     case.embedding(vectors(), a_keys='columns = "*"')
-    case.refused('id column "id" is among the 5 feature columns', "choose a narrower pattern")
+    case.refused('the id column "id" is among the', "feature columns", "choose a narrower pattern")
     frame = vectors().assign(key=lambda f: f["id"], fid=0.5).drop(columns="id")
     case.write(frame, case.name)
     case.embedding(a_keys='columns = "[ef][mi][bd]*"\nid = "key"')
@@ -224,7 +225,7 @@ def test_unset_path(case):
 HOSTILE = "=1+1", "@SUM(A1)", "\t=3", "<script>alert(5)</script>"
 
 
-@row(35, "reported", *WIDE)
+@row(35, "reported", "csv", "feather")
 def test_html_and_formulas_in_names_and_labels(case):
     """As names of task, embeddings and target, and as labels of strata."""
     frame = labels().rename(columns={"height": "=height()"})
@@ -299,7 +300,7 @@ def test_the_directory_of_another_study(case):
     assert before == {path.name: path.read_bytes() for path in case.out.iterdir() if path.is_file()}
 
 
-@row("also", "reported", *TABLES, "npy", ARRAYS)
+@row("also", "reported", *TABLES, ARRAYS)
 def test_identical_vectors(case):
     frame = vectors()
     frame.loc[[5, 6, 30], "emb_0":] = frame.loc[4, "emb_0":].to_numpy()

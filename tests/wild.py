@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make_tables import labels, lists, study, vectors, write
 
@@ -17,11 +19,11 @@ from ecjax.arrays import align_arrays
 TEXTS = "csv", "csv.gz"
 BINARY = "parquet", "feather", "geo.parquet"
 WIDE = (*TEXTS, *BINARY)  # one column of each dimension; also the containers of tasks
-LISTS = "lists.parquet", "lists.feather"  # one column of lists
+LISTS = "lists.parquet", "lists.feather", "npy"  # one column of lists, or an array and its ids
 TABLES = (*WIDE, *LISTS)
 ARRAYS = "arrays"  # in memory, given to ecjax.evaluate
 SETTINGS = {"protocol": "paper", "folds": 5}
-PLACES = 'lat = "lat"\nlon = "lon"'  # keys of a task
+PLACES = 'lat = "lat"\nlon = "lon"'  # keys of a task; in GeoParquet both are in one column
 
 
 class Row(NamedTuple):
@@ -61,6 +63,10 @@ class Case:
             return self
         if frame is not None:
             self.write(frame, self.name)
+        if self.container == "npy":
+            keys["a_keys"] = (
+                keys.get("a_keys", "") + f'\nids = "{self.name.replace(".npy", "_ids.npy")}"'
+            )
         study(self.folder, a=self.name, **keys)
         return self
 
@@ -75,13 +81,18 @@ class Case:
             return self
         if frame is not None:
             self.write(frame, self.name)
+        if self.container == "geo.parquet" and keys.get("task_keys") == PLACES:
+            keys["task_keys"] = 'geometry = "geometry"'
         study(self.folder, task=self.name, target=target, kind=kind, **keys)
         return self
 
     def write(self, frame, name) -> None:
         """Writes a table as the name says; in GeoParquet every row has a point."""
-        if name.endswith(LISTS) and isinstance(frame, pd.DataFrame):
+        if ".lists." in name and isinstance(frame, pd.DataFrame):
             frame = lists(frame)
+        if name.endswith(".geo.parquet") and isinstance(frame, pa.Table):
+            pq.write_table(frame, self.folder / name)
+            return
         if name.endswith(".geo.parquet") and "lat" not in frame:
             lat, lon = np.random.default_rng(8).uniform(-60, 60, (2, len(frame)))
             frame = frame.assign(lat=lat, lon=lon)
