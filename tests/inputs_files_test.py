@@ -224,6 +224,8 @@ def test_a_store_that_lets_no_one_in(case, monkeypatch):
     with object_store.failing(403) as (bucket, requests):
         study(case.folder, a=bucket.url(f"a.{case.container}"))
         case.name = f"s3://bucket/a.{case.container}"
-        message = case.refused("[embeddings.a]: path", "cannot be looked up", "check the path")
+        message = case.refused(
+            "[embeddings.a]: path", "cannot be looked up", "check the URL, and the cred"
+        )
         assert 1 <= len(requests) <= 2
     assert not any(secret in message for secret in ("user", "word", "127.0.0.1"))
