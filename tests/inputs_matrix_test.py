@@ -225,7 +225,7 @@ def test_unset_path(case):
 HOSTILE = "=1+1", "@SUM(A1)", "\t=3", "<script>alert(5)</script>"
 
 
-@row(35, "reported", "csv", "feather")
+@row(35, "reported", "csv")
 def test_html_and_formulas_in_names_and_labels(case):
     """As names of task, embeddings and target, and as labels of strata."""
     frame = labels().rename(columns={"height": "=height()"})
