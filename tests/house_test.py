@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys atomic filesystems remote parts places coordinates transforms columns values "
+    "errors keys atomic filesystems remote parts places coordinates "
+    "models torch_pickle torch_file encoders geoclip satclip "
+    "transforms columns values "
     "vectors binning polygons study files tables leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
@@ -51,7 +53,8 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
+OF_EXTRAS = {"filesystems": "cloud", "satclip": "cloud"}
+OF_EXTRAS |= {"polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
