@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys atomic filesystems remote parts places coordinates "
-    "models torch_pickle torch_file encoders geoclip satclip "
+    "models torch_pickle torch_file location_encoder geoclip satclip "
     "transforms columns values "
     "vectors binning polygons study files tables leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
