@@ -15,7 +15,7 @@ from ecjax import polygons
 from ecjax.binning import Strata, strata_of_columns
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
-from ecjax.guard import check_distinct, check_sources, guard
+from ecjax.guard import check_distinct, check_sources, guard, suspect_notes, suspected
 from ecjax.ids import common_ids
 from ecjax.notes import (
     IN_LOG1P,
@@ -27,6 +27,7 @@ from ecjax.notes import (
     notice_vectors,
 )
 from ecjax.study import EmbeddingSource, Study
+from ecjax.suspects import Suspect
 from ecjax.tables import (
     EmbeddingTable,
     TaskTable,
@@ -65,6 +66,7 @@ class AlignedTask:
         transform: What the targets have been changed by, see `transforms`.
         strata: What divides the rows, by name.
         region: (n,) object, the region that each row is in, None where in none; or None.
+        suspects: Of each embedding, columns that may be leaks.
     """
 
     name: str
@@ -85,6 +87,7 @@ class AlignedTask:
     transform: str = "none"
     strata: dict[str, Strata] = dataclasses.field(default_factory=dict)
     region: np.ndarray | None = None
+    suspects: dict[str, tuple[Suspect, ...]] = dataclasses.field(default_factory=dict)
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -202,8 +205,11 @@ def _align_one(
     kept = kept_rows(task, keep)
     y, classes = _used_classes(y[keep], classes) if classes else (y[keep], ())
     check_distinct(matrices, tables, task.where)
+    suspects = {}
     for name, matrix in matrices.items():
         notes += guard(kept, y, classes, tables[name], matrix, rows[name])
+        suspects[name] = suspected(kept, y, classes, tables[name], matrix, rows[name])
+        notes += suspect_notes(task.name, name, suspects[name])
         notes += notice_vectors(task.name, name, tables[name].columns, matrix, ids)
     strata = strata_of_columns(kept.strata, ids, task.where)
     notes += _stray_notes(kept, strata)
@@ -229,6 +235,7 @@ def _align_one(
         transform=task.transform,
         strata=strata,
         region=kept.region,
+        suspects=suspects,
     )
 
 

@@ -10,6 +10,7 @@ from ecjax.errors import counted, quote
 
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
+SUSPECTED = "suspected leak"  # what a reason begins with that then says the kind
 IN_LOG1P = "scores are of log(1 + target)"
 _HASHED_COLUMNS = 8
 
@@ -103,6 +104,7 @@ def notice_vectors(
 def in_words(note: Note) -> str:
     """Returns a note as one line of text, safe for a terminal."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
+    noun = "column" if note.reason.startswith(SUSPECTED) else noun
     amount = f"{note.count:,} classes" if noun == "class" and note.count > 1 else ""
     amount = amount or counted(note.count, noun).strip()
     first = f" (first: {quote(note.first)})" if note.first else ""
