@@ -103,13 +103,19 @@ def notice_vectors(
 
 def in_words(note: Note) -> str:
     """Returns a note as one line of text, safe for a terminal."""
+    source = note.source if note.source == TASK_TABLE else quote(note.source)
+    return f"{source}: {what_in_words(note)}"
+
+
+def what_in_words(note: Note) -> str:
+    """Returns what a note says, without whose table it is about."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
-    noun = "column" if note.reason.startswith(SUSPECTED) else noun
+    if note.reason.startswith(SUSPECTED):
+        noun, meaning = "column", note.reason.replace(SUSPECTED, "that may be a leak", 1)
     amount = f"{note.count:,} classes" if noun == "class" and note.count > 1 else ""
     amount = amount or counted(note.count, noun).strip()
     first = f" (first: {quote(note.first)})" if note.first else ""
-    source = note.source if note.source == TASK_TABLE else quote(note.source)
-    return f"{source}: {amount} {meaning}{first}"
+    return f"{amount} {meaning}{first}"
 
 
 def _repeated(values: np.ndarray) -> np.ndarray:

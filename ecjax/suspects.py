@@ -11,6 +11,7 @@ Axes: n rows, p columns, c classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -63,7 +64,8 @@ class References(NamedTuple):
     sources: Mapping[str, np.ndarray] = {}
 
 
-class Suspect(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Suspect:
     """One finding: a column, one of KINDS, what it resembles, and how much (1: entirely)."""
 
     column: str

@@ -35,7 +35,8 @@ ORDER = (
     "figures_map figures_scale figures_svg figures layout latex markdown figure_files formats "
     "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
     "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
-    "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
+    "run_plan manifest stream_run evaluate validation validate validation_text status evaluated "
+    "overlap_correlation overlap "
     "scale_correlation scale compare_tests compare_text compare world truth demo __init__ "
     "options cli __main__"
 ).split()

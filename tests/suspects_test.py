@@ -50,7 +50,7 @@ def test_each_kind_is_told(name):
     assert (found.column, found.kind, found.what) == ("emb_8", kind, what)
     (note,) = [note for note in task.notes if note.reason.startswith("suspected leak")]
     assert note.source == "model" and (note.count, note.first) == (1, "emb_8")
-    assert in_words(note) == f'"model": 1 column suspected leak, {kind} (first: "emb_8")'
+    assert in_words(note) == f'"model": 1 column that may be a leak, {kind} (first: "emb_8")'
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.01])
