@@ -10,6 +10,7 @@ from ecjax.errors import counted, quote
 
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
+SUSPECTED = "suspected leak"  # what a reason begins with that then says the kind
 IN_LOG1P = "scores are of log(1 + target)"
 CONSTANT_IN_FOLD = "column constant in a fold's training rows"
 NEAR_IN_TRAINING = f"rows nearer than {NEAR_KM:g} km to one that their fold trains on"
@@ -112,11 +113,18 @@ def notice_vectors(
 
 def in_words(note: Note) -> str:
     """Returns a note as one line of text, safe for a terminal."""
+    source = note.source if note.source == TASK_TABLE else quote(note.source)
+    return f"{source}: {what_in_words(note)}"
+
+
+def what_in_words(note: Note) -> str:
+    """Returns what a note says, without whose table it is about."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
+    if note.reason.startswith(SUSPECTED):
+        noun, meaning = "column", note.reason.replace(SUSPECTED, "that may be a leak", 1)
     amount = counted(note.count, noun) if noun else f"{note.count:,}"
     first = f" (first: {quote(note.first)})" if note.first else ""
-    source = note.source if note.source == TASK_TABLE else quote(note.source)
-    return f"{source}: {amount} {meaning}{first}"
+    return f"{amount} {meaning}{first}"
 
 
 def _repeated(values: np.ndarray) -> np.ndarray:
