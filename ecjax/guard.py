@@ -16,7 +16,6 @@ from ecjax.suspects import KINDS, References, Suspect, find_suspects
 from ecjax.tables import EmbeddingTable, TaskTable
 from ecjax.transforms import back
 
-COORDINATE = "the coordinate"
 _ONE_NUMBER = re.compile(r"[^0-9]*([0-9]{1,15})[^0-9]*\Z")
 
 
@@ -134,7 +133,7 @@ def _references(
         orders["the row number in the file"] = rows
     coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
     coordinates |= {f"{name} of the table": values for name, values in of_table.items()}
-    coordinates = {f"{COORDINATE} {k}": v for k, v in coordinates.items() if v is not None}
+    coordinates = {f"the coordinate {k}": v for k, v in coordinates.items() if v is not None}
     if task.kind == "classification":
         return orders, coordinates, {}
     targets = dict(zip(task.targets, y.T, strict=True))

@@ -66,9 +66,14 @@ def _waves(n, p, places, rng):
 
 
 def _lines(n, p, places, rng):
-    """Of a small region, where every smooth function is nearly a plane."""
+    """Of a small region, where smooth functions hardly bend.
+
+    Not so small that one of hundreds is a coordinate to a millionth: that is refused, as it must be.
+    """
     phi = np.radians(np.stack(places, axis=1))
-    return np.sin(phi @ rng.normal(size=(2, p)) * 10 + rng.uniform(0, 6, size=p))
+    turn = rng.uniform(0, 2 * np.pi, p)
+    steps = rng.uniform(10, 40, p) * np.stack([np.cos(turn), np.sin(turn)])
+    return np.sin(phi @ steps + rng.uniform(0, 6, size=p))
 
 
 def _repeated(n, p, places, rng):
@@ -98,7 +103,7 @@ def clean_table(number: int) -> Rows:
     make = list(MAKES)[number % len(MAKES)]
     n, p = SIZES[number // len(MAKES) % len(SIZES)]
     small = make == "smooth in a small region"
-    side = (1, 1) if small else (60, 170)
+    side = (3, 3) if small else (60, 170)
     lat, lon = (rng.uniform(-s, s, n) + (7 if small else 0) for s in side)
     if number % 3 == 0:  # as maps are written, line by line
         order = np.lexsort((lon, np.round(lat, 1)))
