@@ -13,25 +13,30 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, processes, report, scaled_plan, status, store
+from ecjax import demo, fetch, formats, options, page, processes, report, scaled_plan, status, store
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import run_of
+from ecjax.fetch import Asked
+from ecjax.fetch_files import STUDY
+from ecjax.models import Unavailable
 from ecjax.notes import in_words
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import place_of
 from ecjax.progress import Progress
+from ecjax.registry import sources_of
 from ecjax.scale import ScaleResult, scale
 from ecjax.scaled_plan import Machines
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
 from ecjax.study import read_study
+from ecjax.wanted import Given
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
-COMMANDS_TO_COME = ("tasks", "fetch")
+COMMANDS_TO_COME = ("tasks",)
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -161,6 +166,32 @@ def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _fetch(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "fetch", ("PLACES",))
+    if not values.out:
+        raise UsageError("fetch needs --out=DIR, a directory for tables and study")
+    asked = Asked(
+        arguments[0],
+        models=values.models or (),
+        sources=sources_of(values.sources or ()),
+        year=values.year,
+        given=Given(values.id, values.lat, values.lon),
+        target=values.target or (),
+        kind=values.kind,
+        workers=values.workers,
+    )
+    if values.dry_run:
+        _print(fetch.plan(asked, values.out))
+        return DONE
+    progress = Progress()
+    with progress.stop.listening():
+        found = fetch.fetch(asked, values.out, progress)
+    _print(str(found))
+    study = shlex.quote(f"{neutral(found.output)}/{STUDY}")
+    _print(f"\nTables: {neutral(found.output)}. `ecjax validate {study}` tells what is in them.")
+    return UNDEFINED if found.empty else DONE
+
+
 def _status(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "status", ("DIR",))
     _print(str(status.status(arguments[0])))
@@ -182,6 +213,7 @@ COMMANDS = {
     "scale": _scale,
     "report": _report,
     "compare": _compare,
+    "fetch": _fetch,
     "status": _status,
     "compact": _compact,
 }
@@ -244,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), USAGE)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
-    except (store.WriteError, PeerLost) as error:
+    except (store.WriteError, PeerLost, Unavailable) as error:
         return _fail(str(error), INTERRUPTED)
     except KeyboardInterrupt as interrupt:
         # A compiled call cannot be stopped; nothing is half-written, so the process may just go.
