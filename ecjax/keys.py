@@ -61,6 +61,17 @@ def texts(table: dict, key: str, where: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+def values(table: dict, key: str, where: str) -> tuple[float | str, ...]:
+    """Returns a key's numbers and texts, one or several; () where it is not given."""
+    given = table.get(key, [])
+    given = given if isinstance(given, list) else [given]
+    if not all(isinstance(v, (int, float, str)) and not isinstance(v, bool) for v in given):
+        raise InputError(
+            f"{where}: {key} must be a list of numbers or texts, as in {key} = [-999, -9999]"
+        )
+    return tuple(given)
+
+
 def required(value: Any, key: str, example: str, where: str) -> Any:
     """Returns `value`, or raises an InputError with an example if it is empty."""
     if not value:

@@ -25,12 +25,13 @@ class Command(NamedTuple):
     flags: tuple[str, ...]
 
 
+_INPUT = ("max_input_bytes",)
 _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
     "penalty", "control", "interval", "bootstraps", "bootstrap_choices", "bootstrap_unit",
-    "confidence", "map_by", "map_km", "precision", "stream", "passes", *_MACHINE,
+    "confidence", "map_by", "map_km", "precision", "stream", "passes", *_INPUT, *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -38,7 +39,7 @@ COMMANDS = {
         "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
-    "validate": Command("STUDY", "reads everything, fits nothing", ()),
+    "validate": Command("STUDY", "reads everything, fits nothing", _INPUT),
     "plan": Command(
         "STUDY",
         "tells what evaluate would take, fits nothing",
@@ -52,10 +53,10 @@ COMMANDS = {
     "overlap": Command(
         "STUDY --out=DIR",
         "how much embeddings tell the same, without a task",
-        ("out", "results", "seed", "confidence"),
+        ("out", "results", "seed", "confidence", *_INPUT),
     ),
     "scale": Command(
-        "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
+        "STUDY --out=DIR", "over which distances the targets change", ("out", "results", *_INPUT)
     ),
     "report": Command(
         "DIR",
@@ -163,9 +164,13 @@ TEXTS = {
     "task": "get the labels of this public task, see `ecjax tasks`, in place of PLACES",
     "workers": "parts that are read at once",
     "dry_run": "tell what it would take, write nothing and ask for nothing but an index",
+    "max_input_bytes": "what each table of the study may take when read; 0: 70 % of the memory, "
+    "and no file may expand to more than 100 times its size and 128 MiB",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
-COUNTS = ("num_processes", "process_id", "passes", "devices", "year", "workers")
+COUNTS = (
+    "num_processes", "process_id", "passes", "devices", "max_input_bytes", "year", "workers"
+)  # fmt: skip
 SWITCHES = ("predictions", "stream", "dry_run")
 LISTS = ("subsets", "with", "models", "sources", "target")
 NUMBERS = (
@@ -277,6 +282,8 @@ def _default(name: str, flag: str):
         return "html"
     if flag in ("devices", "gflops", "gib_per_s"):
         return 1 if flag == "devices" else None
+    if flag == "max_input_bytes":
+        return 0
     if flag in (*PENALTIES, "inner_folds", "map_km"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)
