@@ -18,7 +18,7 @@ from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import run_of
-from ecjax.fetch import Asked
+from ecjax.fetch_asked import Asked
 from ecjax.fetch_files import STUDY
 from ecjax.models import Unavailable
 from ecjax.notes import in_words
@@ -167,11 +167,11 @@ def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 
 def _fetch(arguments: Sequence[str], values: flags.FlagValues) -> int:
-    _expect(arguments, "fetch", ("PLACES",))
+    _expect(arguments, "fetch", () if values.task else ("PLACES",))
     if not values.out:
         raise UsageError("fetch needs --out=DIR, a directory for tables and study")
     asked = Asked(
-        arguments[0],
+        "".join(arguments),
         models=values.models or (),
         sources=sources_of(values.sources or ()),
         year=values.year,
@@ -179,6 +179,7 @@ def _fetch(arguments: Sequence[str], values: flags.FlagValues) -> int:
         target=values.target or (),
         kind=values.kind,
         workers=values.workers,
+        task=values.task,
     )
     if values.dry_run:
         _print(fetch.plan(asked, values.out))

@@ -18,6 +18,7 @@ import numpy as np
 
 from ecjax import registry
 from ecjax.errors import UsageError, counted, listing, neutral, quote
+from ecjax.fetch_asked import Asked, Labels, has_places, labels_of
 from ecjax.fetch_files import (
     LABELS,
     MISSING,
@@ -31,38 +32,12 @@ from ecjax.gather import OfModel, OfTable, Where
 from ecjax.manifest import made_by
 from ecjax.memory import size_text
 from ecjax.models import Model
-from ecjax.places import Directory
+from ecjax.part_store import FOLDER
+from ecjax.places import Directory, LocalPlace, place_of
 from ecjax.precomputed import Precomputed
 from ecjax.progress import Silent, clock_text
-from ecjax.study_text import Targets, study_text, targets_of
-from ecjax.wanted import YEARS, Given, Wanted, read_wanted
-
-WORKERS = 4
-MOST_WORKERS = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What is asked for.
-
-    Attributes:
-      places: path, folder, pattern or URL of a table of ids, coordinates and labels.
-      models: names, as `registry.models_of` takes them.
-      sources: name → where a model's data or weights are, or a table of its vectors.
-      year: of all places; None: the table's column `year`, or, of models that know none, no year.
-      given: which columns are ids and coordinates.
-      target, kind: as `study_text.targets_of` takes them.
-      workers: how many parts are read at once.
-    """
-
-    places: str
-    models: Sequence[str]
-    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    year: int | None = None
-    given: Given = Given()
-    target: Sequence[str] = ()
-    kind: str | None = None
-    workers: int = WORKERS
+from ecjax.study_text import Tasks, study_text
+from ecjax.wanted import Wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +48,14 @@ class Fetched:
       output: its name.
       rows: how many places.
       models: name → what the manifest says of it.
-      targets: what became tasks.
+      tasks: those of the study.
       notes: lines for the user.
     """
 
     output: str
     rows: int
     models: Mapping[str, Mapping[str, Any]]
-    targets: Targets
+    tasks: Tasks
     notes: tuple[str, ...]
 
     @property
@@ -89,13 +64,12 @@ class Fetched:
         return [name for name, own in self.models.items() if not own["rows"]]
 
     def __str__(self) -> str:
-        left, lines = max(map(len, self.models)), []
+        left, lines = max(map(len, self.models), default=0), []
         for name, own in self.models.items():
             had = f"{own['rows']:,} of {counted(self.rows, 'place')}"
             lines.append(f"{neutral(name):{left}}  {had}  {neutral(own['version'])}")
             lines += [f"{'':{left}}  {n:,} {neutral(why)}" for why, n in own["missing"].items()]
-        lines += ["", *_in_words(self.targets), *self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, "" * bool(lines), *_in_words(self.tasks), *self.notes])
 
 
 def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetched:
@@ -113,55 +87,74 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
       KeyboardInterrupt: the user has asked to end. What was had is kept.
     """
     progress = progress or Silent()
-    wanted, targets, models, output = _prepared(asked, out)
+    output, models = _models(asked, out, keep=True)
     output.check_writable()
+    labels = labels_of(asked, output.place)
+    _check_years(models, labels.wanted)
     output.begin({name: _identity(model, asked) for name, model in models.items()})
     where = Where(output.place, asked.workers, progress)
     facts, reasons = {}, {}
     for name, model in models.items():
         progress.check()
-        own = _gathered(model, asked, wanted, where)
+        own = _gathered(model, asked, labels.wanted, where)
         if own.parts:
             progress.say(f"{neutral(name)}: {_estimate_text(own)}")
-        facts[name], reasons[name] = _write(name, own, asked, wanted, output)
-    output.write_table(MISSING, missing_table(wanted, reasons))
-    output.write_table(LABELS, wanted.labels)
+        facts[name], reasons[name] = _write(name, own, asked, labels.wanted, output)
+    if labels.public is None:
+        output.write_table(LABELS, labels.wanted.labels)
+    if models:
+        output.write_table(MISSING, missing_table(labels.wanted, reasons))
     had = [name for name, own in facts.items() if own["rows"]]
-    notes = _notes(output, had, output.write_study(_study(wanted, had, targets)))
-    output.finish(_manifest(asked, wanted, facts, targets))
-    return Fetched(str(output.place), len(wanted.ids), facts, targets, notes)
+    text = study_text(labels.wanted.task.name, had, labels.tasks, labels.offered)
+    notes = (*labels.notes, *_notes(output, had, output.write_study(text)))
+    output.finish(_manifest(asked, labels, facts))
+    return Fetched(str(output.place), len(labels.wanted.ids), facts, labels.tasks, notes)
 
 
 def plan(asked: Asked, out: Directory) -> str:
     """What `fetch` would take; writes nothing and asks for no more than an index. Raises as it."""
-    wanted, targets, models, output = _prepared(asked, out)
+    output, models = _models(asked, out, keep=False)
+    if not has_places(asked, output.place):
+        raise UsageError(
+            "--dry_run: the places of a task are known once it is here; get it first, without "
+            "--models"
+        )
+    labels = labels_of(asked, output.place)
+    _check_years(models, labels.wanted)
     where = Where(output.place, asked.workers, Silent(), mend=False)
     lines = []
     for name, model in models.items():
-        own = _gathered(model, asked, wanted, where)
+        own = _gathered(model, asked, labels.wanted, where)
         lines += [f"{neutral(name)}: {_estimate_text(own)}", f"    licence: {neutral(own.licence)}"]
-    return "\n".join([*lines, "", *_in_words(targets)])
+    return "\n".join([*lines, "", *_in_words(labels.tasks), *labels.notes])
 
 
-def _prepared(
-    asked: Asked, out: Directory
-) -> tuple[Wanted, Targets, dict[str, Model | Precomputed], Output]:
-    """Everything that can be checked before anything is asked for."""
-    if not 1 <= asked.workers <= MOST_WORKERS:
-        raise UsageError(f"workers={asked.workers}: give a number from 1 to {MOST_WORKERS}")
-    if asked.year is not None and not YEARS[0] <= asked.year <= YEARS[1]:
-        raise UsageError(f"year={asked.year}: give a year from {YEARS[0]} to {YEARS[1]}")
-    models = registry.models_of(asked.models, asked.sources)
-    output = Output(out, list(models))
+def _models(
+    asked: Asked, out: Directory, keep: bool
+) -> tuple[Output, dict[str, Model | Precomputed]]:
+    """The directory and the models, which fit each other.
+
+    Args:
+      keep: whether models may keep an index there.
+    """
+    asked.check()
+    place = place_of(out)
+    folder = place.path(FOLDER) if keep and isinstance(place, LocalPlace) else None
+    models = {}
+    if asked.models or not asked.task:
+        models = registry.models_of(asked.models, asked.sources, folder)
+    output = Output(place, list(models), own_labels=not asked.task)
     for name, model in models.items():
         output.check(name, _identity(model, asked))
-    wanted = read_wanted(asked.places, asked.given, asked.year)
+    return output, models
+
+
+def _check_years(models: Mapping[str, Model | Precomputed], wanted: Wanted) -> None:
     needing = [name for name, model in models.items() if not _is_timeless(model)]
     if needing and wanted.year is None:
         raise UsageError(
             f"{listing(needing)}: of which year? Give --year, or the places a column year"
         )
-    return wanted, targets_of(wanted, asked.target, asked.kind), models, output
 
 
 def _is_timeless(model: Model | Precomputed) -> bool:
@@ -203,25 +196,20 @@ def _write(
     return facts, vectors.reason
 
 
-def _study(wanted: Wanted, had: Sequence[str], targets: Targets) -> str:
-    return study_text(wanted.task.name, had, LABELS, wanted.task.roles, targets)
-
-
-def _manifest(
-    asked: Asked, wanted: Wanted, facts: Mapping[str, Any], targets: Targets
-) -> dict[str, Any]:
+def _manifest(asked: Asked, labels: Labels, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": "fetch",
         **made_by(),
         "arguments": {
-            "places": wanted.task.where,
+            "places": labels.wanted.task.where,
             "models": list(asked.models),
             "year": asked.year,
-            "columns": wanted.task.roles,
-            "tasks": {target.column: target.kind for target in targets.taken},
+            "columns": labels.wanted.task.roles,
         },
-        "rows": len(wanted.ids),
+        "rows": len(labels.wanted.ids),
+        "tasks": labels.tasks,
         "models": facts,
+        **({} if labels.public is None else {"labels": labels.public}),
     }
 
 
@@ -239,17 +227,12 @@ def _notes(output: Output, had: Sequence[str], written: bool) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _in_words(targets: Targets) -> list[str]:
-    """What became tasks, and how others do."""
-    lines = [f"task: {target.kind} of {quote(target.column)}" for target in targets.taken]
-    offered = [target.column for target in targets.offered]
-    if not targets.taken and not offered:
-        return [f"no task: the places have no labels; add them, or a task to {STUDY}"]
-    if not targets.taken:
-        return [f"no task: {listing(offered, 6)} could be targets; say which with --target=…"]
-    if offered:
-        lines.append(f"other columns that could be targets: {listing(offered, 6)}")
-    return lines
+def _in_words(tasks: Tasks) -> list[str]:
+    """What became tasks."""
+    return [
+        f"task {quote(name)}: {keys['kind']} of {listing(keys['target'], 4)}"
+        for name, keys in tasks.items()
+    ]
 
 
 def _estimate_text(own: OfModel | OfTable) -> str:

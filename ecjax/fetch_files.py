@@ -14,7 +14,7 @@ from ecjax.atomic import WriteError, sync_and_hash
 from ecjax.encode import differences, plain
 from ecjax.errors import InputError, listing
 from ecjax.models import Vectors
-from ecjax.places import Directory, place_of
+from ecjax.places import Place
 from ecjax.study_text import is_unchanged
 from ecjax.wanted import Wanted
 
@@ -77,9 +77,8 @@ class Output:
       InputError: nothing can be written there, or it holds files of that name which are not ours.
     """
 
-    def __init__(self, directory: Directory, models: Sequence[str]):
-        self.place, self.files = place_of(directory), {}
-        place = self.place
+    def __init__(self, place: Place, models: Sequence[str], own_labels: bool):
+        self.place, self.files = place, {}
         try:
             if place.is_taken():
                 raise InputError(f"{place}: is not a directory; name another one with --out")
@@ -89,7 +88,7 @@ class Output:
             raise InputError(
                 f"{place}: cannot be read ({error}); name another directory with --out"
             ) from error
-        names = (*map(table_name, models), LABELS, MISSING, STUDY)
+        names = (*map(table_name, models), *[LABELS] * own_labels, MISSING, STUDY)
         foreign = [] if self.earlier else [name for name in names if name in there]
         if foreign:
             raise InputError(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ecjax.errors import UsageError, neutral
-from ecjax.fetch import WORKERS
+from ecjax.fetch_asked import WORKERS
 from ecjax.settings import LEAST, PENALTIES, Settings
 
 WIDTH = 100

@@ -7,6 +7,7 @@ number of them may write at once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from ecjax import cell_file
 from ecjax.cell_file import Damaged, OtherVersion
 from ecjax.errors import neutral
 from ecjax.models import Vectors
-from ecjax.places import Place
+from ecjax.places import LocalPlace, Place
 
 FOLDER = ".fetch"
 ENDING = ".part"
@@ -55,6 +56,9 @@ class PartStore:
     def __init__(self, place: Place, name: str, say: Callable[[str], None], mend: bool = True):
         self.place, self.folder = place, f"{FOLDER}/{name}"
         self._say, self._mend = say, mend
+        if mend and isinstance(place, LocalPlace):  # a model may keep an index there
+            with contextlib.suppress(OSError):  # which writing a part will tell
+                place.path(self.folder).mkdir(parents=True, exist_ok=True)
 
     def read(self, workers: int) -> Iterator[Part]:
         """All parts that are there and whole; of damaged ones the user is told."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ecjax import files, parts
+from ecjax import parts
 from ecjax.errors import InputError, quote
 from ecjax.ids import common_ids
 from ecjax.models import Estimate, Vectors
@@ -45,7 +45,7 @@ class Precomputed:
         """
         found = self._files()
         reader = _Reader(self.name, found, task.roles["id"])
-        whole = files.read_parts(found, reader.owner, reader.text, reader.choose)
+        whole = reader.whole()
         table = reader.table(whole, reader.ids(whole))
         digest = _digest(table)
         place = common_ids(task, table, "inner").place

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,20 @@ BUILT_IN = {
     "geoclip": "ecjax.geoclip:GeoCLIP",
     "satclip": "ecjax.satclip:SatCLIP",
 }
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def models_of(names: Sequence[str], sources: Mapping[str, str]) -> dict[str, Model | Precomputed]:
+def models_of(
+    names: Sequence[str], sources: Mapping[str, str], folder: Path | None = None
+) -> dict[str, Model | Precomputed]:
     """The models of these names, in their order.
 
     Args:
       names: as in `--models`.
       sources: name → path or URL of its data or weights, or the name of a published variant; of a
         table (or of a folder or pattern, under a name that is no model's): the vectors themselves.
+      folder: of this machine, in which those that have a `cache` may use one of their name; it need
+        not be there yet. None: nothing is kept.
 
     Raises:
       UsageError: a name that is unknown or given twice, or a source that nothing asks for.
@@ -51,7 +58,7 @@ def models_of(names: Sequence[str], sources: Mapping[str, str]) -> dict[str, Mod
                 f"--sources has one for {quote(name)}, which is not among --models "
                 f"({listing(names, 12)}); add it there, or leave it out here"
             )
-    return {name: _model(name, sources.get(name)) for name in names}
+    return {name: _model(name, sources.get(name), folder) for name in names}
 
 
 def sources_of(texts: Sequence[str]) -> dict[str, str]:
@@ -74,7 +81,8 @@ def shown(source: str | None) -> str:
     """A source without credentials and options, for messages and manifests."""
     if source is None:
         return "published"
-    return str(split(source)) if is_url(source) else source
+    url = _URL.search(source)  # a version may stand before it
+    return source if url is None else f"{source[: url.start()]}{split(source[url.start() :])}"
 
 
 def known() -> list[str]:
@@ -88,14 +96,14 @@ def loaded(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _model(name: str, source: str | None) -> Model | Precomputed:
+def _model(name: str, source: str | None, folder: Path | None) -> Model | Precomputed:
     check_name(name, "embedding", "--models")
     entries = registered().get(name, [])
     is_model = name in BUILT_IN or bool(entries)
     if source is not None and (_is_table(source) or not is_model):
         return Precomputed(name, source)
     if name in BUILT_IN and not entries:
-        return loaded(BUILT_IN[name])(source)
+        return _built_in(name, source, folder)
     if not is_model:
         near = difflib.get_close_matches(name, known(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known())}"
@@ -115,6 +123,13 @@ def _model(name: str, source: str | None) -> Model | Precomputed:
             f"--sources: {quote(name)} is another package's encoder, which takes none; leave it out"
         )
     return Encoder(entries[0])
+
+
+def _built_in(name: str, source: str | None, folder: Path | None) -> Model:
+    """A model of ours, which knows best where it is published."""
+    kind = loaded(BUILT_IN[name])
+    caches = folder is not None and "cache" in inspect.signature(kind).parameters
+    return kind(*[source] * (source is not None), **({"cache": folder / name} if caches else {}))
 
 
 def _is_table(source: str) -> bool:

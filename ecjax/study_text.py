@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,7 @@ from ecjax.study import KINDS
 from ecjax.wanted import YEAR, Wanted
 
 MOST_OFFERED = 20  # columns that become comments
+Tasks = dict[str, dict[str, Any]]  # name → keys, as in a study file
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -70,29 +71,45 @@ def targets_of(wanted: Wanted, asked: Sequence[str], kind: str | None) -> Target
     return Targets(tuple(taken), tuple(t for t in offered if t.column not in chosen))
 
 
-def study_text(
-    name: str, embeddings: Sequence[str], labels: str, roles: dict[str, str], targets: Targets
-) -> str:
+def tasks_of(targets: Sequence[Target], labels: str, roles: Mapping[str, str]) -> Tasks:
+    """A task for each target, whose kind is None where it is not known.
+
+    Args:
+      labels: the table that they are columns of, beside the study file.
+      roles: which of its columns are "id", "lat" and "lon".
+    """
+    found: Tasks = {}
+    for target in targets:
+        plain = re.sub(r"[^\w-]+", "_", target.column).strip("_") or "task"
+        name, number = plain, 2
+        while name in found:
+            name, number = f"{plain}_{number}", number + 1
+        about = {"target": [target.column], "kind": target.kind}
+        places = {"lat": roles["lat"], "lon": roles["lon"]}
+        found[name] = {"path": labels, "id": roles["id"], **about, **places}
+    return found
+
+
+def study_text(name: str, embeddings: Sequence[str], tasks: Tasks, offered: Tasks) -> str:
     """The study file.
 
     Args:
       name: of the study.
       embeddings: names, each with a table `NAME.parquet` beside the file.
-      labels: the table of places, beside the file.
-      roles: which of its columns are "id", "lat" and "lon".
-      targets: of its columns.
+      tasks: of the study.
+      offered: those that become comments.
     """
     parts = [f"name = {_text(name)}"]
-    parts += [f"[embeddings.{_key(e)}]\npath = {_text(e + '.parquet')}" for e in embeddings]
-    offered = targets.offered[:MOST_OFFERED]
-    names = _task_names([target.column for target in (*targets.taken, *offered)])
-    tables = [_task(names[t.column], t, labels, roles) for t in (*targets.taken, *offered)]
-    parts += tables[: len(targets.taken)]
+    parts += [_table("embeddings", e, {"path": f"{e}.parquet"}) for e in embeddings]
+    if not embeddings:
+        parts.append('# No embedding yet: embeddings.NAME.path = "table.parquet"')
+    parts += [_table("tasks", task, keys) for task, keys in tasks.items()]
     if offered:
-        more = len(targets.offered) - len(offered)
+        more = len(offered) - MOST_OFFERED
         head = "# Other columns that could be targets: remove the # of those that are wanted."
-        parts.append(head + (f" {more:,} more are in {labels}." if more else ""))
-        parts += [_commented(table) for table in tables[len(targets.taken) :]]
+        parts.append(head + (f" {more:,} more are not listed." if more > 0 else ""))
+        for task, keys in list(offered.items())[:MOST_OFFERED]:
+            parts.append("# " + _table("tasks", task, keys).replace("\n", "\n# "))
     text = "\n\n".join(parts) + "\n"
     return f"{_head(text)}\n{text}"
 
@@ -152,31 +169,15 @@ def _only(offered: Sequence[Target], kind: str | None) -> list[Target]:
     return [Target(able[0].column, kind or able[0].kind)]
 
 
-def _task_names(names: Sequence[str]) -> dict[str, str]:
-    """Column → the name of its task: letters, digits, _ and -, each once."""
-    found: dict[str, str] = {}
-    for column in names:
-        plain = re.sub(r"[^\w-]+", "_", column).strip("_") or "task"
-        name, number = plain, 2
-        while name in found.values():
-            name, number = f"{plain}_{number}", number + 1
-        found[column] = name
-    return found
+def _table(kind: str, name: str, keys: Mapping[str, Any]) -> str:
+    lines = [f"{key} = {_value(value)}" for key, value in keys.items()]
+    return "\n".join([f"[{kind}.{_key(name)}]", *lines])
 
 
-def _task(name: str, target: Target, labels: str, roles: dict[str, str]) -> str:
-    given = {"path": _text(labels), "id": _text(roles["id"])}
-    given |= {"target": f"[{_text(target.column)}]"}
-    given |= {"kind": _text(target.kind or "regression")}
-    given |= {role: _text(roles[role]) for role in ("lat", "lon")}
-    lines = [f"{key} = {value}" for key, value in given.items()]
-    if target.kind is None:
-        lines[3] += "  # or classification"
-    return "\n".join([f"[tasks.{_key(name)}]", *lines])
-
-
-def _commented(text: str) -> str:
-    return "\n".join(f"# {line}" for line in text.split("\n"))
+def _value(value: str | Sequence[str] | None) -> str:
+    if value is None:  # a kind that is not known
+        return " # or ".join(map(_text, KINDS))
+    return _text(value) if isinstance(value, str) else f"[{', '.join(map(_text, value))}]"
 
 
 def _key(name: str) -> str:

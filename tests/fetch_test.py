@@ -18,10 +18,11 @@ from make_models import Made, places_table, values_of, write_places
 from ecjax import cli, fetch, part_store, registry
 from ecjax.align import align
 from ecjax.errors import InputError, UsageError
-from ecjax.fetch import Asked
+from ecjax.fetch_asked import Asked
 from ecjax.models import Places, Unavailable
 from ecjax.progress import Silent
 from ecjax.study import read_study
+from ecjax.wanted import Given
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -201,7 +202,7 @@ def test_a_table_computed_before_is_joined_on_the_ids(tmp_path):
     mine = vectors_csv(tmp_path / "mine.csv", given.rename(columns={"plot": "id"})[:30])
     plots = write_places(tmp_path / "plots.csv", given)
     how = dict(models=("mine",), sources={"mine": str(tmp_path / "mine.csv")}, year=None)
-    ids = dict(given=fetch.Given(id="plot"))
+    ids = dict(given=Given(id="plot"))
     found = get(plots, tmp_path / "out", **how, **ids)
     table = pd.read_parquet(tmp_path / "out" / "mine.parquet").set_index("id")
     assert table.index.tolist() == [i for i in range(30) if i != 3]

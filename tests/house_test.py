@@ -38,7 +38,8 @@ ORDER = (
     "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
     "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
     "scale_correlation scale compare_tests compare_text compare world truth demo models "
-    "own_encoder precomputed registry wanted study_text fetch_files part_store gather fetch "
+    "own_encoder precomputed registry wanted study_text fetch_files fetch_asked part_store "
+    "gather fetch "
     "__init__ options cli __main__"
 ).split()
 SOLVERS = (

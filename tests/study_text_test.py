@@ -8,7 +8,7 @@ from make_models import places_table, write_places
 
 from ecjax.errors import InputError
 from ecjax.study import check_name
-from ecjax.study_text import Target, Targets, is_unchanged, study_text, targets_of
+from ecjax.study_text import Target, is_unchanged, study_text, targets_of, tasks_of
 from ecjax.wanted import Given, read_wanted
 
 ROLES = {"id": "id", "lat": "lat", "lon": "lon"}
@@ -77,17 +77,18 @@ HOSTILE = ['a"b\\c', "[x]\n#y", "über\x7f", "a b", "a_b", "../x", "=1+1", "\U00
 
 
 def test_any_name_makes_valid_toml():
-    targets = Targets(tuple(Target(name, "regression") for name in HOSTILE), ())
-    read = tomllib.loads(study_text('n"', ["a.b", "c"], "labels.parquet", ROLES, targets))
+    tasks = tasks_of([Target(name, "regression") for name in HOSTILE], "labels.parquet", ROLES)
+    read = tomllib.loads(study_text('n"', ["a.b", "c"], tasks, {}))
     assert read["name"] == 'n"' and read["embeddings"]["a.b"] == {"path": "a.b.parquet"}
     assert [task["target"] for task in read["tasks"].values()] == [[name] for name in HOSTILE]
     assert all(check_name(name, "task") for name in read["tasks"])
 
 
 def test_what_is_offered_becomes_a_task_without_its_comment():
-    offered = tuple(Target(f"t{i}", None if i else "classification") for i in range(30))
-    text = study_text("s", ["a"], "labels.parquet", ROLES, Targets((), offered))
-    assert "tasks" not in tomllib.loads(text) and "10 more are in labels.parquet" in text
+    targets = [Target(f"t{i}", None if i else "classification") for i in range(30)]
+    text = study_text("s", ["a"], {}, tasks_of(targets, "labels.parquet", ROLES))
+    assert "tasks" not in tomllib.loads(text) and "10 more are not listed" in text
+    assert '# kind = "regression" # or "classification"' in text
     shown = text[text.index("# [tasks") :].replace("# [", "[").replace("\n# ", "\n")
     tasks = tomllib.loads(shown)["tasks"]
     assert len(tasks) == 20 and tasks["t0"]["kind"] == "classification"
@@ -98,7 +99,7 @@ def test_what_is_offered_becomes_a_task_without_its_comment():
 
 
 def test_a_change_is_noticed():
-    text = study_text("s", ["a"], "labels.parquet", ROLES, Targets((), ())).encode()
+    text = study_text("s", ["a"], {}, {}).encode()
     assert is_unchanged(text)
     for changed in (text + b"\n", text.replace(b"a.par", b"b.par"), b"\xff", b"", text[1:]):
         assert not is_unchanged(changed)
