@@ -15,10 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys atomic filesystems remote limits parts places coordinates transforms columns "
-    "values quantised vectors binning polygons sweeps study containers flatbuffers arrow_types "
-    "arrow_files csv_files npy_files thrift parquet_files points id_column forms files tables "
-    "leaks sphere correlation pairs entropy "
+    "errors keys atomic filesystems remote limits parts places coordinates models torch_pickle "
+    "torch_file encoders geoclip satclip transforms columns values quantised vectors binning "
+    "polygons sweeps study containers flatbuffers arrow_types arrow_files csv_files npy_files "
+    "thrift parquet_files points id_column forms files tables leaks sphere correlation pairs "
+    "entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
@@ -37,7 +38,7 @@ ORDER = (
     "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
     "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
     "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
-    "scale_correlation scale compare_tests compare_text compare world truth demo models "
+    "scale_correlation scale compare_tests compare_text compare world truth demo "
     "own_encoder precomputed registry wanted study_text fetch_files fetch_asked part_store "
     "gather fetch "
     "__init__ options cli __main__"
@@ -55,7 +56,8 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
+OF_EXTRAS = {"filesystems": "cloud", "satclip": "cloud"}
+OF_EXTRAS |= {"polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
