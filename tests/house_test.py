@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys atomic filesystems remote parts places coordinates transforms columns values "
-    "vectors binning polygons study files tables leaks sphere correlation pairs entropy "
+    "vectors binning polygons study files tables addresses models web utm shards tessera "
+    "label_sets coordbench leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
@@ -51,7 +52,13 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
+OF_EXTRAS = {
+    "filesystems": "cloud",
+    "polygons": "geo",
+    "figures": "plot",
+    "plots": "plot",
+    "shards": "sources",
+}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
