@@ -17,7 +17,6 @@ import numpy as np
 
 from ecjax import web
 from ecjax.errors import InputError
-from ecjax.filesystems import split
 from ecjax.models import Unavailable
 
 GAP = 8192  # bytes between two parts of a file that are read rather than asked for apart
@@ -138,7 +137,7 @@ class Array:
                 return self._read(url, chunks)
             except _Broken as broken:
                 why = str(broken)
-        raise Unavailable(f"{split(url)}: {why}, read {ATTEMPTS} times")
+        raise Unavailable(f"{web.shown(url)}: {why}, read {ATTEMPTS} times")
 
     def _read(self, url: str, chunks: np.ndarray) -> dict[int, tuple[np.ndarray, str]]:
         index = self._chunks * _ENTRY + _CHECKSUM
@@ -193,7 +192,7 @@ def line(url: str, metadata: dict[str, Any], where: str) -> np.ndarray:
             try:
                 content = decompressed(answer.content, chunk * dtype.itemsize)
             except _Broken as broken:
-                raise Unavailable(f"{split(url)}: {broken}") from None
+                raise Unavailable(f"{web.shown(url)}: {broken}") from None
             values[start : start + chunk] = np.frombuffer(content, dtype)[: length - start]
     return values
 

@@ -28,7 +28,6 @@ import numpy as np
 
 from ecjax import addresses, shards, utm, web
 from ecjax.errors import InputError, quote
-from ecjax.filesystems import split
 from ecjax.models import Estimate, Model, Places, Unavailable, Vectors
 
 DIMS = 128
@@ -208,7 +207,7 @@ class Tessera(Model):
 
     def _metadata(self) -> dict[str, Any]:
         """{path: metadata} of everything in the store, which is of the version asked for."""
-        where, answer = f"tessera {split(self.url)}", web.get(f"{self.url}/zarr.json", None)
+        where, answer = f"tessera {web.shown(self.url)}", web.get(f"{self.url}/zarr.json", None)
         if answer is None:
             raise Unavailable(f"{where}: there is no Zarr store (no zarr.json)")
         try:
@@ -233,7 +232,7 @@ class Tessera(Model):
         group = f"utm{number:02d}"
         if group not in groups:
             return None
-        where = f"tessera {split(self.url)}/{group}"
+        where = f"tessera {web.shown(self.url)}/{group}"
         try:
             pixel, _, west, _, down, north = groups[group]["attributes"]["spatial:transform"]
             arrays = {name: groups[f"{group}/{name}"] for name in ("embeddings", "scales", "time")}

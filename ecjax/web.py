@@ -70,8 +70,8 @@ def get(url: str, span: tuple[int, int | None] | None = None, most: int = MOST) 
       InputError: no such URL can be asked for.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"{quote(split(url))}: give a URL that starts with https://")
-    shown, pause = str(split(url)), PAUSE
+        raise InputError(f"{quote(shown(url))}: give a URL that starts with https://")
+    pause = PAUSE
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _followed(url, span, most)
@@ -80,11 +80,16 @@ def get(url: str, span: tuple[int, int | None] | None = None, most: int = MOST) 
         except (OSError, http.client.HTTPException) as error:
             why, wanted = f"{type(error).__name__}: {error}".rstrip(": "), 0.0
         if wanted > LONGEST_PAUSE:
-            raise Unavailable(f"{shown}: asks to come back in {wanted:,.0f} s ({why})")
+            raise Unavailable(f"{shown(url)}: asks to come back in {wanted:,.0f} s ({why})")
         if attempt < ATTEMPTS:
             time.sleep(max(pause, wanted))
             pause *= 2
-    raise Unavailable(f"{shown}: {why}, and {ATTEMPTS} attempts came to no more")
+    raise Unavailable(f"{shown(url)}: {why}, and {ATTEMPTS} attempts came to no more")
+
+
+def shown(url: str) -> str:
+    """An address as it may be shown: without credentials and query."""
+    return str(split(url))
 
 
 def _followed(url: str, span, most: int) -> Answer | None:
@@ -95,9 +100,9 @@ def _followed(url: str, span, most: int) -> Answer | None:
             return _answer(url, response, content, span)
         there = urljoin(url, response.getheader("Location", ""))
         if urlsplit(there).scheme not in ("https", urlsplit(url).scheme):
-            raise Unavailable(f"{split(url)}: leads to {quote(split(there))}, which is not https")
+            raise Unavailable(f"{shown(url)}: leads to {quote(shown(there))}, which is not https")
         url = there
-    raise Unavailable(f"{split(url)}: leads from one address to the next, {_HOPS} times")
+    raise Unavailable(f"{shown(url)}: leads from one address to the next, {_HOPS} times")
 
 
 def _answer(url: str, response, content: bytes, span) -> Answer | None:
@@ -107,7 +112,7 @@ def _answer(url: str, response, content: bytes, span) -> Answer | None:
         wanted = _retry_after(response.getheader("Retry-After", ""))
         raise _Failed(f"the server answers {response.status}", wanted)
     if response.status not in (200, 206):
-        raise Unavailable(f"{split(url)}: the server answers {response.status}")
+        raise Unavailable(f"{shown(url)}: the server answers {response.status}")
     size = len(content)
     if span is not None:
         size = _size(response.getheader("Content-Range", ""), size, span)
@@ -140,7 +145,7 @@ def _asked(url: str, span, most: int) -> tuple[http.client.HTTPResponse, bytes]:
         response = _sent(connection, parts, span)
         if span is not None and response.status == 200:
             raise _Failed("the server gives the whole file in place of a part")
-        content = _body(response, most, str(split(url)))
+        content = _body(response, most, url)
     except BaseException:
         connection.close()
         raise
@@ -170,11 +175,11 @@ def _sent(connection, parts, span) -> http.client.HTTPResponse:
     return connection.getresponse()
 
 
-def _body(response: http.client.HTTPResponse, most: int, shown: str) -> bytes:
+def _body(response: http.client.HTTPResponse, most: int, url: str) -> bytes:
     """The body, as long as announced, and in a bounded time."""
     announced = response.length  # None where the end tells
     if announced is not None and announced > most:
-        raise Unavailable(f"{shown}: has {announced:,} bytes, and at most {most:,} are read")
+        raise Unavailable(f"{shown(url)}: has {announced:,} bytes, and at most {most:,} are read")
     due = time.monotonic() + PATIENCE + (announced or 0) / SLOWEST
     pieces, total = [], 0
     while announced is None or total < announced:
@@ -184,7 +189,7 @@ def _body(response: http.client.HTTPResponse, most: int, shown: str) -> bytes:
         pieces.append(piece)
         total += len(piece)
         if total > most:
-            raise Unavailable(f"{shown}: has more than the {most:,} bytes that are read")
+            raise Unavailable(f"{shown(url)}: has more than the {most:,} bytes that are read")
         if time.monotonic() > due:
             raise _Failed(f"the server gave {total:,} bytes in {PATIENCE:.0f} s or more")
     if announced is not None and total < announced:

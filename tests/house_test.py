@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys atomic filesystems remote parts places coordinates transforms columns values "
     "vectors binning polygons study files tables addresses models web utm shards tessera "
-    "label_sets coordbench leaks sphere correlation pairs entropy "
+    "label_sets hub_tables coordbench leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
