@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, fetch, formats, options, page, processes, report, scaled_plan, status, store
+from ecjax import (
+    demo,
+    fetch,
+    formats,
+    label_sets,
+    options,
+    page,
+    processes,
+    report,
+    scaled_plan,
+    status,
+    store,
+)
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
@@ -36,7 +48,6 @@ from ecjax.wanted import Given
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
-COMMANDS_TO_COME = ("tasks",)
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -205,6 +216,12 @@ def _compact(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _tasks(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "tasks", ())
+    _print(label_sets.as_text(_terminal()[1]))
+    return DONE
+
+
 COMMANDS = {
     "demo": _demo,
     "validate": _validate,
@@ -217,6 +234,7 @@ COMMANDS = {
     "fetch": _fetch,
     "status": _status,
     "compact": _compact,
+    "tasks": _tasks,
 }
 
 
@@ -253,8 +271,6 @@ def _expect_out(command: str, arguments: Sequence[str], values: flags.FlagValues
 
 
 def _check_command(command: str) -> None:
-    if command in COMMANDS_TO_COME:
-        raise UsageError(f"`ecjax {command}` is not there yet")
     if command not in COMMANDS:
         raise UsageError(f"unknown command {neutral(command)}; there are {', '.join(COMMANDS)}")
 

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ecjax import registry
+from ecjax.coordbench import fetch_task
 from ecjax.errors import UsageError, listing
 from ecjax.fetch_files import LABELS, STUDY, table_name
+from ecjax.label_sets import label_set
 from ecjax.places import LocalPlace, Place
 from ecjax.study_text import Targets, Tasks, targets_of, tasks_of
 from ecjax.wanted import YEARS, Given, Wanted, read_wanted
@@ -93,7 +94,6 @@ def labels_of(asked: Asked, place: Place) -> Labels:
 def _public(asked: Asked, place: Place) -> Labels:
     if not isinstance(place, LocalPlace):
         raise UsageError("--task writes to this machine only; name a directory of it with --out")
-    fetch_task = registry.loaded("ecjax.coordbench:fetch_task")
     found = fetch_task(asked.task, place.directory, kind=asked.kind)
     wanted = read_wanted(str(found.path), Given("id", "lat", "lon"), asked.year)
     about = {key: getattr(found, key) for key in ("version", "checksum", "licence", "source")}
@@ -105,7 +105,7 @@ def has_places(asked: Asked, place: Place) -> bool:
     """Whether the places are known without a request."""
     if not asked.task:
         return True
-    return place.has(table_name(registry.loaded("ecjax.label_sets:label_set")(asked.task).name))
+    return place.has(table_name(label_set(asked.task).name))
 
 
 def _offer(targets: Targets) -> list[str]:

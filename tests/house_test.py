@@ -18,8 +18,8 @@ ORDER = (
     "errors keys atomic filesystems remote limits parts places coordinates models torch_pickle "
     "torch_file encoders geoclip satclip transforms columns values quantised vectors binning "
     "polygons sweeps study containers flatbuffers arrow_types arrow_files csv_files npy_files "
-    "thrift parquet_files points id_column forms files tables leaks sphere correlation pairs "
-    "entropy "
+    "thrift parquet_files points id_column forms files tables addresses web utm shards tessera "
+    "label_sets hub_tables coordbench leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
@@ -56,7 +56,7 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "satclip": "cloud"}
+OF_EXTRAS = {"filesystems": "cloud", "satclip": "cloud", "shards": "sources"}
 OF_EXTRAS |= {"polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
