@@ -69,7 +69,7 @@ class Fetched:
             had = f"{own['rows']:,} of {counted(self.rows, 'place')}"
             lines.append(f"{neutral(name):{left}}  {had}  {neutral(own['version'])}")
             lines += [f"{'':{left}}  {n:,} {neutral(why)}" for why, n in own["missing"].items()]
-        return "\n".join([*lines, "" * bool(lines), *_in_words(self.tasks), *self.notes])
+        return "\n".join([*lines, *[""] * bool(lines), *_in_words(self.tasks), *self.notes])
 
 
 def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetched:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ecjax import columns, files, parts, remote
+from ecjax import columns, files, parts, points, remote
 from ecjax.errors import InputError, counted, listing, quote
 from ecjax.keys import check_known
 from ecjax.models import Places
@@ -81,9 +81,14 @@ def read_wanted(text: str, given: Given, year: int | None) -> Wanted:
     reader = TaskReader(source)
     reader.where = f"places ({path})"
     task = reader.table(whole, reader.ids(whole))
+    years = _years(whole, year, task)
     at = whole.column_names.index(id_column)
     labels = whole.set_column(at, id_column, pa.array(task.ids))
-    return Wanted(task, _years(whole, year, task), labels)
+    if lat == lon:  # points, which become two columns
+        labels = labels.drop_columns([lat])
+        labels = labels.append_column("lat", [task.lat]).append_column("lon", [task.lon])
+        task = dataclasses.replace(task, roles={"id": id_column, "lat": "lat", "lon": "lon"})
+    return Wanted(task, years, labels)
 
 
 class _Chooser:
@@ -100,12 +105,24 @@ class _Chooser:
     def choose(self, schema: pa.Schema, here: str) -> list[str]:
         """As `files.Choose`: all columns but those of lists and the like."""
         given = self._given
-        self.taken = (
-            _column(schema, given.id, "id", columns.ID_NAMES, here),
+        ids = _column(schema, given.id, "id", columns.ID_NAMES, here)
+        places = _points(schema, given, here) or (
             _column(schema, given.lat, "lat", columns.LATITUDES, here),
             _column(schema, given.lon, "lon", columns.LONGITUDES, here),
         )
-        return [field.name for field in schema if not _is_nested(field.type)]
+        self.taken = (ids, *places)
+        plain = [field.name for field in schema if not _is_nested(field.type)]
+        return list(dict.fromkeys([*plain, *places]))
+
+
+def _points(schema: pa.Schema, given: Given, here: str) -> tuple[str, str] | None:
+    """The only column of points, twice, where no other is named as coordinates are."""
+    found = [field.name for field in schema if points.is_points(field.type)]
+    named = given.lat or given.lon or any(map(columns.is_coordinate, schema.names))
+    if named or len(found) != 1:
+        return None
+    points.check_crs(schema, found[0], here)
+    return found[0], found[0]
 
 
 def _column(
@@ -153,8 +170,7 @@ def _years(table: pa.Table, year: int | None, task: TaskTable) -> np.ndarray | N
 
 
 def _is_nested(kind: pa.DataType) -> bool:
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return pa.types.is_nested(kind) or binary
+    return pa.types.is_nested(kind) or points.is_points(kind)
 
 
 def _spellings(names: tuple[str, ...]) -> list[str]:

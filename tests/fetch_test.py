@@ -8,18 +8,21 @@ import sys
 import tomllib
 from pathlib import Path
 
+import make_hub
 import make_models
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from make_models import Made, places_table, values_of, write_places
+from tile_server import TileServer
 
 from ecjax import cli, fetch, part_store, registry
 from ecjax.align import align
 from ecjax.errors import InputError, UsageError
 from ecjax.fetch_asked import Asked
 from ecjax.models import Places, Unavailable
+from ecjax.places import place_of
 from ecjax.progress import Silent
 from ecjax.study import read_study
 from ecjax.wanted import Given
@@ -140,6 +143,60 @@ def test_places_that_rows_share_are_asked_for_once(tmp_path):
     assert table["year"].isna().all() and len(table) == 2 * (given["lat"] >= -60).sum()
     years = pd.read_parquet(tmp_path / "out" / "made.parquet").set_index("id")["year"]
     assert all((year == 2021) == (place >= 100) for place, year in years.items())
+
+
+class Indexed(Made):
+    """Keeps an index."""
+
+    def __init__(self, source="published", cache=None):
+        super().__init__(source)
+        self.cache = cache
+
+    def parts(self, places):
+        if self.cache is not None:
+            (self.cache / "index").write_text("kept")  # the folder is there
+        return super().parts(places)
+
+
+def test_an_index_is_kept_beside_the_parts(places, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.BUILT_IN, "made", "fetch_test:Indexed")
+    fetch.plan(Asked(places, ("made",), year=2021), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    get(places, tmp_path / "out")
+    assert (tmp_path / "out" / part_store.FOLDER / "made" / "index").exists()
+    before, Made.asked[:] = tables(tmp_path / "out"), []
+    get(places, tmp_path / "out")
+    assert tables(tmp_path / "out") == before and not Made.asked
+
+
+def test_the_directory_may_be_elsewhere(places, tmp_path):
+    out = "memory://fetched/out"
+    get(places, out)
+    whole, Made.asked[:] = list(Made.asked), []
+    get(places, out)
+    assert whole and not Made.asked
+    get(places, tmp_path / "out")
+    for name, content in tables(tmp_path / "out").items():
+        assert place_of(out).read(name) == content
+
+
+def test_a_public_label_set_has_its_own_tasks(tmp_path, monkeypatch, capsys):
+    how = "fetch", "--task=bt-biomass", f"--out={tmp_path / 'out'}"
+    with TileServer(make_hub.hub(make_hub.all_tables())) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        assert run(*how, "--models=timeless", "--dry_run") == cli.USAGE
+        assert run(*how) == cli.DONE
+        printed = capsys.readouterr().out
+        assert 'task "bt-biomass": regression of "biomass_mean"' in printed
+        assert "Licence: CC-BY-SA" in printed
+    assert run(*how, "--models=timeless", "--dry_run") == cli.DONE  # the hub is gone
+    assert run(*how, "--models=timeless") == cli.DONE
+    (task,) = align(read_study(tmp_path / "out" / "study.toml"))
+    assert task.name == "bt-biomass" and list(task.embeddings) == ["timeless"]
+    said = json.loads((tmp_path / "out" / "fetch.json").read_text())
+    assert said["labels"]["task"] == "bt-biomass" and len(said["labels"]["checksum"]) == 64
+    assert run("fetch", "p.csv", "--task=bt-biomass", "--out=o") == cli.USAGE
+    assert run(*how, "--target=x") == cli.USAGE
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Tables of places: columns by their names, and places that are none."""
 
+import struct
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +47,19 @@ def test_flags_say_which_columns_are_meant(tmp_path):
 def test_columns_of_lists_are_no_labels(tmp_path):
     table = places_table().assign(vector=[[1.0, 2.0]] * 40, wkb=[b"x"] * 40)
     assert read(tmp_path, table, ending=".parquet").labels.column_names[3:] == ["height"]
+
+
+def test_points_become_two_columns(tmp_path):
+    table = places_table()
+    at = table[["lon", "lat"]].itertuples(index=False)
+    table["geometry"] = [struct.pack("<BIdd", 1, 1, *place) for place in at]
+    expected = table["lat"].to_numpy(), table["lon"].to_numpy()
+    found = read(tmp_path, table.drop(columns=["lat", "lon"]), ending=".parquet")
+    assert np.array_equal(found.places.lat, expected[0])
+    assert np.array_equal(found.places.lon, expected[1])
+    assert found.task.roles == {"id": "id", "lat": "lat", "lon": "lon"}
+    assert found.labels.column_names == ["id", "height", "lat", "lon"]
+    assert read(tmp_path, table, ending=".parquet").labels.column_names[1:3] == ["lat", "lon"]
 
 
 def test_years_are_of_the_flag_or_the_column(tmp_path):
