@@ -226,12 +226,15 @@ def test_a_damaged_part_is_read_again(places, tmp_path, damage):
     first.write_bytes(content[: -1 if damage == "cut" else None])
     if damage == "rename":
         os.replace(second, first)
+    stray = first.with_name("stray.part")
+    stray.write_bytes(b"nothing")
     said = io.StringIO()
     progress = Silent()
     progress.say = lambda line: print(line, file=said)
     get(places, tmp_path / "out", progress=progress)
     assert f"{first.name}: is damaged" in said.getvalue() and "read again" in said.getvalue()
     assert 0 < len(Made.asked) < 40 and tables(tmp_path / "out") == before
+    assert not stray.exists()
 
 
 def test_a_dry_run_writes_nothing_and_reads_nothing(places, tmp_path, monkeypatch):
@@ -331,6 +334,7 @@ def test_exit_codes(places, tmp_path, capsys, monkeypatch):
 
 def test_a_model_without_a_single_vector_exits_3(tmp_path, capsys):
     south = write_places(tmp_path / "s.csv", places_table().assign(lat=-70.0))
+    get(write_places(tmp_path / "p.csv", places_table()), tmp_path / "out")
     how = "fetch", south, f"--out={tmp_path / 'out'}", "--year=2021"
     assert run(*how, "--models=made") == cli.UNDEFINED
     assert "0 of 40 places" in capsys.readouterr().out
