@@ -67,8 +67,6 @@ def read_wanted(text: str, given: Given, year: int | None) -> Wanted:
         coordinates, or such beyond ±90 and ±180 degrees, or no year, or its id is another's too.
     """
     path = remote.path_of(text)
-    if isinstance(path, Path) and not path.exists() and not any(c in text for c in "*?["):
-        raise InputError(f"places: no file {path}; check the path")
     found = parts.files_of(text, Path(), "places")
     chooser = _Chooser(given)
     # Ids must be read as text, before it is known which column they are in.

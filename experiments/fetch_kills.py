@@ -56,8 +56,8 @@ def start(places: Path, out: Path) -> int:
     os.dup2(log, 2)
     models_of = registry.models_of
 
-    def watched(names, sources):
-        models = models_of(names, sources)
+    def watched(*given):
+        models = models_of(*given)
         for model in models.values():
             _watch(model, out.with_suffix(".asked"))
         return models
@@ -136,7 +136,8 @@ def disturb(places: Path, out: Path, whole: float, kills: int, draw: random.Rand
         before, had = now, places_in(out)
         ending = os.waitstatus_to_exitcode(status)
         if ending not in (cli.DONE, cli.INTERRUPTED, -number):
-            raise SystemExit(f"FAILED: a run ended with {ending}, see {out}.log")
+            said = out.with_suffix(".log").read_text("utf-8").strip()
+            raise SystemExit(f"FAILED: a run ended with {ending}; it said:\n{said[-2000:]}")
         if ending == cli.DONE:
             return killed
         killed += 1

@@ -343,14 +343,17 @@ def test_a_model_without_a_single_vector_exits_3(tmp_path, capsys):
     assert "embeddings" not in tomllib.loads((tmp_path / "out" / "study.toml").read_text())
 
 
-@pytest.mark.long
-def test_20_kills_lose_nothing_and_change_nothing():
+@pytest.mark.parametrize(
+    ("kills", "count"), [(4, 200), pytest.param(20, 2000, marks=pytest.mark.long)]
+)
+def test_kills_lose_nothing_and_change_nothing(kills, count):
+    script = ROOT / "experiments" / "fetch_kills.py"
     done = subprocess.run(
-        [sys.executable, ROOT / "experiments" / "fetch_kills.py"],
+        [sys.executable, script, f"--kills={kills}", f"--count={count}"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 kills" in done.stdout and "all tables equal" in done.stdout
+    assert f"{kills} kills" in done.stdout and "all tables equal" in done.stdout

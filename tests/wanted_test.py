@@ -108,7 +108,10 @@ def test_columns_that_are_not_there(tmp_path, table, given, says):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(InputError, match="places: no file .*none.csv; check the path"):
+    with pytest.raises(
+        InputError,
+        match="places: no file .*none.csv; check it .* relative to the working directory",
+    ):
         read_wanted(str(tmp_path / "none.csv"), Given(), None)
 
 
