@@ -143,6 +143,13 @@ def _models(
     models = {}
     if asked.models or not asked.task:
         models = registry.models_of(asked.models, asked.sources, folder)
+    own = LABELS, MISSING, table_name(asked.task or "")
+    taken = [name for name in models if table_name(name) in own]
+    if taken:
+        raise UsageError(
+            f"--models: {quote(taken[0])} would be written over {table_name(taken[0])}, which "
+            "holds something else; give the model another name"
+        )
     output = Output(place, list(models), own_labels=not asked.task)
     for name, model in models.items():
         output.check(name, _identity(model, asked))

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from ecjax.errors import counted
+from ecjax.errors import InputError, counted, neutral, quote
 from ecjax.models import Estimate, Model, Places, Unavailable, Vectors
 from ecjax.part_store import Part, PartStore
 from ecjax.places import Place
@@ -99,7 +99,7 @@ class OfModel:
         progress = self._where.progress
         try:
             for rows, vectors in each(one, self.parts, self._where.workers, progress):
-                self._found.put(rows, vectors)
+                self._put(rows, vectors)
                 state.parts += 1
                 state.rows += len(rows)
         except Unavailable as error:
@@ -125,8 +125,18 @@ class OfModel:
             rows = at[start : start + len(part.vectors.values)]
             start += len(rows)
             asked = np.flatnonzero(rows >= 0)
-            self._found.put(rows[asked], Vectors(*(column[asked] for column in part.vectors)))
+            self._put(rows[asked], Vectors(*(column[asked] for column in part.vectors)))
             self._had[rows[asked]] = True
+
+    def _put(self, rows: np.ndarray, vectors: Vectors) -> None:
+        width, given = self._found.width, vectors.values.shape[1]
+        if width not in (None, given):
+            raise InputError(
+                f"model {quote(self.model.name)}: gives {counted(given, 'number')} a place, but "
+                f"{width:,} before, under one version ({neutral(self.version)}); give it another "
+                "version, and name another directory with --out"
+            )
+        self._found.put(rows, vectors)
 
     def _left(self) -> list[np.ndarray]:
         if self._had.all():
@@ -191,11 +201,19 @@ class _State:
 
 
 class _Found:
-    """Vectors of n places, as they come; their width is known with the first."""
+    """Vectors of n places, as they come.
+
+    Attributes:
+      width: of the vectors; None before the first.
+    """
 
     def __init__(self, count: int):
         self._values: np.ndarray | None = None
         self._texts = [np.full(count, "", object) for _ in Vectors._fields[1:]]
+
+    @property
+    def width(self) -> int | None:
+        return None if self._values is None else self._values.shape[1]
 
     def put(self, rows: np.ndarray, vectors: Vectors) -> None:
         values, *texts = vectors

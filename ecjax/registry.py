@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,8 @@ def shown(source: str | None) -> str:
     """A source without credentials and options, for messages and manifests."""
     if source is None:
         return "published"
+    if os.path.exists(source):
+        return os.path.abspath(source)
     url = _URL.search(source)  # a version may stand before it
     return source if url is None else f"{source[: url.start()]}{split(source[url.start() :])}"
 

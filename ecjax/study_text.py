@@ -99,7 +99,7 @@ def study_text(name: str, embeddings: Sequence[str], tasks: Tasks, offered: Task
       tasks: of the study.
       offered: those that become comments.
     """
-    parts = [f"name = {_text(name)}"]
+    parts = [f"name = {_text(name or 'places')}"]
     parts += [_table("embeddings", e, {"path": f"{e}.parquet"}) for e in embeddings]
     if not embeddings:
         parts.append('# No embedding yet: embeddings.NAME.path = "table.parquet"')

@@ -145,6 +145,14 @@ def test_places_that_rows_share_are_asked_for_once(tmp_path):
     assert all((year == 2021) == (place >= 100) for place, year in years.items())
 
 
+def test_a_width_that_changes_under_one_version_is_told(tmp_path, monkeypatch):
+    given = places_table()
+    get(write_places(tmp_path / "a.csv", given[:20]), tmp_path / "out")
+    monkeypatch.setattr(make_models, "values_of", lambda places: np.ones((len(places.lat), 5)))
+    with pytest.raises(InputError, match='"made": gives 5 numbers a place, but 3 before'):
+        get(write_places(tmp_path / "b.csv", given), tmp_path / "out")
+
+
 class Indexed(Made):
     """Keeps an index."""
 
@@ -323,6 +331,7 @@ def test_exit_codes(places, tmp_path, capsys, monkeypatch):
     assert run(*how, "--models=mad") == cli.USAGE
     assert "did you mean made?" in capsys.readouterr().err
     assert run(*how) == cli.USAGE
+    assert run(*how, "--models=labels", f"--sources=labels={places}") == cli.USAGE
     assert run("fetch", places, "--models=made") == cli.USAGE
     assert run(*how, "--models=made", "--target=heigt") == cli.BAD_INPUT
     assert 'did you mean "height"?' in capsys.readouterr().err

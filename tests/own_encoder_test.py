@@ -83,6 +83,17 @@ def test_a_function_is_called_with_places():
     assert PLACES.lat.tolist() == [10.0, 20.0, 30.0]
 
 
+def test_an_installed_package_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "vectors_of_mine-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: of-mine\nVersion: 1.2\n")
+    lines = f"[{own_encoder.GROUP}]\nfrom-a-package = own_encoder_test:encode\n"
+    (folder / "entry_points.txt").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = own_encoder.registered()["from-a-package"]
+    assert Encoder(found).version == "of-mine 1.2"
+
+
 def test_a_class_is_made_and_its_attributes_are_taken():
     model = Encoder(entry("Class"))
     assert (model.dims, model.version, model.licence) == (2, "weights 3", "CC0")

@@ -32,6 +32,18 @@ def test_names_stand_for_models_encoders_and_tables():
     assert found["made"].source == "s3://bucket/tiles"
 
 
+def test_models_take_what_they_know(monkeypatch, tmp_path):
+    class Indexed(Made):
+        def __init__(self, source="default", cache=None):
+            self.source, self.cache = source, cache
+
+    monkeypatch.setattr(registry, "loaded", lambda where: Indexed)
+    (model,) = models_of(["made"], {}).values()
+    assert (model.source, model.cache) == ("default", None)
+    (model,) = models_of(["made"], {"made": "/tiles"}, tmp_path).values()
+    assert (model.source, model.cache) == ("/tiles", tmp_path / "made")
+
+
 @pytest.mark.parametrize(
     ("names", "sources", "error", "says"),
     [
@@ -60,6 +72,10 @@ def test_sources_are_read_from_texts():
             sources_of(texts)
 
 
-def test_no_secret_of_a_source_is_shown():
+def test_no_secret_of_a_source_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.ckpt").touch()
+    assert shown("w.ckpt") == str(tmp_path / "w.ckpt")
+    assert shown("v1.1@https://me:pass@example.org/a?sig=1") == "v1.1@https://example.org/a"
     assert shown("https://me:pass@example.org/a?sig=1") == "https://example.org/a"
     assert shown("/w.ckpt") == "/w.ckpt" and shown(None) == "published"
