@@ -276,8 +276,8 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
-    if flag == "workers":
-        return WORKERS
+    if flag in ("workers", "dry_run"):
+        return WORKERS if flag == "workers" else False
     if flag in ("results", "with", "profile", "shard", "coordinator", *COMMANDS["fetch"].flags):
         return None
     if flag == "format":
