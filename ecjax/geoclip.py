@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ecjax.encoders import Encoder, Layer, State, in_batches
 from ecjax.errors import InputError
+from ecjax.location_encoder import Layer, LocationEncoder, State, in_batches
 from ecjax.torch_file import Checkpoint, open_checkpoint
 
 WEIGHTS = Path("model", "weights", "location_encoder_weights.pth")  # in the package
@@ -42,7 +42,7 @@ class Capsule(NamedTuple):
     head: Layer
 
 
-class GeoCLIP(Encoder):
+class GeoCLIP(LocationEncoder):
     """GeoCLIP's vectors of places.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecjax import encoders, geoclip
+from ecjax import geoclip, location_encoder
 from ecjax.errors import InputError
 from ecjax.geoclip import GeoCLIP, installed_weights, projected
 
@@ -52,7 +52,7 @@ def test_the_projection_is_equal_earths():
 
 @pytest.mark.parametrize("prefix", ["", "location_encoder."])
 def test_vectors_are_those_of_the_definition(tmp_path, monkeypatch, prefix):
-    monkeypatch.setattr(encoders, "BATCH", 5)
+    monkeypatch.setattr(location_encoder, "BATCH", 5)
     state = make.geoclip_state(scales=(1.0, 4.0, 16.0))
     path = make.save(tmp_path / "w.pth", {prefix + key: value for key, value in state.items()})
     found = GeoCLIP(path).encode(LAT, LON)

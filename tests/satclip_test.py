@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from ecjax import encoders, satclip
+from ecjax import location_encoder, satclip
 from ecjax.errors import InputError
 from ecjax.models import Unavailable
 from ecjax.satclip import SatCLIP, from_hub, harmonics
@@ -91,7 +91,7 @@ def test_harmonics_are_those_of_the_definition(calculation):
 
 @pytest.mark.parametrize("calculation", satclip.CALCULATIONS)
 def test_vectors_are_those_of_the_definition(tmp_path, monkeypatch, calculation):
-    monkeypatch.setattr(encoders, "BATCH", 40)
+    monkeypatch.setattr(location_encoder, "BATCH", 40)
     value = make.satclip_checkpoint(1, 10, 24, 8, harmonics_calculation=calculation)
     model = SatCLIP(make.save(tmp_path / "satclip.ckpt", value))
     found = model.encode(LAT, LON)

@@ -4,16 +4,16 @@ import make_checkpoints as make
 import numpy as np
 import pytest
 
-from ecjax import encoders
-from ecjax.encoders import in_batches
+from ecjax import location_encoder
 from ecjax.geoclip import GeoCLIP
+from ecjax.location_encoder import in_batches
 from ecjax.models import Places
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoders, "BATCH", 8)
-    monkeypatch.setattr(encoders, "PART", 16)
+    monkeypatch.setattr(location_encoder, "BATCH", 8)
+    monkeypatch.setattr(location_encoder, "PART", 16)
     return GeoCLIP(make.save(tmp_path / "weights.pth", make.geoclip_state()))
 
 
@@ -50,7 +50,7 @@ def test_an_estimate_is_of_seconds_alone(model):
 
 
 def test_batches_are_of_one_size(monkeypatch):
-    monkeypatch.setattr(encoders, "BATCH", 4)
+    monkeypatch.setattr(location_encoder, "BATCH", 4)
     seen = []
 
     def double(rows):

@@ -22,7 +22,7 @@ BATCH = 1024  # places a call: the fastest on 1 and 2 cores, where 512 to 2,048 
 PART = 8 * BATCH  # places that are read together, a second or two
 
 
-class Encoder(Model):
+class LocationEncoder(Model):
     """A model that needs nothing but weights and coordinates.
 
     Attributes:
