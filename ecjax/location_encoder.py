@@ -32,6 +32,7 @@ class LocationEncoder(Model):
 
     file: str
     sha256: str
+    timeless = True
 
     @property
     def version(self) -> str:

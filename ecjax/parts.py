@@ -38,7 +38,8 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
     """
     path = path_of(text, folder, where)
     pattern = path.url.path if isinstance(path, RemotePath) else text  # a query has a ? of its own
-    way_out = "check it (relative paths are relative to the study file)"
+    home = "the working directory" if folder == Path() else "the study file"
+    way_out = f"check it (relative paths are relative to {home})"
     inside = None
     try:
         if path.is_dir():
