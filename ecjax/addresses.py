@@ -5,13 +5,11 @@ Addresses as documented publicly, 2026-11; they could not be tried from where th
 
 from __future__ import annotations
 
-# Tessera's Zarr stores, one for each version and variant, below one folder on Source Cooperative:
-# as in geotessera 0.10.1 (its registry.zarr_store_url) and, for v1.1, in that project's notes on
-# moving the store there.
-TESSERA = {
-    "v1": "https://data.source.coop/tessera/tessera/zarr/v1",
-    "v1.1": "https://data.source.coop/tessera/tessera/zarr/v1.1-dclimate",
-}
+# Tessera's Zarr stores, one for each version and variant, in Source Cooperative's bucket: where
+# geotessera 0.11.0 reads them (its registry.DATASETS and store.zarr_store), since the gateway, the
+# same paths below https://data.source.coop/tessera/tessera/zarr, refuses many requests at a time.
+_TESSERA = "https://s3.us-west-2.amazonaws.com/us-west-2.opendata.source.coop/tessera/tessera/zarr"
+TESSERA = {"v1": f"{_TESSERA}/v1", "v1.1": f"{_TESSERA}/v1.1-dclimate"}
 
 # The model hub, whose own variable HF_ENDPOINT names another address, and the label sets there.
 HUB = "https://huggingface.co"

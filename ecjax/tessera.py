@@ -1,6 +1,6 @@
 """Tessera's vectors from the Zarr store in which they are published, pixel by pixel.
 
-The store (`geotessera` 0.10.1, its architecture guide and `zarr.py`) has a group for each UTM zone
+The store (`geotessera` 0.11.0, `zarr.py` and `store.py`) has a group for each UTM zone
 of 6° of longitude, for both hemispheres: int8 `embeddings` (time, band, y, x) and float32 `scales`
 (time, y, x), 10 m pixels, northings counted from the equator and negative south of it. A vector is
 its int8 values times its pixel's scale. A scale that is NaN means water or no data within a tile,
@@ -9,9 +9,8 @@ and one that is infinite, that nothing was ever written.
 Which pixel a place is in, and where else to look, is as in `geotessera`'s `sample_points`: the
 nearest centre, the western and northern one of two; beside a pixel that was never written, the
 nearest of its eight neighbours; within 0.1° of a zone's edge also the next zone, for tiles stop at
-their own. That reader itself is not used: it is part of the package from 0.8 on, which needs
-Python 3.12 and brings geopandas, rasterio, scikit-image and more, and it reads 512 KiB of indices
-for a single pixel.
+their own. That reader itself is not used: the package has it from 0.8 on, which needs Python 3.12
+and brings a gigabyte of other packages, and it reads 512 KiB of indices for a single pixel.
 
 Axes: n places, p columns.
 """
@@ -111,7 +110,8 @@ class Tessera(Model):
         if importlib.util.find_spec("numcodecs") is None:
             raise InputError("tessera needs numcodecs; pip install 'ecjax[sources]' brings it")
         self.asked, self.url = version, url.rstrip("/")
-        self.version = f"{version} ({VARIANTS[version]})"
+        published = self.url == addresses.TESSERA[version]
+        self.version = f"{version} ({VARIANTS[version] if published else web.shown(self.url)})"
         self._groups: dict[str, Any] | None = None
         self._zones: dict[int, _Zone | None] = {}
         self._alone = threading.Lock()

@@ -86,6 +86,17 @@ def test_little_more_is_read_than_the_chunks(server, truth):
     assert len(server.requests) <= 4  # the end, entries, chunks
 
 
+def test_what_lies_far_apart_is_asked_for_apart(server, monkeypatch):
+    whole = len(server.files["large/c/0/0/0"]) - (SHARD**2 // CHUNK**2 * 16 + 4)
+    monkeypatch.setattr(shards, "GAP", 64)
+    array(server).pixels(0, np.array([0, 23]), np.array([0, 23]))
+    assert server.nbytes < whole / 4 and len(server.requests) == 5
+    monkeypatch.setattr(shards, "GAP", 1 << 20)
+    monkeypatch.setattr(shards, "LONGEST", 64)
+    array(server).pixels(0, np.array([0, 23]), np.array([0, 23]))
+    assert len(server.requests) == 8 and server.nbytes > whole
+
+
 def test_a_pixel_takes_its_chunk_and_no_index(server):
     array(server).pixels(0, np.array([141]), np.array([9]))
     assert server.nbytes < 4 + 16 + 200

@@ -96,12 +96,12 @@ def test_a_place_is_in_the_nearest_pixel(server, zones):
 
 def test_what_there_is_none_of_has_a_reason(server, zones):
     zone, model = zones["north"], Tessera(server.url)
-    lat, lon = zone.centres([4, 22, 30, -40], [4, 22, 30, 5])
+    lat, lon = zone.centres([4, 22, 30, -40, 5], [4, 22, 30, 5, SIZE + 40])
     lat, lon = np.append(lat, [47.0, 89.99, -90.0]), np.append(lon, [8.5, 13.4, 0.0])
     values, found = read(model, places(lat, lon))
     assert np.isnan(values).all()
     assert found["reason"].tolist() == [
-        WATER, UNWRITTEN, tessera.DAMAGED, OUTSIDE, OUTSIDE, OUTSIDE, OUTSIDE
+        WATER, UNWRITTEN, tessera.DAMAGED, *[OUTSIDE] * 5
     ]  # fmt: skip
     assert set(found["tile"]) == set(found["checksum"]) == {""}
     _, found = read(model, places(*zone.centres([5], [5]), 2019))
@@ -202,7 +202,8 @@ def test_a_shard_that_is_absent_was_never_written(server, zones):
 
 
 def test_versions_are_never_mixed(server, zones):
-    assert Tessera(server.url).version == "v1 (vultr)"
+    assert Tessera().version == "v1 (vultr)" and Tessera("v1.1").version == "v1.1 (dclimate)"
+    assert Tessera(server.url).version == f"v1 ({server.url})"
     with pytest.raises(InputError, match='holds vectors of model "1.0".*but v1.1 .* was asked for'):
         Tessera(f"v1.1@{server.url}").parts(places(0, 0))
     other = make_zarr.store([zones["south"]], YEARS, model="1.1", chunk=16)
@@ -210,7 +211,7 @@ def test_versions_are_never_mixed(server, zones):
         with pytest.raises(InputError, match='holds vectors of model "1.1".*v1 .*VERSION@URL'):
             Tessera(newer.url).parts(places(0, 0))
         model = Tessera(f"v1.1@{newer.url}/")
-        assert model.version == "v1.1 (dclimate)"
+        assert model.version == f"v1.1 ({newer.url})"
         assert model.parts(places(0, 0))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -47,7 +48,8 @@ class Fault(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request as it was answered: [start, stop) of the file; nbytes of body were sent."""
+    """One request as it was answered at a time of `time.monotonic`: [start, stop) of the file; of
+    the body, nbytes were sent."""
 
     method: str
     path: str
@@ -55,6 +57,7 @@ class Request(NamedTuple):
     stop: int
     status: int
     nbytes: int
+    at: float
 
 
 class TileServer:
@@ -73,7 +76,7 @@ class TileServer:
         self._closing = threading.Event()
         self._etags: dict[str, tuple[bytes, str]] = {}
         handler = type("Handler", (_Handler,), {"server_of": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http = _Http(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -130,6 +133,13 @@ class TileServer:
         return Fault()
 
 
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 128  # some clients open a connection for each of 64 bands
+
+    def handle_error(self, *_) -> None:
+        """Clients hang up; that is no news."""
+
+
 class _Order:
     def __init__(self, fault, path, times, after, share, rng):
         self.fault, self.path, self.times, self.after = fault, path, times, after
@@ -179,8 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Length": str(len(text)), **fault.headers}.items():
             self.send_header(name, value)
-        self.end_headers()
         self._answered(path, 0, 0, status, len(text))
+        self.end_headers()
         self.wfile.write(text)
 
     def _serve(self, path: str, content: bytes, fault: Fault) -> None:
@@ -202,14 +212,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {**headers, **fault.headers}.items():
             self.send_header(name, value)
-        self.end_headers()
         sent = announced[: round(len(announced) * (1 - fault.cut))]
         sent = b"" if self.command == "HEAD" else sent
         self._answered(path, start, stop, status, len(sent))
+        self.end_headers()
         self.wfile.write(sent)
         self.close_connection = self.close_connection or fault.cut > 0
 
     def _answered(self, path: str, start: int, stop: int, status: int, nbytes: int) -> None:
         """Noted before it is sent, so that who has read an answer finds it noted."""
+        found = Request(self.command, path, start, stop, status, nbytes, time.monotonic())
         with self.server_of._lock:
-            self.server_of.requests.append(Request(self.command, path, start, stop, status, nbytes))
+            self.server_of.requests.append(found)

@@ -55,6 +55,11 @@ def test_what_may_mend_is_asked_for_again(server, fault):
     assert len(server.requests) >= 4
 
 
+def test_a_file_that_is_cut_short_is_asked_for_again(server):
+    server.misbehave(Fault(cut=0.5), times=2)
+    assert web.get(f"{server.url}/a.bin").content == CONTENT
+
+
 def test_attempts_end(server):
     server.misbehave(Fault(status=500), times=None)
     with pytest.raises(Unavailable, match=r"127.0.0.1:\d+/a.bin: the server answers 500, and 6"):
@@ -131,7 +136,8 @@ def test_too_much_is_not_read(server):
         web.get(f"{server.url}/a.bin", most=100)
 
 
-def test_a_connection_is_kept_and_a_closed_one_replaced(server):
+def test_a_connection_is_kept_and_a_closed_one_replaced(server, monkeypatch):
+    monkeypatch.setattr(web, "ATTEMPTS", 1)
     url = f"{server.url}/a.bin"
     web.get(url)
     (kept,) = [c for c in web._kept.connections.values() if c.port == int(url[17:].split("/")[0])]
