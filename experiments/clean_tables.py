@@ -68,7 +68,7 @@ def _waves(n, p, places, rng):
 def _lines(n, p, places, rng):
     """Of a small region, where smooth functions hardly bend.
 
-    Not so small that one of hundreds is a coordinate to a millionth: that is refused, as it must be.
+    Not so small that one of hundreds is a coordinate to a millionth, which is refused.
     """
     phi = np.radians(np.stack(places, axis=1))
     turn = rng.uniform(0, 2 * np.pi, p)
