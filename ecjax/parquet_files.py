@@ -1,8 +1,8 @@
-"""Parquet: what a file says that it holds is checked against its pages, before it is read.
+"""Parquet: a file's pages are compared with its footer and the budget, before they are read.
 
 A page says how large it is when unpacked, and pyarrow makes room for that. So page headers are read
 first: sizes and numbers of values must agree with the footer, and all of it with the budget.
-Layout: https://github.com/apache/parquet-format (parquet.thrift: PageHeader and ColumnMetaData).
+Layout: https://github.com/apache/parquet-format (parquet.thrift: PageHeader).
 """
 
 from __future__ import annotations
@@ -20,40 +20,14 @@ from ecjax import thrift
 from ecjax.arrow_types import least_bytes
 from ecjax.containers import Source, Stored, for_arrow, opened, size_of
 from ecjax.limits import Budget, FileBudget, check_columns
+from ecjax.parquet_footer import Chunk, Footer, read_footer
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 256, 1 << 20
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
 _PREFIXED = 7  # the encoding DELTA_BYTE_ARRAY: texts repeat the beginning of the one before
 _MOST_EMPTY = 100  # pages
 _FEW_BYTES = 1 << 24  # that texts may take without a closer look
 _AT_ONCE = 1 << 26  # bytes of a batch whose lengths are added up
-
-
-class Chunk(NamedTuple):
-    """One of the wanted columns in one row group.
-
-    Attributes:
-        group, rows: number of the row group, and its rows.
-        name, path: of the column, and of its values in the file's schema.
-        flat: whether there is one value a row.
-        width: bytes of a value when read, at least.
-        footer: what the footer says of it.
-    """
-
-    group: int
-    rows: int
-    name: str
-    path: str
-    flat: bool
-    width: int
-    footer: pq.ColumnChunkMetaData
-
-    @property
-    def start(self) -> int:
-        """Where its pages are."""
-        data, dictionary = self.footer.data_page_offset, self.footer.dictionary_page_offset
-        return min(data, dictionary) if dictionary else data
 
 
 class Pages(NamedTuple):
@@ -81,28 +55,26 @@ def open_parquet(source: Source, here: str, budget: Budget) -> Iterator[Stored]:
         pyarrow.ArrowException, ValueError: It is damaged.
     """
     own = budget.of(size_of(source), here)
-    with parquet_file(source, here) as parquet:
+    with parquet_file(source, here) as (parquet, footer):
 
         def read(names: Sequence[str]) -> pa.Table:
-            own.take(bytes_when_read(parquet, names, own.size))
-            check_pages(source, parquet, range(parquet.num_row_groups), names, own)
+            own.take(bytes_when_read(footer, parquet.schema_arrow, names))
+            check_pages(source, footer, range(len(footer.groups)), names, own)
             table = parquet.read(columns=list(names)).select(names)
             table.validate(full=True)
             return table
 
-        yield Stored(schema_of(parquet), parquet.metadata.num_rows, read)
+        yield Stored(schema_of(parquet), sum(footer.groups), read)
 
 
 @contextlib.contextmanager
-def parquet_file(source: Source, here: str) -> Iterator[pq.ParquetFile]:
-    """The file as pyarrow has it, its footer checked."""
+def parquet_file(source: Source, here: str) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+    """The file as pyarrow has it, and its footer."""
     with pq.ParquetFile(for_arrow(source), page_checksum_verification=True) as parquet:
-        metadata = parquet.metadata
-        check_columns(metadata.num_columns, here)
-        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        if min(groups, default=0) < 0 or sum(groups) != metadata.num_rows:
-            raise ValueError(f"{metadata.num_rows:,} rows, but {sum(groups):,} in row groups")
-        yield parquet
+        check_columns(len(parquet.schema), here)
+        with opened(source) as stream:
+            footer = read_footer(stream, size_of(source), parquet)
+        yield parquet, footer
 
 
 def schema_of(parquet: pq.ParquetFile) -> pa.Schema:
@@ -123,34 +95,21 @@ def schema_of(parquet: pq.ParquetFile) -> pa.Schema:
     return schema
 
 
-def bytes_when_read(parquet: pq.ParquetFile, names: Sequence[str], size: int) -> int:
-    """What the wanted columns take by the footer, of a file of so many bytes.
-
-    Raises:
-        ValueError: The footer contradicts itself or the file's size.
-    """
-    metadata, taken = parquet.metadata, dict.fromkeys(names, 0)
-    for chunk in _chunks(parquet, range(metadata.num_row_groups), names):
-        values, footer = chunk.footer.num_values, chunk.footer
-        if values < 0 or chunk.flat and values != chunk.rows:
-            raise ValueError(f"{values:,} values of {chunk.path} in {chunk.rows:,} rows")
-        if not 4 <= chunk.start <= size or footer.total_uncompressed_size < 0:
-            raise ValueError(f"pages at byte {chunk.start:,} of {size:,}")
-        taken[chunk.name] += max(values * chunk.width, footer.total_uncompressed_size)
+def bytes_when_read(footer: Footer, schema: pa.Schema, names: Sequence[str]) -> int:
+    """What the wanted columns take by the footer."""
+    taken = dict.fromkeys(names, 0)
+    for chunk in footer.wanted(range(len(footer.groups)), names):
+        taken[chunk.name] += max(chunk.values * chunk.width, chunk.unpacked)
     for name in names:
-        kind = parquet.schema_arrow.field(name).type
+        kind = schema.field(name).type
         if pa.types.is_fixed_size_list(kind):  # for a null list there is room, but no value stored
-            room = metadata.num_rows * kind.list_size * least_bytes(kind.value_type)
+            room = sum(footer.groups) * kind.list_size * least_bytes(kind.value_type)
             taken[name] = max(taken[name], room)
     return sum(taken.values())
 
 
 def check_pages(
-    source: Source,
-    parquet: pq.ParquetFile,
-    groups: Sequence[int],
-    names: Sequence[str],
-    budget: FileBudget,
+    source: Source, footer: Footer, groups: Sequence[int], names: Sequence[str], budget: FileBudget
 ) -> None:
     """Reads the headers of all pages of the wanted columns in some row groups.
 
@@ -159,28 +118,11 @@ def check_pages(
         InputError: The columns take more than the footer says, and that is too much.
     """
     with opened(source) as stream:
-        for chunk in _chunks(parquet, groups, names):
+        for chunk in footer.wanted(groups, names):
             pages = _pages(stream, chunk, budget.size)
-            budget.take(max(0, pages.unpacked - chunk.footer.total_uncompressed_size))
-            if chunk.footer.physical_type == "BYTE_ARRAY":
+            budget.take(max(0, pages.unpacked - chunk.unpacked))
+            if chunk.text:
                 budget.take(_repeated(source, chunk, pages, budget))
-
-
-def _chunks(
-    parquet: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]
-) -> Iterator[Chunk]:
-    """The wanted columns in some row groups."""
-    leaves, wanted = [], set(names)
-    for i in range(len(parquet.schema)):
-        leaf = parquet.schema.column(i)
-        name = leaf.path if leaf.path in wanted else leaf.path.split(".")[0]
-        if name in wanted:
-            width = _WIDTHS.get(leaf.physical_type) or max(leaf.length, 4)
-            leaves.append((i, name, leaf.path, not leaf.max_repetition_level, width))
-    for group in groups:
-        metadata = parquet.metadata.row_group(group)
-        for i, *what in leaves:
-            yield Chunk(group, metadata.num_rows, *what, metadata.column(i))
 
 
 def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
@@ -188,21 +130,22 @@ def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
     place, values, empty = chunk.start, 0, 0
     unpacked = dictionary = largest = 0
     prefixed = False
-    while values < chunk.footer.num_values:
+    while values < chunk.values:
         header, place = _header(stream, place)
-        kind, content, packed = header.get(1), header.get(2, -1), header.get(3, -1)
+        kind, content, packed = (thrift.number(header, field) for field in (1, 2, 3))
         if content < 0 or not 0 <= packed <= size - place:
             raise ValueError(f"a page of {packed:,} bytes at byte {place:,} of {size:,}")
-        place += packed
+        place, own = place + packed, 0
         unpacked, largest = unpacked + content, max(largest, content)
         if kind == _DICTIONARY:
             dictionary = content
         elif kind in (_DATA, _DATA_2):
-            about = header.get(5 if kind == _DATA else 8, {})
-            prefixed |= about.get(2 if kind == _DATA else 4) == _PREFIXED
-            values += max(0, about.get(1, 0))
-        empty += kind not in (_DATA, _DATA_2) or not about.get(1)
-        if values > chunk.footer.num_values or empty > _MOST_EMPTY:
+            about = thrift.struct(header, 5 if kind == _DATA else 8)
+            prefixed |= thrift.number(about, 2 if kind == _DATA else 4) == _PREFIXED
+            own = max(0, thrift.number(about, 1))
+        values += own
+        empty += not own
+        if values > chunk.values or empty > _MOST_EMPTY:
             raise ValueError(f"pages of {chunk.path} that hold other values than the footer says")
     return Pages(unpacked, dictionary, largest, prefixed)
 
@@ -224,7 +167,7 @@ def _header(stream: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
 
 def _repeated(source: Source, chunk: Chunk, pages: Pages, budget: FileBudget) -> int:
     """Bytes that texts take beyond their pages, as a dictionary or a prefix is repeated."""
-    values = chunk.footer.num_values
+    values = chunk.values
     most = values * max(pages.dictionary, pages.largest if pages.prefixed else 0)
     if most <= _FEW_BYTES:
         return most
