@@ -14,20 +14,19 @@ from absl import flags
 
 import ecjax
 from ecjax import demo, formats, options, page, processes, report, scaled_plan, status, store
-from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import run_of
-from ecjax.notes import in_words
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import place_of
 from ecjax.progress import Progress
 from ecjax.scale import ScaleResult, scale
 from ecjax.scaled_plan import Machines
-from ecjax.settings import Settings, from_arguments
-from ecjax.splits import check_column
+from ecjax.settings import from_arguments
 from ecjax.study import Study, read_study
+from ecjax.validate import validate
+from ecjax.validation_text import as_text
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
@@ -48,14 +47,17 @@ def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "validate", ("STUDY",))
-    study = _study(arguments[0], values)
-    tasks = align(study)
-    _print(describe(tasks))
-    folds = max(study.sweep.get("folds", [Settings().folds]))
-    for task in tasks:
-        check_column(task)
-        for note in class_notes(task, int(folds)):
-            _print(f"  {in_words(note)}")
+    if values.format not in ("text", "json"):
+        raise UsageError(f"--format={neutral(values.format)}: validate has text and json")
+    found = validate(_study(arguments[0], values), from_arguments(_settings(values)), Progress())
+    if values.format == "json":
+        _print(found.as_json())
+    elif found.tasks or found.needs:
+        _print(as_text(found))
+    if found.errors:
+        head = [f"{len(found.errors)} errors:"] if len(found.errors) > 1 else []
+        lines = [line.strip() for error in found.errors for line in error.split("\n")]
+        raise InputError(*head, *lines)
     return DONE
 
 
@@ -195,7 +197,7 @@ def _study(path: str, values: flags.FlagValues) -> Study:
 
 def _settings(values: flags.FlagValues) -> dict:
     """Arguments of `Settings` from those of a command's flags that were given."""
-    others = "help", "h", "out", "results", "max_input_bytes", *OF_PLANS
+    others = "help", "h", "out", "results", "format", "max_input_bytes", *OF_PLANS
     given = [name for name in values if values[name].present and name not in others]
     return {name: values[name].value for name in given}
 

@@ -10,6 +10,7 @@ from ecjax.errors import counted, quote
 
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
+SUSPECTED = "suspected leak"  # what a reason begins with that then says the kind
 IN_LOG1P = "scores are of log(1 + target)"
 CONSTANT_IN_FOLD = "column constant in a fold's training rows"
 NEAR_IN_TRAINING = f"rows nearer than {NEAR_KM:g} km to one that their fold trains on"
@@ -26,11 +27,7 @@ _WORDS = {
     "constant column": ("column", "constant: weight 0"),
     CONSTANT_IN_FOLD: ("column", "constant in the rows that a fold trains on: weight 0 there"),
     "identical vectors": ("row", "with the same vector as another row"),
-    "near neighbours": (
-        "row",
-        f"with another row nearer than {NEAR_KM:g} km, which random folds part; --split=spatial "
-        "keeps such rows together",
-    ),
+    "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
     NEAR_IN_TRAINING: ("row", f"scored by a fold that trains on a row nearer than {NEAR_KM:g} km"),
     "no stratum": ("row", "without a value or outside the edges: in no stratum"),
     "no region": ("row", "outside all regions: in none of the map's"),
@@ -112,11 +109,18 @@ def notice_vectors(
 
 def in_words(note: Note) -> str:
     """Returns a note as one line of text, safe for a terminal."""
+    source = note.source if note.source == TASK_TABLE else quote(note.source)
+    return f"{source}: {what_in_words(note)}"
+
+
+def what_in_words(note: Note) -> str:
+    """Returns what a note says, without whose table it is about."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
+    if note.reason.startswith(SUSPECTED):
+        noun, meaning = "column", note.reason.replace(SUSPECTED, "that may be a leak", 1)
     amount = counted(note.count, noun) if noun else f"{note.count:,}"
     first = f" (first: {quote(note.first)})" if note.first else ""
-    source = note.source if note.source == TASK_TABLE else quote(note.source)
-    return f"{source}: {amount} {meaning}{first}"
+    return f"{amount} {meaning}{first}"
 
 
 def _repeated(values: np.ndarray) -> np.ndarray:

@@ -38,7 +38,11 @@ COMMANDS = {
         "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
-    "validate": Command("STUDY", "reads everything, fits nothing", _INPUT),
+    "validate": Command(
+        "STUDY",
+        "tells what it understood of all tables; reads everything, fits nothing",
+        ("format", *_EVALUATION),
+    ),
     "plan": Command(
         "STUDY",
         "tells what evaluate would take, fits nothing",
@@ -68,8 +72,8 @@ COMMANDS = {
 }
 TEXTS = {
     "out": "directory for the tables, here or in an object store (URL)",
-    "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
-    "png or pdf: each figure as a file in DIR/figures",
+    "format": "of validate: text, or json; of report: html: the summary, and the page; latex: "
+    "DIR/tables.tex; markdown: DIR/tables.md; png or pdf: each figure as a file in DIR/figures",
     "results": "directory that `ecjax evaluate` wrote for the same study: tells whether its scores "
     "and indices go with what is measured here",
     "with": "directories that `ecjax overlap` and `ecjax scale` wrote for the same study, as in "
@@ -241,7 +245,7 @@ def _default(name: str, flag: str):
     if flag in ("results", "with", "profile", "shard", "coordinator"):
         return None
     if flag == "format":
-        return "html"
+        return "text" if name == "validate" else "html"
     if flag in ("devices", "gflops", "gib_per_s"):
         return 1 if flag == "devices" else None
     if flag == "max_input_bytes":

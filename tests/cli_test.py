@@ -61,6 +61,13 @@ kind = "classification"
     return tmp_path
 
 
+def edit(folder, old, new):
+    """Changes the task table; asserts that there was something to change."""
+    text = (folder / "t.csv").read_text()
+    assert old in text
+    (folder / "t.csv").write_text(text.replace(old, new))
+
+
 def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
@@ -145,7 +152,37 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
     assert run("validate", study_folder / "study.toml") == cli.DONE
     printed = capsys.readouterr().out
     assert "height" in printed and "land" in printed and "3 columns" in printed
-    assert '(emb_0 … emb_2, id "id")' in printed
+    assert 'emb_0 … emb_2, id "id"' in printed and "without compiling" in printed
+    assert max(map(len, printed.splitlines())) < 100
+
+
+def test_validate_as_json(study_folder, capsys):
+    flags = "--format=json", "--split=group", "--folds=4"
+    assert run("validate", study_folder / "study.toml", flags[0]) == cli.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] and found["errors"] == [] and found["path"] == "study.toml"
+    assert [task["name"] for task in found["tasks"]] == ["height", "land"]
+    assert found["needs"]["folds"] == [20] and found["needs"]["seconds"] > 0
+    assert run("validate", study_folder / "study.toml", *flags) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert not found["usable"] and found["needs"] is None and len(found["tasks"]) == 2
+    assert 'task "height": --split=group needs' in found["errors"][0]
+    assert found["errors"][0] in printed.err
+    assert run("validate", study_folder / "study.toml", "--format=xml") == cli.USAGE
+    assert "validate has text and json" in capsys.readouterr().err
+
+
+def test_validate_tells_every_table_that_cannot_be_used(study_folder, capsys):
+    (study_folder / "alpha.parquet").write_bytes(b"PAR1 and no more")
+    table = pd.read_parquet(study_folder / "beta.parquet")
+    table.assign(id=7).to_parquet(study_folder / "beta.parquet", index=False)
+    edit(study_folder, "height", "tall")
+    assert run("validate", study_folder / "study.toml") == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    assert printed.out == "" and "ecjax: 3 errors:\n" in printed.err
+    for words in ("alpha.parquet", '"7"', "unknown column for a target"):
+        assert words in printed.err
 
 
 def plan(folder, *flags):

@@ -18,7 +18,7 @@ ORDER = (
     "errors keys atomic filesystems remote limits parts places coordinates transforms columns "
     "values quantised vectors binning polygons sweeps study containers flatbuffers arrow_types "
     "arrow_files csv_files npy_files thrift parquet_footer parquet_files points id_column "
-    "forms files tables leaks sphere correlation pairs entropy "
+    "forms files tables leaks near_copies codes suspects sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
@@ -36,7 +36,8 @@ ORDER = (
     "figures_map figures_scale figures_svg figures layout latex markdown figure_files formats "
     "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
     "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
-    "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
+    "run_plan manifest stream_run evaluate validation validate validation_text status evaluated "
+    "overlap_correlation overlap "
     "scale_correlation scale compare_tests compare_text compare world truth demo __init__ "
     "options cli __main__"
 ).split()
