@@ -136,7 +136,8 @@ def _differing_types(
 def _check_same_columns(
     first: list[str], names: list[str], file: Path | RemotePath, here: str
 ) -> None:
-    differing = [n for n in names if n not in first] + [n for n in first if n not in names]
+    here_only, there_only = set(names) - set(first), set(first) - set(names)
+    differing = [n for n in names if n in here_only] + [n for n in first if n in there_only]
     if differing:
         raise InputError(
             f"{here}: {counted(len(differing), 'column')} ({listing(differing)}) found in only "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -80,9 +81,11 @@ def parquet_file(source: Source, here: str) -> Iterator[tuple[pq.ParquetFile, Fo
 def schema_of(parquet: pq.ParquetFile) -> pa.Schema:
     """The columns; of native geometries, a field's metadata hold the CRS as GeoArrow has it."""
     schema = parquet.schema_arrow
+    single = {name for name, count in Counter(schema.names).items() if count == 1}
     for i in range(len(parquet.schema)):
         leaf = parquet.schema.column(i)
-        if leaf.physical_type != "BYTE_ARRAY" or schema.names.count(leaf.path) != 1:
+        plain = leaf.physical_type == "BYTE_ARRAY" and leaf.converted_type == "NONE"
+        if not plain or leaf.path not in single:
             continue
         about = json.loads(leaf.logical_type.to_json())
         if about.get("Type") in ("Geometry", "Geography"):
