@@ -27,11 +27,7 @@ _WORDS = {
     "constant column": ("column", "constant: weight 0"),
     CONSTANT_IN_FOLD: ("column", "constant in the rows that a fold trains on: weight 0 there"),
     "identical vectors": ("row", "with the same vector as another row"),
-    "near neighbours": (
-        "row",
-        f"with another row nearer than {NEAR_KM:g} km, which random folds part; --split=spatial "
-        "keeps such rows together",
-    ),
+    "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
     NEAR_IN_TRAINING: ("row", f"scored by a fold that trains on a row nearer than {NEAR_KM:g} km"),
     "no stratum": ("row", "without a value or outside the edges: in no stratum"),
     "no region": ("row", "outside all regions: in none of the map's"),

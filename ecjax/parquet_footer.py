@@ -117,6 +117,8 @@ def _chunk(group: int, rows: int, column: dict[int, Any], leaf: _Leaf, size: int
         start = dictionary
     if values < 0 or leaf.flat and values != rows:
         raise ValueError(f"{values:,} values of {leaf.path} in {rows:,} rows")
+    if not values:
+        start = 4  # a row group without rows may say that its pages are nowhere
     if not 4 <= start <= size or unpacked < 0 or not 0 <= packed <= size:
         raise ValueError(f"pages of {leaf.path} at byte {start:,} of {size:,}")
     what = leaf.name, leaf.path, leaf.text, leaf.width

@@ -116,7 +116,7 @@ def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
     if dropped.any():
         notes.append(Note(task.name, TASK_TABLE, _MOST_DROPPED, int(dropped.max()), ""))
     if task.lat is not None:
-        near = _near_in_training(task, folds)
+        near = near_in_training(task, folds)
         notes += note_rows(task.name, TASK_TABLE, NEAR_IN_TRAINING, near, task.ids)
     return notes
 
@@ -134,7 +134,7 @@ def constant_notes(task: AlignedTask, folds: Folds) -> list[Note]:
     return notes
 
 
-def _near_in_training(task: AlignedTask, folds: Folds) -> np.ndarray:
+def near_in_training(task: AlignedTask, folds: Folds) -> np.ndarray:
     """(n,) whether the fold that scores a row trains on one nearer than NEAR_KM."""
     near = near_neighbours(task.lat, task.lon)
     places = sphere.unit_vectors(task.lat, task.lon)

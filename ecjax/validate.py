@@ -12,24 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ecjax import binning, sphere, stream_evaluate
+from ecjax import binning, stream_evaluate
 from ecjax.align import AlignedTask, Reader, align_tables, class_notes
 from ecjax.devices import find_device
 from ecjax.errors import InputError
 from ecjax.evaluate import Run, run_of
 from ecjax.folds import Folds
-from ecjax.notes import NEAR_KM, SUSPECTED, TASK_TABLE, near_neighbours
+from ecjax.notes import NEAR_IN_TRAINING, NEAR_KM, SUSPECTED, TASK_TABLE, near_neighbours
 from ecjax.plan import memory_budget
 from ecjax.progress import Silent
 from ecjax.remote import RemotePath
 from ecjax.run_plan import RunPlan
 from ecjax.settings import Settings, sweep
-from ecjax.splits import check_column, fold_notes, folds_of
+from ecjax.splits import check_column, fold_notes, folds_of, near_in_training
 from ecjax.stream_plan import StreamPlan
 from ecjax.study import Study, TaskSource
 from ecjax.validation import Embedding, Near, Needs, Strata, Target, Task, Validation
 
-NEAR = "near neighbours"
+NEAR = "near neighbours", NEAR_IN_TRAINING  # told in words of their own
 LOST = ("id absent", "missing value", "masked row")  # reasons that cost a task a row
 
 
@@ -111,9 +111,9 @@ def _folds(tasks: Sequence[AlignedTask], settings: Settings, study: Study) -> li
 def _task(task: AlignedTask, study: Study, folds: Folds | None) -> Task:
     source = study.tasks[task.name]
     own = [note for note in task.notes if note.source not in task.embeddings]
-    own = [note for note in own if note.reason != NEAR]
     if folds is not None:
         own += [*class_notes(task, folds.count), *fold_notes(task, folds)]
+    own = [note for note in own if note.reason not in NEAR]
     targets, classes = (), {}
     if task.kind == "regression":
         unit = "" if task.transform == "none" else task.transform
@@ -161,18 +161,8 @@ def _embedding(task: AlignedTask, name: str, study: Study) -> Embedding:
 
 
 def _near(task: AlignedTask, folds: Folds | None) -> Near:
-    places = sphere.unit_vectors(task.lat, task.lon)
-    near = near_neighbours(task.lat, task.lon)
-    rows, trained_on = int(near.sum()), None
-    if folds is not None:
-        trained_on = 0
-        for tested, held_out in zip(folds.tested[0], folds.held_out[0], strict=True):
-            trained = near.copy()
-            trained[held_out[held_out < len(near)]] = False
-            scored = tested[tested < len(near)]
-            scored = scored[near[scored]]
-            if trained.any() and len(scored):
-                trained_on += int(sphere.within(places[scored], places[trained], NEAR_KM).sum())
+    rows = int(near_neighbours(task.lat, task.lon).sum())
+    trained_on = None if folds is None else int(near_in_training(task, folds).sum())
     return Near(NEAR_KM, rows, trained_on)
 
 

@@ -43,7 +43,7 @@ def test_which_are_not():
     assert odd([rng.integers(0, 3, N), rng.integers(0, 2, N)], rng.integers(0, 4, (N, 8))) == []
     sparse = np.where(rng.random((2, N)) < 0.03, rng.normal(size=(2, N)), 0)  # values of their own
     assert odd(sparse, continuous()) == []
-    assert odd(np.round(0.5 * quantised(3).T * 127.5) / 127.5, quantised()) == []  # a calm region
+    assert odd(np.round(0.1 * quantised(3).T * 127.5) / 127.5, quantised()) == []  # a calm region
 
 
 def column(code, values=None):

@@ -24,6 +24,7 @@ from wild import ARRAYS, PLACES, SETTINGS, TABLES, WIDE, Case, Row, crowded, fla
 
 import ecjax
 from ecjax import cli
+from ecjax.notes import Note, what_in_words
 
 ROWS = (*range(1, 41), "also")
 
@@ -347,7 +348,7 @@ def reported(tmp_path_factory):
     for command in (
         ["evaluate", path, f"--out={out}", *flags],
         ["report", str(out)],
-        ["validate", path],
+        ["validate", path, *flags],
     ):
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
@@ -378,7 +379,10 @@ def test_what_is_reported_is_said_everywhere(reported, source, reason, count, fi
     assert set(pd.read_parquet(out / "scores.parquet")["n_rows"]) == {N - 6}
     for where in ("evaluate", "report", "page"):
         assert f"t, {source}: {reason}: {count}, first {first}" in printed[where]
-    assert f'(first: "{first}")' in printed["validate"]
+    words = what_in_words(Note("t", source, reason, count, first))
+    if reason == "near neighbours":
+        words = "6 rows (11%) with another row nearer than 1 km; 6 of them are scored where such"
+    assert words in printed["validate"]
 
 
 def test_the_matrix():

@@ -53,6 +53,15 @@ def test_files_of_any_making(version, compression):
         assert read(content).equals(table)
 
 
+def test_row_groups_without_rows():
+    table = pa.table({"id": ["a", "b"], "v": [1.0, 2.0]})
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        for part in (table, table[:0], table):
+            writer.write_table(part)
+    assert read(sink.getvalue()).equals(pa.concat_tables([table, table]))
+
+
 def test_a_page_that_expands():
     content = written(pa.table({"v": np.zeros(FREE_BYTES // 8 + 1)}), compression="zstd")
     assert len(content) < 10**6
