@@ -55,16 +55,18 @@ class Made(NamedTuple):
     """A study that is ready to run.
 
     Attributes:
-      toml: the study file.
+      toml: the study file; "" where `before` writes one.
       rows: that each of its tasks must have.
       arguments: of `ecjax evaluate`.
-      before: runs before `validate`, as `ecjax fetch` does; its arguments.
+      before: arguments of `ecjax` before `validate`.
+      folder: where the study file is, in the folder of the study.
     """
 
     toml: str
     rows: dict[str, int]
     arguments: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    folder: str = "."
 
 
 def world(n: int, rng: np.random.Generator) -> World:
@@ -350,11 +352,48 @@ tasks.carbon = { path = "soil.csv", target = "carbon", kind = "regression" }
     )
 
 
+ENCODER = """
+import numpy as np
+
+dims = 32
+
+def encode(lat, lon, year):
+    waves = np.stack([np.radians(lat), np.radians(lon)], 1) @ np.arange(-31, 33).reshape(2, 32)
+    return np.sin(waves / 8 + 0.01 * (year - 2020)[:, None]).astype(np.float32)
+"""
+
+
+def own_encoder(folder: Path, rng: np.random.Generator) -> Made:
+    """Places and labels, vectors of an encoder of one's own and of one computed before."""
+    of = world(500, rng)
+    table = pd.DataFrame({"id": np.arange(500), "latitude": of.lat, "longitude": of.lon})
+    table["year"], table["soil_ph"] = 2021, 7 + labels(of, rng)[:, 0]
+    table.to_csv(folder / "places.csv", index=False)
+    pq.write_table(listed(seen(of, 64, rng), id=np.arange(500)), folder / "aef.parquet")
+    package = folder / "package"
+    (package / "my_encoder-1.0.dist-info").mkdir(parents=True, exist_ok=True)
+    (package / "my_encoder.py").write_text(ENCODER)
+    about = package / "my_encoder-1.0.dist-info"
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-encoder\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[ecjax.encoders]\nmine = my_encoder\n")
+    sys.path.append(str(package))  # as pip would have it
+    return Made(
+        "",
+        {"soil_ph": 500},
+        ("--folds=5",),
+        (
+            "fetch", str(folder / "places.csv"), "--models=mine,alphaearth",
+            f"--sources=alphaearth={folder / 'aef.parquet'}", f"--out={folder / 'fetched'}",
+        ),
+        "fetched",
+    )  # fmt: skip
+
+
 STUDIES: dict[str, Callable[[Path, np.random.Generator], Made]] = {
     made.__name__: made
     for made in (
         counties, panel, imbalanced, sixty_rows, many_targets, global_grid, revisits,
-        missing_tiles, quantised,
+        missing_tiles, quantised, own_encoder,
     )
 }  # fmt: skip
 
@@ -364,8 +403,9 @@ def run(name: str, folder: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     made = STUDIES[name](folder, np.random.default_rng(len(name)))
     lines = [line for line in made.toml.splitlines() if line.strip()]
-    study, out = folder / "study.toml", folder / "out"
-    study.write_text("\n".join(lines) + "\n")
+    study, out = folder / made.folder / "study.toml", folder / "out"
+    if lines:
+        study.write_text("\n".join(lines) + "\n")
     codes = [quietly(list(made.before))] if made.before else []
     codes += [quietly(["validate", str(study)])]
     codes += [quietly(["evaluate", str(study), f"--out={out}", *made.arguments])]
