@@ -174,8 +174,7 @@ class AlphaEarth(Model):
 
     def _check(self, file: int, layout: Layout) -> None:
         """Raises FormatError unless a file is what the index says of it."""
-        index = self._index
-        epsg = 32600 + 100 * int(index.south[file]) + int(index.zones[file])
+        index, epsg = self._index, self._index.epsg(file)
         sides = layout.west, layout.south, layout.east, layout.north
         if layout.bands != BANDS:
             raise FormatError(f"it has {layout.bands} bands, not {BANDS}")

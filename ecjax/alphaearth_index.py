@@ -11,12 +11,12 @@ Axes: n places, f files.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecjax.atomic import replace_files
@@ -31,7 +31,7 @@ SIDES = ("utm_west", "utm_south", "utm_east", "utm_north")
 COLUMNS = ("path", "year", "utm_zone", *SIDES)
 MOST_FILES = 5_000_000
 BEYOND = "beyond UTM, which ends at 80° S and 84° N"
-_KEY = re.compile(r"(?:.*/)?(\d{4}/(\d{1,2})([NS])/[\w.-]{1,200}\.tiff?)")
+_KEY = r"(?:^|/)(?P<key>(?P<year>\d{4})/(?P<zone>\d{1,2})(?P<side>[NS])/[\w.-]{1,200}\.tiff?)$"
 _AT_ONCE = 10_000  # places that are compared with a zone's files together
 
 
@@ -40,19 +40,20 @@ class Index(NamedTuple):
 
     Attributes:
       keys: (f,) object, "YEAR/ZONE/NAME.tiff", below the source's address.
-      years: (f,) int64.
-      zones: (f,) int64, 1 to 60; north and south of the equator are two.
-      south: (f,) bool.
+      order: (f,) int64, of year and zone, as `_order` makes it.
       sides: (f, 4) float64 metres: west, south, east, north; east and north are the next file's.
       version: the ETag of the published index, "" where the server gives none.
     """
 
     keys: np.ndarray
-    years: np.ndarray
-    zones: np.ndarray
-    south: np.ndarray
+    order: np.ndarray
     sides: np.ndarray
     version: str
+
+    def epsg(self, file: int) -> int:
+        """Of the coordinates of a file, WGS84 / UTM."""
+        zone, south = divmod(int(self.order[file]) % 200, 2)
+        return 32600 + 100 * south + zone
 
 
 class Found(NamedTuple):
@@ -108,11 +109,12 @@ def find(index: Index, places: Places) -> Found:
         held = file >= 0
         for into, values in ((found.file, file), (found.x, x), (found.y, y)):
             into[left[held]] = values[held]
-    known = set(index.years.tolist())
-    for row in np.flatnonzero(found.file < 0):
-        year = int(places.year[row])
-        missing = "holds this place" if year in known else "is in the index"
-        found.reason[row] = f"no file of {year} {missing}" if inside[row] else BEYOND
+    absent = found.file < 0
+    for year in np.unique(places.year[absent]).tolist():
+        first, last = np.searchsorted(index.order, [_order(year, 0, 0), _order(year + 1, 0, 0)])
+        missing = "holds this place" if last > first else "is in the index"
+        found.reason[absent & (places.year == year)] = f"no file of {year} {missing}"
+    found.reason[~inside] = BEYOND
     return found
 
 
@@ -120,9 +122,8 @@ def _holding(index: Index, year, zone, south, x, y) -> np.ndarray:
     """(n,) rows of the index, -1 where no file holds the place."""
     file = np.full(len(x), -1)
     wanted = _order(year, zone, south)
-    order = _order(index.years, index.zones, index.south)
     for key in np.unique(wanted):
-        first, last = np.searchsorted(order, [key, key + 1])
+        first, last = np.searchsorted(index.order, [key, key + 1])
         west, low, east, high = index.sides[first:last].T
         rows = np.flatnonzero(wanted == key)
         for start in range(0, len(rows) if last > first else 0, _AT_ONCE):
@@ -133,7 +134,8 @@ def _holding(index: Index, year, zone, south, x, y) -> np.ndarray:
     return file
 
 
-def _order(year: np.ndarray, zone: np.ndarray, south: np.ndarray) -> np.ndarray:
+def _order(year, zone, south):
+    """A number for each year and zone, 1 to 60 north or south of the equator."""
     return (year * 100 + zone) * 2 + south
 
 
@@ -173,19 +175,22 @@ def _index(table: pa.Table, where: str) -> Index:
     """The files whose paths are as published; others are none of ours."""
     try:
         sides = np.stack([table[name].cast(pa.float64()).to_numpy() for name in SIDES], axis=1)
-        paths = table["path"].cast(pa.string()).to_pylist()
+        named = pc.extract_regex(table["path"].cast(pa.string()), _KEY).combine_chunks()
     except pa.ArrowException as error:
         raise Unavailable(f"{where}: is no index as AlphaEarth's ({error})") from None
-    matches = [_KEY.fullmatch(path or "") for path in paths]
-    good = np.array([match is not None for match in matches], bool) & np.isfinite(sides).all(1)
+    good = pc.is_valid(named).to_numpy(zero_copy_only=False) & np.isfinite(sides).all(axis=1)
     if not good.any():
         raise Unavailable(f"{where}: names no file as YEAR/ZONE/NAME.tiff")
-    keys = np.array([match[1] for match, use in zip(matches, good, strict=True) if use], object)
-    zone = np.array([int(m[2]) for m, use in zip(matches, good, strict=True) if use])
-    south = np.array([m[3] == "S" for m, use in zip(matches, good, strict=True) if use])
-    years = np.array([int(key[:4]) for key in keys])
-    order = np.lexsort((keys.astype(str), _order(years, zone, south)))
-    told = json.loads(table.schema.metadata[b"ecjax"])
+    named, sides = named.filter(pa.array(good)), sides[good]
+    year, zone = (named.field(part).cast(pa.int64()).to_numpy() for part in ("year", "zone"))
+    south = pc.equal(named.field("side"), "S").to_numpy(zero_copy_only=False)
+    found = pa.table({"key": named.field("key"), "order": _order(year, zone, south)})
+    sorting = pc.sort_indices(found, [("order", "ascending"), ("key", "ascending")]).to_numpy()
+    found = found.take(sorting)
+    version = json.loads(table.schema.metadata[b"ecjax"])["version"]
     return Index(
-        keys[order], years[order], zone[order], south[order], sides[good][order], told["version"]
+        found["key"].to_numpy(zero_copy_only=False),
+        found["order"].to_numpy(),
+        sides[sorting],
+        version,
     )
