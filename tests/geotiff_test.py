@@ -125,6 +125,15 @@ def test_lies_about_sizes_are_found_before_anything_is_made():
         layout_of(large)
 
 
+def test_a_tag_that_is_far_too_long_is_not_read():
+    content = made(PIXELS, WEST, SOUTH, EPSG, overview=False)
+    lie = changed(content, 34735, 3, 16, struct.pack("<HHQ", 34735, 3, 1 << 31))
+    asked = []
+    with pytest.raises(FormatError, match="tag 34735 has 2,147,483,648 values"):
+        geotiff.read_layout(lambda a, b: asked.append(b - a) or lie[a:b], 1 << 33)
+    assert sum(asked) <= geotiff.HEAD + 8 * geotiff.WINDOW
+
+
 @pytest.mark.parametrize("kind", ["zstd", "deflate", "none"])
 @pytest.mark.parametrize("size", [1023, 1025, 1 << 22])
 def test_a_block_expands_to_its_pixels_and_no_further(kind, size):
