@@ -23,10 +23,11 @@ import numpy as np
 from ecjax import geotiff
 from ecjax.addresses import ALPHAEARTH
 from ecjax.alphaearth_index import Found, Index, find, read_index
-from ecjax.errors import UsageError, listing, quote
+from ecjax.errors import InputError, listing, quote
 from ecjax.geotiff import FormatError, Layout
-from ecjax.http_range import Changed, Missing, Web, WebFile, shown
 from ecjax.models import Estimate, Model, Places, Unavailable, Vectors
+from ecjax.web import shown
+from ecjax.web_file import Changed, Missing, WebFile
 
 BANDS = 64
 PIXEL, BLOCK = 10.0, 1024  # metres; pixels of a block's side, as published
@@ -43,13 +44,13 @@ PAYS = {
     "google": "free of charge: Google pays for its bucket since July 2026",
     "source.coop": "free of charge: Source Cooperative's open data programme pays",
 }
-_CODES = np.arange(-128, 128).astype(np.float32)
-_VALUES = np.square(_CODES / np.float32(127.5)) * np.sign(_CODES)
+_CODES = np.arange(-128, 128)
+_VALUES = (np.square(_CODES / 127.5) * np.sign(_CODES)).astype(np.float32)
 _VALUES[0] = np.nan
 
 
 def dequantised(codes: np.ndarray) -> np.ndarray:
-    """float32 of the same shape, (q / 127.5)² · sign(q) in float32 arithmetic; -128 is NaN."""
+    """float32 of the same shape, the nearest to (q / 127.5)² · sign(q); -128 is NaN."""
     return _VALUES[codes.astype(np.int16) + 128]
 
 
@@ -60,10 +61,9 @@ class AlphaEarth(Model):
         source: "source.coop", "google", or the address of a copy: what stands before
             YEAR/ZONE/NAME.tiff and aef_index.parquet.
         cache: a folder where the index is kept; None: it is read once a process.
-        web: how servers are asked.
 
     Raises:
-        UsageError: it is no such source.
+        InputError: it is no such source.
     """
 
     name = "alphaearth"
@@ -71,17 +71,15 @@ class AlphaEarth(Model):
     version = "v1 annual"
     licence = LICENCE
 
-    def __init__(
-        self, source: str = "source.coop", cache: Path | None = None, web: Web | None = None
-    ):
-        if source not in ALPHAEARTH and "://" not in source:
-            raise UsageError(
-                f"--source={source}: AlphaEarth is at {listing(ALPHAEARTH)}, or at an address "
-                f"such as {quote(ALPHAEARTH['source.coop'])}"
+    def __init__(self, source: str = "source.coop", cache: Path | None = None):
+        if source not in ALPHAEARTH and not source.startswith(("http://", "https://")):
+            raise InputError(
+                f"alphaearth: {quote(source)} is no source of it; give {listing(ALPHAEARTH)}, or "
+                f"an address such as {ALPHAEARTH['source.coop']}"
             )
         self.source = source
         self._base = ALPHAEARTH.get(source, source).rstrip("/")
-        self._cache, self._web = cache, web or Web()
+        self._cache = cache
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._files: collections.OrderedDict[str, _File] = collections.OrderedDict()
@@ -118,7 +116,7 @@ class AlphaEarth(Model):
     def _find(self, places: Places) -> Found:
         with self._lock:
             if self._index is None:
-                self._index = read_index(self._web, self._base, self._cache)
+                self._index = read_index(self._base, self._cache)
         return find(self._index, places)
 
     def _cells(self, found: Found) -> np.ndarray:
@@ -166,7 +164,7 @@ class AlphaEarth(Model):
     def _open(self, key: str) -> _File:
         with self._lock:
             if key not in self._files:
-                self._files[key] = _File(self._web.file(f"{self._base}/{key}"))
+                self._files[key] = _File(WebFile(f"{self._base}/{key}"))
             self._files.move_to_end(key)
             if len(self._files) > FILES_KEPT:
                 self._files.popitem(last=False)

@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ecjax.atomic import replace_files
+from ecjax.atomic import WriteError, replace_files
 from ecjax.errors import listing
-from ecjax.http_range import Missing, Opened, Web, shown
 from ecjax.models import Places, Unavailable
 from ecjax.utm import NORTHERNMOST, SOUTHERNMOST, project, zones
+from ecjax.web import shown
+from ecjax.web_file import Missing, Opened, WebFile
 
 NAME = "aef_index.parquet"  # as published
 KEPT = "alphaearth_index.parquet"  # ours of it, without the outlines that make it large
@@ -71,26 +72,25 @@ class Found(NamedTuple):
     reason: np.ndarray
 
 
-def read_index(web: Web, base: str, cache: Path | None) -> Index:
+def read_index(base: str, cache: Path | None) -> Index:
     """The index of a source; what `cache` holds of the same source is not asked for again.
 
     Args:
         base: the address that its keys are below.
-        cache: a folder that is there, None: nowhere kept.
+        cache: a folder, which need not be there yet; None: nowhere kept.
 
     Raises:
         Unavailable: it cannot be had, or is none.
+        WriteError: it cannot be kept.
     """
     table = _kept(cache, base)
     if table is None:
-        table = _published(web, f"{base}/{NAME}")
+        table = _published(f"{base}/{NAME}")
         table = table.replace_schema_metadata(
             {"ecjax": json.dumps({"source": shown(base), "version": _version(table)})}
         )
         if cache is not None:
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink)
-            replace_files(cache, {KEPT: sink.getvalue().to_pybytes()})
+            _keep(cache, table)
     return _index(table, f"{shown(base)}/{NAME}")
 
 
@@ -139,9 +139,9 @@ def _order(year, zone, south):
     return (year * 100 + zone) * 2 + south
 
 
-def _published(web: Web, url: str) -> pa.Table:
+def _published(url: str) -> pa.Table:
     """The columns of the published index that are needed, read by their ranges."""
-    file = web.file(url)
+    file = WebFile(url)
     try:
         with pq.ParquetFile(Opened(file), pre_buffer=False) as parquet:
             lacking = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
@@ -162,13 +162,25 @@ def _version(table: pa.Table) -> str:
 
 
 def _kept(cache: Path | None, base: str) -> pa.Table | None:
-    """Our copy of the index, if it is of this source."""
-    path = cache and cache / KEPT
-    if path is None or not path.exists():
+    """Our copy of the index, if it is there, whole, and of this source."""
+    if cache is None:
         return None
-    table = pq.read_table(path)
-    told = json.loads((table.schema.metadata or {}).get(b"ecjax", b"{}"))
-    return table if told.get("source") == shown(base) else None
+    try:
+        table = pq.read_table(cache / KEPT)
+        told = json.loads((table.schema.metadata or {})[b"ecjax"])
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return None
+    return table if told["source"] == shown(base) else None
+
+
+def _keep(cache: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{cache}: cannot be made ({error.strerror or error})") from None
+    replace_files(cache, {KEPT: sink.getvalue().to_pybytes()})
 
 
 def _index(table: pa.Table, where: str) -> Index:

@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, processes, report, scaled_plan, status, store
+from ecjax import (
+    demo,
+    formats,
+    label_sets,
+    options,
+    page,
+    processes,
+    report,
+    scaled_plan,
+    status,
+    store,
+)
 from ecjax.align import align, class_notes, describe
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
@@ -31,7 +42,7 @@ from ecjax.study import read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
-COMMANDS_TO_COME = ("tasks", "fetch")
+COMMANDS_TO_COME = ("fetch",)
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -173,6 +184,12 @@ def _compact(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _tasks(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "tasks", ())
+    _print(label_sets.as_text(_terminal()[1]))
+    return DONE
+
+
 COMMANDS = {
     "demo": _demo,
     "validate": _validate,
@@ -184,6 +201,7 @@ COMMANDS = {
     "compare": _compare,
     "status": _status,
     "compact": _compact,
+    "tasks": _tasks,
 }
 
 

@@ -64,6 +64,7 @@ COMMANDS = {
     "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
     "status": Command("DIR", "how far a run is, and whether its cells are whole", ()),
     "compact": Command("DIR", "puts a run's cells into one file", ()),
+    "tasks": Command("", "lists public label sets", ()),
 }
 TEXTS = {
     "out": "directory for the tables, here or in an object store (URL)",
@@ -154,7 +155,8 @@ def help_of(name: str) -> str:
     """What `ecjax COMMAND --help` prints."""
     command = COMMANDS[name]
     flagged = " [--flags]" if command.flags else ""
-    lines = [f"usage: ecjax {name} {command.arguments}{flagged}", "", f"  {command.about}"]
+    usage = f"usage: ecjax {name} {command.arguments}{flagged}"
+    lines = [usage.rstrip(), "", f"  {command.about}"]
     if not command.flags:
         return "\n".join(lines)
     heads = {flag: _head(name, flag) for flag in command.flags}

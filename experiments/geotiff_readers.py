@@ -29,8 +29,8 @@ import pyarrow as pa
 from make_geotiffs import Square, pixel_codes
 from tile_server import Fault, TileServer
 
-from ecjax import geotiff
-from ecjax.http_range import Patience, Web
+from ecjax import geotiff, web
+from ecjax.web_file import WebFile
 
 READERS = ("ecjax", "rasterio", "async-geotiff")
 SIDE, BLOCK = 512, 128  # pixels
@@ -46,10 +46,9 @@ FILES = ("differences", "tag of 2**40 values", "directory in a loop", "block of 
 
 
 def ecjax_reader(url: str, paths: list[str], pixels: np.ndarray) -> np.ndarray:
-    web = Web(Patience(silence=5))
-    found = []
+    web.SILENCE, found = 5.0, []
     for path, places in zip(paths, pixels, strict=True):
-        file = web.file(f"{url}/{path}")
+        file = WebFile(f"{url}/{path}")
         layout = geotiff.read_layout(file.read, file.size)
         for row, column in places:
             (down, inner_row), (across, inner_column) = divmod(row, BLOCK), divmod(column, BLOCK)

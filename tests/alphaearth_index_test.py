@@ -5,9 +5,8 @@ import pytest
 from make_geotiffs import Square, index, place_of
 from tile_server import Fault, TileServer
 
-from ecjax import alphaearth_index
+from ecjax import alphaearth_index, web
 from ecjax.alphaearth_index import find, read_index
-from ecjax.http_range import Patience, Web
 from ecjax.models import Places, Unavailable
 
 SIDE = 8192
@@ -23,6 +22,11 @@ SQUARES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(web, "PAUSE", 0.0)
+
+
 @pytest.fixture
 def server():
     with TileServer({"aef_index.parquet": index(SQUARES)}) as started:
@@ -36,7 +40,7 @@ def places_of(zone, east, north, year=2021):
 
 @pytest.fixture
 def known(server):
-    return read_index(Web(), server.url, None)
+    return read_index(server.url, None)
 
 
 def keys(known, found):
@@ -46,7 +50,7 @@ def keys(known, found):
 def test_only_the_columns_that_are_needed_are_read(server):
     more = [Square("50N", 2021, SIDE * i, SIDE * j, SIDE) for i in range(10) for j in range(10)]
     server.files["aef_index.parquet"] = index([*SQUARES, *more])
-    known = read_index(Web(), server.url, None)
+    known = read_index(server.url, None)
     assert sorted(known.keys) == sorted(square.key for square in [*SQUARES, *more])
     assert known.version == server.etag("aef_index.parquet")
     assert server.nbytes < len(server.files["aef_index.parquet"]) / 2
@@ -109,19 +113,24 @@ def test_what_has_no_file_says_why(known):
 
 
 def test_it_is_kept_and_not_asked_for_again(server, tmp_path):
-    first = read_index(Web(), server.url, tmp_path)
+    tmp_path = tmp_path / "made" / "here"
+    first = read_index(server.url, tmp_path)
     asked = len(server.requests)
-    again = read_index(Web(), server.url, tmp_path)
+    again = read_index(server.url, tmp_path)
     assert len(server.requests) == asked
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
+    kept = tmp_path / alphaearth_index.KEPT
+    for damaged in (kept.read_bytes()[:-100], b"", index(SQUARES)):
+        kept.write_bytes(damaged)
+        assert len(read_index(server.url, tmp_path).keys) == len(SQUARES)
     with TileServer({"aef_index.parquet": index(SQUARES[:1])}) as other:
-        assert len(read_index(Web(), other.url, tmp_path).keys) == 1
+        assert len(read_index(other.url, tmp_path).keys) == 1
 
 
 def served(server, frame):
     server.files["aef_index.parquet"] = frame.to_parquet()
-    return read_index(Web(), server.url, None)
+    return read_index(server.url, None)
 
 
 def test_paths_that_lead_elsewhere_are_none_of_ours(server):
@@ -142,13 +151,13 @@ def test_what_is_no_index_is_unavailable(server):
         served(server, frame)
     server.files["aef_index.parquet"] = b"PAR1 and nothing else PAR1"
     with pytest.raises(Unavailable, match="is no index as AlphaEarth's"):
-        read_index(Web(), server.url, None)
+        read_index(server.url, None)
     del server.files["aef_index.parquet"]
     with pytest.raises(Unavailable, match="there is no such file"):
-        read_index(Web(), server.url, None)
+        read_index(server.url, None)
 
 
 def test_a_server_that_fails_is_said(server):
     server.misbehave(Fault(status=500), times=None)
-    with pytest.raises(Unavailable, match="aef_index.parquet: answered 500"):
-        read_index(Web(Patience(attempts=2), sleep=lambda _: None), server.url, None)
+    with pytest.raises(Unavailable, match="aef_index.parquet: the server answers 500"):
+        read_index(server.url, None)

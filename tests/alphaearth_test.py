@@ -1,14 +1,14 @@
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from make_geotiffs import BANDS, Square, geotiff, index, pixel_codes, place_of
 from tile_server import Fault, TileServer
 
-from ecjax import addresses, alphaearth
+from ecjax import addresses, alphaearth, web
 from ecjax.alphaearth import AlphaEarth, dequantised
-from ecjax.errors import UsageError
-from ecjax.http_range import Patience, Web
+from ecjax.errors import InputError
 from ecjax.models import Places, Unavailable
 
 SIDE, BLOCK = 64, 32
@@ -37,9 +37,9 @@ def server(files):
         yield started
 
 
-def quick(server, **options):
-    """A model that waits for nothing."""
-    return AlphaEarth(server.url, web=Web(Patience(silence=5), sleep=lambda _: None), **options)
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(web, "PAUSE", 0.0)
 
 
 def drawn(count=30, seed=0, squares=SQUARES):
@@ -59,16 +59,13 @@ def test_codes_become_the_published_numbers():
     codes = np.arange(-128, 128).astype(np.int8)
     found = dequantised(codes)
     assert found.dtype == np.float32 and np.isnan(found[0])
-    q = codes[1:].astype(np.float32)
-    expected = (q / np.float32(127.5)) ** 2 * np.sign(q)
-    np.testing.assert_array_equal(found[1:], expected)
-    exact = (codes[1:].astype(float) / 127.5) ** 2 * np.sign(codes[1:])
-    np.testing.assert_allclose(found[1:], exact, rtol=2e-7)
+    exact = [Fraction(int(q) * abs(int(q)) * 4, 255**2) for q in codes[1:]]
+    np.testing.assert_array_equal(found[1:], np.array([float(x) for x in exact], np.float32))
 
 
 def test_places_get_the_pixels_that_hold_them(server):
     places, codes = drawn(60)
-    vectors = quick(server).read(places)
+    vectors = AlphaEarth(server.url).read(places)
     masked = (codes == -128).all(axis=1)
     assert 0 < masked.sum() < 15
     np.testing.assert_array_equal(vectors.values, dequantised(codes))
@@ -92,7 +89,9 @@ def test_files_of_all_layouts_are_read(form, requests):
     square = SQUARES[2]
     with TileServer(made([square], **form)) as server:
         places, codes = drawn(12, squares=[square])
-        np.testing.assert_array_equal(quick(server).read(places).values, dequantised(codes))
+        np.testing.assert_array_equal(
+            AlphaEarth(server.url).read(places).values, dequantised(codes)
+        )
         asked = [request for request in server.requests if request.path == square.key]
         assert len(asked) == 2 + 4 * requests  # two for the head; four blocks
 
@@ -103,12 +102,12 @@ def test_a_pixel_holds_its_southern_and_western_edge(server):
     east, north = np.array(corners).T + edge / 2 + [[square.column + 5], [square.row + 7]]
     places = Places(*place_of(square.zone, east, north), np.full(4, 2021))
     expected = pixel_codes(square.zone, 2021, square.column + 5, square.row + 7)
-    found = quick(server).read(places).values
+    found = AlphaEarth(server.url).read(places).values
     np.testing.assert_array_equal(found, np.tile(dequantised(expected), (4, 1)))
 
 
 def test_a_block_is_read_once_and_little_else(server):
-    model = quick(server)
+    model = AlphaEarth(server.url)
     places, _ = drawn(60)
     model.estimate(places)
     before = len(server.requests)
@@ -133,12 +132,12 @@ def test_parts_are_the_same_whoever_asks(server):
     places, codes = drawn(40)
     pole = (89, 0, 2021)
     places = Places(*(np.append(*pair) for pair in zip(places, pole, strict=True)))
-    model = quick(server)
+    model = AlphaEarth(server.url)
     parts = model.parts(places)
     assert len(parts) == 1 + len(SQUARES) and parts[0].tolist() == [40]
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(41))
     model.read(places)
-    for one, other in zip(parts, quick(server).parts(places), strict=True):
+    for one, other in zip(parts, AlphaEarth(server.url).parts(places), strict=True):
         np.testing.assert_array_equal(one, other)
     for part in parts[1:]:
         assert len(set(model.read(places.at(part)).tile)) == 1
@@ -151,7 +150,7 @@ def test_a_part_of_published_files_is_a_block():
         east, north = np.array([0.5, 1023.5, 1024.5, 8191.5]), np.array([0.5, 1023.5, 0.5, 8191.5])
         at = place_of(square.zone, square.column + east, square.row + north)
         places = Places(*at, np.full(4, 2021))
-        model = quick(server)
+        model = AlphaEarth(server.url)
         assert [part.tolist() for part in model.parts(places)] == [[0, 1], [2], [3]]
         estimate = model.estimate(places)
         assert estimate.requests == 3 * 64 + 4
@@ -162,7 +161,7 @@ def test_a_part_of_published_files_is_a_block():
 def test_a_file_that_is_not_there_is_a_reason(server):
     del server.files[SQUARES[2].key]
     places, codes = drawn()
-    vectors = quick(server).read(places)
+    vectors = AlphaEarth(server.url).read(places)
     gone = np.array(["file that is not there" in reason for reason in vectors.reason])
     assert 0 < gone.sum() < 30 and np.isnan(vectors.values[gone]).all()
     np.testing.assert_array_equal(vectors.values[~gone], dequantised(codes[~gone]))
@@ -172,18 +171,18 @@ def test_a_file_that_is_not_there_is_a_reason(server):
 def test_failures_that_pass_change_nothing(fault, server):
     server.misbehave(fault, share=0.1, times=None, after=10)
     places, codes = drawn()
-    np.testing.assert_array_equal(quick(server).read(places).values, dequantised(codes))
+    np.testing.assert_array_equal(AlphaEarth(server.url).read(places).values, dequantised(codes))
 
 
 @pytest.mark.parametrize("after", range(4))
 def test_an_etag_that_is_wrong_once_changes_nothing(after, server):
     server.misbehave(Fault(etag='"x"'), path=".tiff", after=after)
     places, codes = drawn(4)
-    np.testing.assert_array_equal(quick(server).read(places).values, dequantised(codes))
+    np.testing.assert_array_equal(AlphaEarth(server.url).read(places).values, dequantised(codes))
 
 
 def test_a_file_that_changes_is_begun_anew(server):
-    model, square = quick(server), SQUARES[0]
+    model, square = AlphaEarth(server.url), SQUARES[0]
     places, codes = drawn(12, squares=[square])
     model.read(places.at(np.arange(3)))
     changed = pixel_codes(square.zone, 1999, *np.meshgrid(range(SIDE), range(SIDE)))
@@ -196,30 +195,32 @@ def test_a_file_that_changes_is_begun_anew(server):
 
 def test_failures_that_last_name_the_file(server):
     server.misbehave(Fault(status=503), path="1S", times=None, after=3)
-    with pytest.raises(Unavailable, match=f"alphaearth: {server.url}/{SQUARES[2].key}: answered"):
-        quick(server).read(drawn()[0])
+    with pytest.raises(
+        Unavailable, match=f"alphaearth: {server.url}/{SQUARES[2].key}: the server answers"
+    ):
+        AlphaEarth(server.url).read(drawn()[0])
 
 
 def test_a_file_that_is_another_than_the_index_says_is_refused(server):
     server.files[SQUARES[0].key] = server.files[SQUARES[1].key]
     with pytest.raises(Unavailable, match="it lies at .500640.0, 5000000.0.*EPSG:32631, the index"):
-        quick(server).read(drawn()[0])
+        AlphaEarth(server.url).read(drawn()[0])
     server.files[SQUARES[0].key] = b"<html>" * 1000
     with pytest.raises(Unavailable, match=f"{SQUARES[0].key}: it is not a little-endian TIFF"):
-        quick(server).read(drawn()[0])
+        AlphaEarth(server.url).read(drawn()[0])
 
 
 def test_without_etags_the_bytes_are_summed(server):
     server.misbehave(Fault(headers={"ETag": ""}), times=None)
     places, codes = drawn(8)
-    vectors = quick(server).read(places)
+    vectors = AlphaEarth(server.url).read(places)
     np.testing.assert_array_equal(vectors.values, dequantised(codes))
     assert all(text.startswith("sha256:") and len(text) == 71 for text in vectors.checksum)
 
 
 def test_threads_read_the_same(server):
     places, codes = drawn(80)
-    model = quick(server)
+    model = AlphaEarth(server.url)
     parts = [part for whole in model.parts(places) for part in np.array_split(whole, 4)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda part: model.read(places.at(part)).values, parts))
@@ -233,6 +234,8 @@ def test_sources_are_named_or_addresses():
     assert AlphaEarth().source == "source.coop"
     for url in addresses.ALPHAEARTH.values():
         assert url.startswith("https://") and not url.endswith("/")
-    with pytest.raises(UsageError, match='AlphaEarth is at "source.coop", "google", or'):
+    with pytest.raises(
+        InputError, match='"aws" is no source of it; give "source.coop", "google", or'
+    ):
         AlphaEarth("aws")
     assert "Google pays" in alphaearth.PAYS["google"]

@@ -216,7 +216,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["tasks", "x"], "not there yet"),
+        (["tasks", "x"], "`ecjax tasks"),
         (["compare", "x"], "DIR1 DIR2"),
         (["overlap", "s.toml"], "overlap needs --out=DIR"),
         (["overlap", "s.toml", "--out=o", "--folds=3"], "unknown flag --folds"),
@@ -282,6 +282,12 @@ def test_help_lists_the_commands(capsys):
     assert list(cli.COMMANDS) == list(options.COMMANDS)
     assert run() == cli.USAGE
     assert capsys.readouterr().err == printed
+
+
+def test_tasks_lists_public_label_sets(capsys):
+    assert run("tasks") == cli.DONE
+    printed = capsys.readouterr().out
+    assert "bt-biomass" in printed and "`ecjax fetch --task=NAME`" in printed
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["validate", "STUDY"], ["plan", "STUDY"]])

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys atomic filesystems remote parts places coordinates transforms columns values "
-    "vectors binning polygons study files tables leaks sphere correlation pairs entropy "
+    "vectors binning polygons study files tables addresses models web utm shards tessera "
+    "label_sets hub_tables coordbench web_file geotiff alphaearth_index alphaearth leaks sphere "
+    "correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
@@ -35,8 +37,8 @@ ORDER = (
     "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
     "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
     "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
-    "scale_correlation scale compare_tests compare_text compare world truth demo models "
-    "addresses http_range utm geotiff alphaearth_index alphaearth __init__ options cli __main__"
+    "scale_correlation scale compare_tests compare_text compare world truth demo __init__ "
+    "options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_folds host_nested host_between host_kept host_rechosen "
@@ -51,7 +53,13 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
+OF_EXTRAS = {
+    "filesystems": "cloud",
+    "polygons": "geo",
+    "figures": "plot",
+    "plots": "plot",
+    "shards": "sources",
+}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 
