@@ -5,6 +5,19 @@ Addresses as documented publicly, 2026-11; they could not be tried from where th
 
 from __future__ import annotations
 
+# AlphaEarth Foundations' annual files: below each are YEAR/ZONE/NAME.tiff and aef_index.parquet.
+# The mirror of the product tge-labs/aef in Source Cooperative's bucket, and Google's own bucket,
+# gs://alphaearth_foundations (the provider pays since July 2026). The mirror's gateway is
+# https://data.source.coop/tge-labs/aef/v1/annual; it refuses many requests at a time, see below.
+ALPHAEARTH = {
+    "source.coop": (
+        "https://s3.us-west-2.amazonaws.com/us-west-2.opendata.source.coop/tge-labs/aef/v1/annual"
+    ),
+    "google": (
+        "https://storage.googleapis.com/alphaearth_foundations/satellite_embedding/v1/annual"
+    ),
+}
+
 # Tessera's Zarr stores, one for each version and variant, in Source Cooperative's bucket: where
 # geotessera 0.11.0 reads them (its registry.DATASETS and store.zarr_store), since the gateway, the
 # same paths below https://data.source.coop/tessera/tessera/zarr, refuses many requests at a time.

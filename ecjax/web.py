@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import random
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -20,7 +21,7 @@ from ecjax.filesystems import split
 from ecjax.models import Unavailable
 
 ATTEMPTS = 6
-PAUSE = 1.0  # seconds before the second attempt, and twice as long before each further one
+PAUSE = 1.0  # seconds before the second attempt, less up to a half; twice as long each further time
 LONGEST_PAUSE = 60.0  # seconds that a server may ask to wait
 SILENCE = 30.0  # seconds without a byte
 PATIENCE, SLOWEST = 60.0, 50_000  # seconds for one answer, and one more for so many bytes
@@ -82,7 +83,7 @@ def get(url: str, span: tuple[int, int | None] | None = None, most: int = MOST) 
         if wanted > LONGEST_PAUSE:
             raise Unavailable(f"{shown(url)}: asks to come back in {wanted:,.0f} s ({why})")
         if attempt < ATTEMPTS:
-            time.sleep(max(pause, wanted))
+            time.sleep(max(pause * random.uniform(0.5, 1), wanted))  # not all at the same moment
             pause *= 2
     raise Unavailable(f"{shown(url)}: {why}, and {ATTEMPTS} attempts came to no more")
 

@@ -105,7 +105,7 @@ def test_the_pause_is_what_the_server_asks_for(server, monkeypatch):
     server.misbehave(Fault(status=429, headers={"Retry-After": "7"}), times=2)
     server.misbehave(Fault(status=500), times=2)
     assert web.get(f"{server.url}/a.bin").content == CONTENT
-    assert slept == [7, 7, 4, 8]
+    assert slept[:2] == [7, 7] and 2 <= slept[2] <= 4 <= slept[3] <= 8
     server.misbehave(Fault(status=429, headers={"Retry-After": "3600"}))
     with pytest.raises(Unavailable, match="asks to come back in 3,600 s"):
         web.get(f"{server.url}/a.bin")
