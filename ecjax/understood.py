@@ -17,7 +17,10 @@ def columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> d
     made = {name: str(t.built_in) for name, t in tables.items() if t.built_in is not None}
     if not task.roles:
         return made
-    read = {name: f"{in_short(t.columns)}, id {quote(t.id_column)}" for name, t in tables.items()}
+    read = {
+        name: f"{in_short(t.columns)}, id {quote(t.id_column)}" + f", {t.stored}" * bool(t.stored)
+        for name, t in tables.items()
+    }
     read |= made
     places = _places_in_words(task, tables)
     read |= {PLACES: places} if places else {}

@@ -357,6 +357,21 @@ def test_row_25_what_integers_stand_for(tmp_path, keys, words):
     refused(tmp_path, *words, a_keys=keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("", 'emb_0 … emb_3, id "id"'),
+        ('dequantise = "alphaearth"', ", whole numbers, dequantised as alphaearth"),
+        ("scale = 0.5", ", whole numbers times 0.5"),
+        ('scale = "lat"', ', whole numbers times column "lat"'),
+    ],
+)
+def test_what_was_understood_says_it(tmp_path, keys, words):
+    frame = vectors() if not keys else quantised(4)[0].assign(lat=1.5)
+    write_table(frame, tmp_path / "a.parquet")
+    assert aligned(tmp_path, a_keys=keys).read["a"].endswith(words)
+
+
 def test_floats_are_not_of_alphaearth(tmp_path):
     words = ("a.parquet", "240 values no whole number", 'column "emb_0"', 'id "100"', "remove")
     refused(tmp_path, *words, a_keys='dequantise = "alphaearth"')
