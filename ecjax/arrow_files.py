@@ -2,7 +2,8 @@
 
 That one trusts offsets, lengths and types, and a crafted file can crash it. Here each is checked
 against the bytes that are there, only then an array is made of them, and pyarrow validates it in
-full. A file holds a stream between its magic bytes, which is what is read.
+full. A file has its schema, and where its batches are, in a footer; a stream has one message after
+the other.
 Layout: https://arrow.apache.org/docs/format/Columnar.html; the numbers of fields and types are
 those of its Message.fbs, Schema.fbs and File.fbs.
 """
@@ -26,6 +27,14 @@ MAGIC = b"ARROW1"
 CONTINUED = b"\xff\xff\xff\xff"  # each message begins so
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _CODECS = ("lz4", "zstd")
+
+
+class _Message(NamedTuple):
+    """A message, and where its body is."""
+
+    table: flatbuffers.Table
+    start: int
+    size: int
 
 
 class _Batch(NamedTuple):
@@ -55,13 +64,12 @@ def open_arrow(source: Source, here: str, budget: Budget) -> Iterator[Stored]:
     """
     size = size_of(source)
     with opened(source) as stream:
-        first, end = _span(stream, size, here)
-        messages = _messages(stream, first, end, end < size, here)
-        header, _, _ = next(messages, (None, 0, 0))
-        if header is None or header.number(1, "B") != _SCHEMA:
-            raise ValueError("the schema does not come first")
-        fields, schema = arrow_types.schema_of(_header(header), here)
-        batches = [_batch(*message) for message in messages]
+        if stream.read(len(MAGIC)) == MAGIC:
+            about, messages = _of_file(stream, size, here)
+        else:
+            about, messages = _of_stream(stream, size, here)
+        fields, schema = arrow_types.schema_of(about, here)
+        batches = [_batch(message) for message in messages]
         rows = sum(batch.rows for batch in batches if batch.dictionary is None)
 
         def read(names: Sequence[str]) -> pa.Table:
@@ -73,11 +81,10 @@ def open_arrow(source: Source, here: str, budget: Budget) -> Iterator[Stored]:
         yield Stored(schema, rows, read)
 
 
-def _span(stream: BinaryIO, size: int, here: str) -> tuple[int, int]:
-    """Where the messages are."""
-    head = stream.read(8)
-    if not head.startswith(MAGIC):
-        return 0, size
+def _of_file(
+    stream: BinaryIO, size: int, here: str
+) -> tuple[flatbuffers.Table, Iterator[_Message]]:
+    """The schema of a file, and its messages: dictionaries first, as rows may need any of them."""
     stream.seek(max(0, size - 10))
     length, magic = struct.unpack("<i6s", stream.read(10).rjust(10, b"\0"))
     if magic != MAGIC:
@@ -85,41 +92,60 @@ def _span(stream: BinaryIO, size: int, here: str) -> tuple[int, int]:
             f"{here}: the Arrow file is truncated ({size:,} bytes, no footer at the end); write or "
             "copy it again"
         )
-    end = size - 10 - length
-    if not 8 <= end < size - 10:
-        raise ValueError(f"a footer of {length} bytes")
-    return 8, end
+    if not 0 < length <= min(MOST_METADATA, size - 18):
+        raise ValueError(f"a footer of {length:,} bytes")
+    stream.seek(size - 10 - length)
+    footer = flatbuffers.root(stream.read(length))
+    about = footer.table(1)
+    if about is None:
+        raise ValueError("a footer without a schema")
+    blocks = footer.structs(2, "qi4xq") + footer.structs(3, "qi4xq")
+    return about, (_at(stream, place, size) for place, _, _ in blocks)
 
 
-def _messages(
-    stream: BinaryIO, place: int, end: int, closed: bool, here: str
-) -> Iterator[tuple[flatbuffers.Table, int, int]]:
-    """Each message, and where its body begins and how long it is.
+def _of_stream(
+    stream: BinaryIO, size: int, here: str
+) -> tuple[flatbuffers.Table, Iterator[_Message]]:
+    """The schema of a stream, and the messages that follow it up to the end mark."""
 
-    Args:
-        closed: Whether a footer follows, so that they need no end mark.
-    """
-    while place + 8 <= end:
-        stream.seek(place)
-        mark, length = struct.unpack("<4si", stream.read(8))
-        if mark != CONTINUED:
-            raise ValueError(f"no message at byte {place:,}, or one from before Arrow 0.15")
-        if not length:
-            return
-        if not 0 < length <= min(MOST_METADATA, end - place - 8):
-            break
-        message = flatbuffers.root(stream.read(length))
-        start, size = place + 8 + length, message.number(3, "q")
-        if not 0 <= size <= end - start:
-            break
-        yield message, start, size
-        place = start + size
-    if closed and place == end:
-        return
-    raise InputError(
-        f"{here}: the Arrow data are truncated (no end mark at byte {place:,}); write or copy the "
-        "file again"
-    )
+    def messages() -> Iterator[_Message]:
+        place = 0
+        while place + 8 <= size:
+            message = _at(stream, place, size)
+            if message is None:
+                return
+            yield message
+            place = message.start + message.size
+        raise InputError(
+            f"{here}: the Arrow stream is truncated ({size:,} bytes, no end mark); write or copy "
+            "the file again"
+        )
+
+    found = messages()
+    first = next(found, None)
+    if first is None or first.table.number(1, "B") != _SCHEMA:
+        raise ValueError("the schema does not come first")
+    return _header(first.table), found
+
+
+def _at(stream: BinaryIO, place: int, size: int) -> _Message | None:
+    """The message at a byte of a file of so many; None for the end mark."""
+    if not 0 <= place <= size - 8:
+        raise ValueError(f"a message at byte {place:,} of {size:,}")
+    stream.seek(place)
+    mark, length = struct.unpack("<4si", stream.read(8))
+    if mark != CONTINUED:
+        raise ValueError(f"no message at byte {place:,}, or one from before Arrow 0.15")
+    if not length:
+        return None
+    start = place + 8 + length
+    if not 0 < length <= MOST_METADATA or start > size:
+        raise ValueError(f"a message of {length:,} bytes at byte {place:,} of {size:,}")
+    table = flatbuffers.root(stream.read(length))
+    body = table.number(3, "q")
+    if not 0 <= body <= size - start:
+        raise ValueError(f"a message with {body:,} bytes at byte {start:,} of {size:,}")
+    return _Message(table, start, body)
 
 
 def _header(message: flatbuffers.Table) -> flatbuffers.Table:
@@ -129,8 +155,10 @@ def _header(message: flatbuffers.Table) -> flatbuffers.Table:
     return header
 
 
-def _batch(message: flatbuffers.Table, start: int, size: int) -> _Batch:
-    kind, header = message.number(1, "B"), _header(message)
+def _batch(message: _Message | None) -> _Batch:
+    if message is None:
+        raise ValueError("an end mark in the place of a batch")
+    kind, header = message.table.number(1, "B"), _header(message.table)
     if kind == _BATCH:
         about, key = header, None
     elif kind == _DICTIONARY and not header.number(2, "?", False):
@@ -140,7 +168,7 @@ def _batch(message: flatbuffers.Table, start: int, size: int) -> _Batch:
     rows = -1 if about is None else about.number(0, "q")
     if rows < 0:
         raise ValueError(f"a batch of {rows} rows")
-    return _Batch(about, rows, start, size, key)
+    return _Batch(about, rows, message.start, message.size, key)
 
 
 class _Reader:
@@ -172,7 +200,6 @@ class _Reader:
             elif batch.dictionary is not None and batch.dictionary in self.keys:
                 body = _Body(self.stream, batch, self.budget)
                 values = body.array(self.of_key[batch.dictionary].values, True)
-                values.validate(full=True)
                 self.dictionaries[batch.dictionary] = values
         return pa.concat_tables(found) if found else self.schema.empty_table()
 

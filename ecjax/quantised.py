@@ -48,6 +48,16 @@ def check(dequantise: str | None, scale: str | float | None, where: str) -> None
         )
 
 
+def in_words(dequantise: str | None, scale: str | float | None) -> str:
+    """What was done to whole numbers; "" where nothing was."""
+    if dequantise is not None:
+        return f"whole numbers, dequantised as {dequantise}"
+    if scale is None:
+        return ""
+    by = f"column {quote(scale)}" if isinstance(scale, str) else f"{scale:g}"
+    return f"whole numbers times {by}"
+
+
 def of_alphaearth(stored: np.ndarray, names: list[str], ids: np.ndarray, where: str) -> np.ndarray:
     """(n, p) float32: (q/127.5)² · sign(q), the published form of AlphaEarth's int8.
 

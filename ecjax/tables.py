@@ -34,7 +34,7 @@ class EmbeddingTable:
     with NaN in the rows marked `missing` (n,); rows marked `fill` (n,) hold one fill value
     throughout. `columns` are the p names, `coordinates` columns beside them that are named like
     coordinates, `where` how messages call the table; `built_in` says how it was made from the
-    task's coordinates, if it was.
+    task's coordinates, and `stored` how from whole numbers, in words, if it was.
     """
 
     name: str
@@ -49,6 +49,7 @@ class EmbeddingTable:
     files: tuple[Path | RemotePath, ...] = ()
     allow_leaks: tuple[str, ...] = ()
     built_in: Coordinates | None = None
+    stored: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,7 @@ class EmbeddingReader(_Reader):
             coordinates=_coordinates(rows, self.chosen),
             files=self.source.files,
             allow_leaks=self.source.allow_leaks,
+            stored=quantised.in_words(self.source.dequantise, self.source.scale),
         )
 
     def _check_version(self, rows: pa.Table, ids: np.ndarray) -> None:

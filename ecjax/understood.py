@@ -39,6 +39,7 @@ def understood(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[st
     found = {TASK_TABLE: _understood(task, _roles(task), _places(task, tables))}
     for name, table in tables.items():
         words = f"{in_short(table.columns)}, id {quote(table.id_column)}" if table.files else ""
+        words += f", {table.stored}" * bool(table.stored)
         found[name] = _understood(table, words if table.built_in is None else str(table.built_in))
     return found
 

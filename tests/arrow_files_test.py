@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ecjax import flatbuffers
 from ecjax.arrow_files import open_arrow
 from ecjax.containers import reading
 from ecjax.errors import InputError
@@ -79,6 +80,20 @@ def test_a_dictionary_that_changes_between_batches():
     assert found["w"].to_pylist() == ["a", "b", "c", "a"]
 
 
+def test_messages_are_where_the_footer_says():
+    table = pa.table({"w": pa.array(list("abcab")).dictionary_encode(), "v": [1.0, 2, 3, 4, 5]})
+    content = written(table, rows=2)
+    length = struct.unpack("<i", content[-10:-6])[0]
+    footer, space = content[-10 - length : -10], b"\0" * 56  # as Polars aligns its messages
+    about = flatbuffers.root(footer)
+    for place, _, _ in about.structs(2, "qi4xq") + about.structs(3, "qi4xq"):
+        footer = footer.replace(struct.pack("<q", place), struct.pack("<q", place + len(space)))
+    moved = content[:8] + space + content[8 : -10 - length] + footer + content[-10:]
+    assert read(moved, ["w", "v"]).equals(read(content, ["w", "v"]))
+    with pytest.raises(InputError, match="no message at byte"):
+        read(content[:8] + space + content[8:], ["w", "v"])
+
+
 def test_cut_anywhere():
     for new in (pa.ipc.new_file, pa.ipc.new_stream):
         content = written(pa.table(COLUMNS), new)
@@ -117,3 +132,30 @@ def test_a_small_file_that_expands(compression):
     with pytest.raises(InputError, match="here: the table takes .* when read"):
         read(content, ["v"], 10**6)
     assert len(read(content, ["v"])) == 10**6
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("claimed", [7992, 8008, -5, 2**62])
+def test_a_buffer_of_another_size_than_it_says(compression, claimed):
+    content = written(pa.table({"v": np.zeros(1000)}), compression=compression, rows=1000)
+    size = struct.pack("<q", 8000)
+    assert content.count(size) == 1
+    with pytest.raises(InputError, match="when unpacked|the table takes"):
+        read(content.replace(size, struct.pack("<q", claimed)), ["v"])
+
+
+def test_text_that_is_none():
+    content = written(pa.table({"s": ["abc"], "d": pa.array(["xyz"]).dictionary_encode()}))
+    for old, new, name in ((b"abc", b"a\xffc", "s"), (b"xyz", b"x\xffz", "d")):
+        with pytest.raises(InputError, match="damaged"):
+            read(content.replace(old, new), [name])
+
+
+def test_an_index_outside_of_its_dictionary():
+    words = pa.array(["a", "b"]).dictionary_encode().cast(pa.dictionary(pa.int64(), pa.string()))
+    content = written(pa.table({"d": words}))
+    indices = struct.pack("<qq", 0, 1)
+    at = content.rindex(indices)
+    changed = content[:at] + struct.pack("<qq", 0, 7) + content[at + 16 :]
+    with pytest.raises(InputError, match="damaged"):
+        read(changed, ["d"])
