@@ -26,6 +26,7 @@ from ecjax.alphaearth_index import Found, Index, find, read_index
 from ecjax.errors import InputError, listing, quote
 from ecjax.geotiff import FormatError, Layout
 from ecjax.models import Estimate, Model, Places, Unavailable, Vectors
+from ecjax.quantised import dequantised
 from ecjax.web import shown
 from ecjax.web_file import Changed, Missing, WebFile
 
@@ -44,14 +45,6 @@ PAYS = {
     "google": "free of charge: Google pays for its bucket since July 2026",
     "source.coop": "free of charge: Source Cooperative's open data programme pays",
 }
-_CODES = np.arange(-128, 128)
-_VALUES = (np.square(_CODES / 127.5) * np.sign(_CODES)).astype(np.float32)
-_VALUES[0] = np.nan
-
-
-def dequantised(codes: np.ndarray) -> np.ndarray:
-    """float32 of the same shape, the nearest to (q / 127.5)² · sign(q); -128 is NaN."""
-    return _VALUES[codes.astype(np.int16) + 128]
 
 
 class AlphaEarth(Model):

@@ -94,11 +94,18 @@ class Model(abc.ABC):
         """Rows that are best read together, such as those of one tile; each row once.
 
         The same places always make the same parts, whatever was read before.
+
+        Raises:
+          Unavailable: an index is needed, and does not come.
         """
 
     @abc.abstractmethod
     def estimate(self, places: Places) -> Estimate:
-        """What `read` would take for these places; asks for no more than an index."""
+        """What `read` would take for these places; asks for no more than an index.
+
+        Raises:
+          Unavailable: as `parts`.
+        """
 
     @abc.abstractmethod
     def read(self, places: Places) -> Vectors:

@@ -15,7 +15,10 @@ from ecjax.errors import InputError, counted, quote
 
 ALPHAEARTH = "alphaearth"
 MASKED = -9999.0  # a row that holds it throughout stands for "no vector here"
-_LEAST, _MOST, _UNIT = -128, 127, 127.5
+_LEAST, _MOST = -128, 127
+_CODES = np.arange(_LEAST, _MOST + 1)
+_VALUES = (np.square(_CODES / 127.5) * np.sign(_CODES)).astype(np.float32)
+_VALUES[0] = np.nan  # what is masked
 WAY_OUT = (
     'say what they stand for: dequantise = "alphaearth" for AlphaEarth\'s int8, scale = "COLUMN" '
     "for Tessera's, or scale = 0.1, a number; or store the de-quantised values as floats"
@@ -80,13 +83,15 @@ def of_alphaearth(stored: np.ndarray, names: list[str], ids: np.ndarray, where: 
             f"{quote(ids[rows[0]])}; floats are taken as they are: remove "
             f'dequantise = "{ALPHAEARTH}"'
         )
-    levels = np.arange(_LEAST, _MOST + 2) / _UNIT
-    levels = (levels**2 * np.sign(levels)).astype(np.float32)
-    levels[0] = levels[-1] = np.nan  # what is masked, and what is not given
-    codes = np.where(given, stored, _MOST + 1).astype(np.int16) - _LEAST
-    vectors = levels[codes]
-    vectors[(codes == 0).all(axis=1)] = MASKED
+    codes = np.where(given, stored, _LEAST).astype(np.int8)
+    vectors = dequantised(codes)
+    vectors[(given & (codes == _LEAST)).all(axis=1)] = MASKED
     return vectors
+
+
+def dequantised(codes: np.ndarray) -> np.ndarray:
+    """float32 of the same shape, the nearest to (q/127.5)² · sign(q) of int8; −128 is NaN."""
+    return _VALUES[codes.astype(np.int16) - _LEAST]
 
 
 def scaled(

@@ -30,8 +30,9 @@ from make_geotiffs import BANDS, PIXEL, Square, index, pixel_codes, place_of
 from tile_server import Fault, TileServer
 
 from ecjax import geotiff, utm, web
-from ecjax.alphaearth import AlphaEarth, dequantised
+from ecjax.alphaearth import AlphaEarth
 from ecjax.models import Places, Unavailable, Vectors
+from ecjax.quantised import dequantised
 
 SIDE, BLOCK, YEARS = 256, 128, (2020, 2021)
 # On or beside these lie the squares; where a border is, one in the zone on each side of it.

@@ -7,9 +7,10 @@ from make_geotiffs import BANDS, Square, geotiff, index, pixel_codes, place_of
 from tile_server import Fault, TileServer
 
 from ecjax import addresses, alphaearth, web
-from ecjax.alphaearth import AlphaEarth, dequantised
+from ecjax.alphaearth import AlphaEarth
 from ecjax.errors import InputError
 from ecjax.models import Places, Unavailable
+from ecjax.quantised import dequantised
 
 SIDE, BLOCK = 64, 32
 SQUARES = [
