@@ -13,20 +13,21 @@ import pandas as pd
 
 from ecjax import polygons
 from ecjax.binning import Strata, strata_of_columns
+from ecjax.columns import in_short
 from ecjax.coordinates import Coordinates
-from ecjax.errors import InputError, counted, listing, neutral, quote
-from ecjax.guard import check_distinct, check_sources, guard
+from ecjax.errors import InputError, counted, listing, quote
+from ecjax.guard import check_distinct, check_sources, guard, suspect_notes, suspected
 from ecjax.ids import common_ids
 from ecjax.notes import (
     IN_LOG1P,
     TASK_TABLE,
     Note,
-    in_words,
     near_neighbours,
     note_rows,
     notice_vectors,
 )
-from ecjax.study import EmbeddingSource, Study
+from ecjax.study import EmbeddingSource, Study, TaskSource
+from ecjax.suspects import Suspect
 from ecjax.tables import (
     EmbeddingTable,
     TaskTable,
@@ -35,7 +36,7 @@ from ecjax.tables import (
     table_of_places,
 )
 from ecjax.transforms import forward
-from ecjax.understood import PLACES, columns_in_words
+from ecjax.understood import Understood, understood
 from ecjax.values import class_target, regression_target
 
 # A table of which more rows than this are missing is more likely broken than gappy.
@@ -48,6 +49,7 @@ class AlignedTask:
 
     Attributes:
         name: The task.
+        where: How messages call it: with its table.
         kind: "regression" or "classification".
         ids: (n,) int64 or object (str).
         targets: The t target names; one for classification.
@@ -58,16 +60,18 @@ class AlignedTask:
         group: (n,) object, or None.
         sample: Tasks with equal `sample` share their rows and the very same embedding arrays.
         notes: What was dropped or noticed.
-        read: Which columns were taken, in words: of each embedding, and "task table"; what places
-            are for, or what they would be for if columns that look like them were named.
+        read: What was understood of the table of each embedding, and of the "task table".
         split: (n,) object, what the task says about its rows' folds, or None.
         built_in: How those of the embeddings are made that come from the coordinates alone.
         transform: What the targets have been changed by, see `transforms`.
         strata: What divides the rows, by name.
         region: (n,) object, the region that each row is in, None where in none; or None.
+        columns: Name to the p_m names of an embedding's columns.
+        suspects: Of each embedding, columns that may be leaks.
     """
 
     name: str
+    where: str
     kind: str
     ids: np.ndarray
     targets: tuple[str, ...]
@@ -79,12 +83,46 @@ class AlignedTask:
     group: np.ndarray | None
     sample: int
     notes: tuple[Note, ...]
-    read: dict[str, str] = dataclasses.field(default_factory=dict)
+    read: dict[str, Understood] = dataclasses.field(default_factory=dict)
     split: np.ndarray | None = None
     built_in: dict[str, Coordinates] = dataclasses.field(default_factory=dict)
     transform: str = "none"
     strata: dict[str, Strata] = dataclasses.field(default_factory=dict)
     region: np.ndarray | None = None
+    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    suspects: dict[str, tuple[Suspect, ...]] = dataclasses.field(default_factory=dict)
+
+
+class Reader:
+    """Reads a study's tables, each once."""
+
+    def __init__(self, study: Study):
+        self._read: dict[EmbeddingSource, EmbeddingTable] = {}
+        self._made: dict[tuple, np.ndarray] = {}
+        self._layer = None if study.regions is None else polygons.read_layer(study.regions)
+
+    def embedding(self, source: EmbeddingSource) -> EmbeddingTable:
+        """The table of one that has files; raises as `tables.read_embedding`."""
+        if source not in self._read:
+            self._read[source] = read_embedding(source)
+        return self._read[source]
+
+    def tables(self, source: TaskSource) -> tuple[TaskTable, dict[str, EmbeddingTable]]:
+        """A task's table and those of its embeddings.
+
+        Raises:
+            InputError: One of them is unusable; the message says where, how many and the way out.
+        """
+        check_sources(source.embeddings, f"task {quote(source.name)}")
+        task = read_task(source)
+        if self._layer is not None and task.lat is not None and task.lon is not None:
+            task = dataclasses.replace(task, region=self._layer.regions_of(task.lat, task.lon))
+        return task, {
+            name: self.embedding(own)
+            if own.built_in is None
+            else table_of_places(name, own.built_in, task, self._made)
+            for name, own in source.embeddings.items()
+        }
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -93,24 +131,8 @@ def align(study: Study) -> tuple[AlignedTask, ...]:
     Raises:
         InputError: A table is unusable; the message says where, how many and the way out.
     """
-    read: dict[EmbeddingSource, EmbeddingTable] = {}
-    made: dict[tuple, np.ndarray] = {}
-    pairs = []
-    layer = None if study.regions is None else polygons.read_layer(study.regions)
-    for source in study.tasks.values():
-        check_sources(source.embeddings, f"task {quote(source.name)}")
-        task = read_task(source)
-        if layer is not None and task.lat is not None and task.lon is not None:
-            task = dataclasses.replace(task, region=layer.regions_of(task.lat, task.lon))
-        tables = {}
-        for name, embedding in source.embeddings.items():
-            if embedding.built_in is not None:
-                tables[name] = table_of_places(name, embedding.built_in, task, made)
-                continue
-            if embedding not in read:
-                read[embedding] = read_embedding(embedding)
-            tables[name] = read[embedding]
-        pairs.append((task, tables))
+    reader = Reader(study)
+    pairs = [reader.tables(source) for source in study.tasks.values()]
     return align_tables(pairs, study.join)
 
 
@@ -157,23 +179,23 @@ def check_rows(task: AlignedTask, folds: int) -> None:
         return
     way_out = f"use --folds={n // 2} or fewer, or more rows" if n >= 4 else "use more rows"
     raise InputError(
-        f"task {quote(task.name)}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
+        f"{task.where}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
         f"{folds} = {2 * folds} are needed; {way_out}"
     )
 
 
+def few_members(task: AlignedTask, folds: int) -> np.ndarray:
+    """The codes of the classes with fewer members than folds; none of a regression."""
+    if task.kind == "regression":
+        return np.zeros(0, int)
+    return np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+
+
 def class_notes(task: AlignedTask, folds: int) -> list[Note]:
     """Returns a note on the classes with fewer members than folds, if there are any."""
-    if task.kind == "regression":
-        return []
-    few = np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+    few = few_members(task, folds)
     first = [task.classes[code] for code in few[:1]]
     return [Note(task.name, TASK_TABLE, "few members", len(few), name) for name in first]
-
-
-def describe(tasks: Iterable[AlignedTask]) -> str:
-    """Returns what `ecjax validate` prints: rows, targets, embeddings and notes of each task."""
-    return "\n\n".join(_describe_one(task) for task in tasks)
 
 
 def _align_one(
@@ -205,8 +227,11 @@ def _align_one(
     kept = kept_rows(task, keep)
     y, classes = _used_classes(y[keep], classes) if classes else (y[keep], ())
     check_distinct(matrices, tables, task.where)
+    suspects = {}
     for name, matrix in matrices.items():
         notes += guard(kept, y, classes, tables[name], matrix, rows[name])
+        suspects[name] = suspected(kept, y, classes, tables[name], matrix, rows[name])
+        notes += suspect_notes(task.name, name, suspects[name])
         notes += notice_vectors(task.name, name, tables[name].columns, matrix, ids)
     strata = strata_of_columns(kept.strata, ids, task.where)
     notes += _stray_notes(kept, strata)
@@ -215,6 +240,7 @@ def _align_one(
         notes += note_rows(task.name, TASK_TABLE, "near neighbours", near, ids)
     return AlignedTask(
         name=task.name,
+        where=task.where,
         kind=task.kind,
         ids=ids,
         targets=tuple(task.targets),
@@ -226,12 +252,14 @@ def _align_one(
         group=kept.group,
         sample=sample,
         notes=notes,
-        read=columns_in_words(task, tables),
+        read=understood(task, tables),
         split=kept.split,
         built_in={name: t.built_in for name, t in tables.items() if t.built_in is not None},
         transform=task.transform,
         strata=strata,
         region=kept.region,
+        columns={name: table.columns for name, table in tables.items()},
+        suspects=suspects,
     )
 
 
@@ -265,6 +293,11 @@ def named_targets(task: TaskTable) -> str:
     return f"{task.where}: target {listing(task.targets)}"
 
 
+def named_vectors(table: EmbeddingTable) -> str:
+    """An embedding's vectors in messages."""
+    return f"{table.where}: vectors ({in_short(table.columns)})"
+
+
 def targets_of(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """All rows' y, the classes, and (n,) whether a row has every target."""
     where = {name: f"{task.where}: target {quote(name)}" for name in task.targets}
@@ -291,7 +324,7 @@ def check_share(count: int, among: int, first: object, where: str) -> None:
         raise InputError(
             f"{where}: {count:,} of {counted(among, 'row')} are missing or masked, first at "
             f"id {quote(first)}, and more than {MAX_MISSING_SHARE:.0%} is an "
-            "error; fill them, or remove those rows from the task table if that is meant"
+            "error; fill them, or remove those rows from the task if that is meant"
         )
 
 
@@ -303,7 +336,7 @@ def _place(
     place, present = common.place, common.place >= 0
     missing, fill = table.missing[place] & present, table.fill[place] & present
     there = present.nonzero()[0]
-    _check_share((missing | fill)[there], task.ids[there], f"{table.where}: vectors")
+    _check_share((missing | fill)[there], task.ids[there], named_vectors(table))
     notes = (
         common.absent
         + note_rows(task.name, table.name, "missing value", missing, task.ids)
@@ -341,42 +374,3 @@ def _used_classes(y: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, 
     """Codes and labels without the classes that no common row has."""
     used, codes = np.unique(y, return_inverse=True)
     return codes.astype(np.int32), tuple(classes[code] for code in used)
-
-
-def _describe_one(task: AlignedTask) -> str:
-    lines = [f"task {quote(task.name)}: {task.kind}, {counted(len(task.ids), 'row')} used"]
-    if TASK_TABLE in task.read:
-        lines.append(f"  columns   {task.read[TASK_TABLE]}")
-    if PLACES in task.read:
-        lines.append(f"  places    {task.read[PLACES]}")
-    if task.kind == "classification":
-        members = np.bincount(task.y, minlength=len(task.classes))
-        small, large = int(members.argmin()), int(members.argmax())
-        lines.append(
-            f"  target {quote(task.targets[0])}: {len(task.classes)} classes, the smallest "
-            f"{quote(task.classes[small])} ({members[small]:,}), the largest "
-            f"{quote(task.classes[large])} ({members[large]:,})"
-        )
-    else:
-        width = max(len(neutral(name)) for name in task.targets)
-        for name, values in zip(task.targets, task.y.T, strict=True):
-            unit = "" if task.transform == "none" else f"  ({task.transform})"
-            lines.append(f"  target    {neutral(name):{width}}  {_range(values)}{unit}")
-    width = max(len(name) for name in task.embeddings)
-    for name, matrix in task.embeddings.items():
-        columns = f"{matrix.shape[1]:,}".rjust(5)
-        lines.append(
-            f"  embedding {name:{width}}  {columns} columns  {matrix.dtype}  {_range(matrix)}"
-            + (f"  ({task.read[name]})" if name in task.read else "")
-        )
-    for name, strata in task.strata.items():
-        rows = np.bincount(strata.codes[strata.codes >= 0], minlength=len(strata.labels))
-        fewest = "" if rows.min() == rows.max() else f"{rows.min():,} to "
-        many = f"{len(rows)} strata of {fewest}{counted(rows.max(), 'row')}"
-        lines.append(f"  strata    {neutral(name)}: {many}")
-    lines += [f"  note: {in_words(note)}" for note in task.notes]
-    return "\n".join(lines)
-
-
-def _range(values: np.ndarray) -> str:
-    return f"{values.min():.6g} to {values.max():.6g}"

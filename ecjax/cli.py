@@ -13,25 +13,40 @@ from collections.abc import Sequence
 from absl import flags
 
 import ecjax
-from ecjax import demo, formats, options, page, processes, report, scaled_plan, status, store
-from ecjax.align import align, class_notes, describe
+from ecjax import (
+    demo,
+    fetch,
+    formats,
+    label_sets,
+    options,
+    page,
+    processes,
+    report,
+    scaled_plan,
+    status,
+    store,
+)
 from ecjax.compare import compare
 from ecjax.errors import InputError, UsageError, counted, neutral
 from ecjax.evaluate import run_of
-from ecjax.notes import in_words
+from ecjax.fetch_asked import Asked
+from ecjax.fetch_files import STUDY
+from ecjax.models import Unavailable
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import place_of
 from ecjax.progress import Progress
+from ecjax.registry import sources_of
 from ecjax.scale import ScaleResult, scale
 from ecjax.scaled_plan import Machines
-from ecjax.settings import Settings, from_arguments
-from ecjax.splits import check_column
+from ecjax.settings import from_arguments
 from ecjax.study import Study, read_study
+from ecjax.validate import validate
+from ecjax.validation_text import as_text
+from ecjax.wanted import Given
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
-COMMANDS_TO_COME = ("tasks", "fetch")
 
 
 def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
@@ -48,14 +63,17 @@ def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "validate", ("STUDY",))
-    study = _study(arguments[0], values)
-    tasks = align(study)
-    _print(describe(tasks))
-    folds = max(study.sweep.get("folds", [Settings().folds]))
-    for task in tasks:
-        check_column(task)
-        for note in class_notes(task, int(folds)):
-            _print(f"  {in_words(note)}")
+    if values.format not in ("text", "json"):
+        raise UsageError(f"--format={neutral(values.format)}: validate has text and json")
+    found = validate(_study(arguments[0], values), from_arguments(_settings(values)), Progress())
+    if values.format == "json":
+        _print(found.as_json())
+    elif found.tasks or found.needs:
+        _print(as_text(found))
+    if found.errors:
+        head = [f"{len(found.errors)} errors:"] if len(found.errors) > 1 else []
+        lines = [line.strip() for error in found.errors for line in error.split("\n")]
+        raise InputError(*head, *lines)
     return DONE
 
 
@@ -161,6 +179,33 @@ def _compare(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _fetch(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "fetch", () if values.task else ("PLACES",))
+    if not values.out:
+        raise UsageError("fetch needs --out=DIR, a directory for tables and study")
+    asked = Asked(
+        "".join(arguments),
+        models=values.models or (),
+        sources=sources_of(values.sources or ()),
+        year=values.year,
+        given=Given(values.id, values.lat, values.lon),
+        target=values.target or (),
+        kind=values.kind,
+        workers=values.workers,
+        task=values.task,
+    )
+    if values.dry_run:
+        _print(fetch.plan(asked, values.out))
+        return DONE
+    progress = Progress()
+    with progress.stop.listening():
+        found = fetch.fetch(asked, values.out, progress)
+    _print(str(found))
+    study = shlex.quote(f"{neutral(found.output)}/{STUDY}")
+    _print(f"\nTables: {neutral(found.output)}. `ecjax validate {study}` tells what is in them.")
+    return UNDEFINED if found.empty else DONE
+
+
 def _status(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "status", ("DIR",))
     _print(str(status.status(arguments[0])))
@@ -173,6 +218,12 @@ def _compact(arguments: Sequence[str], values: flags.FlagValues) -> int:
     return DONE
 
 
+def _tasks(arguments: Sequence[str], values: flags.FlagValues) -> int:
+    _expect(arguments, "tasks", ())
+    _print(label_sets.as_text(_terminal()[1]))
+    return DONE
+
+
 COMMANDS = {
     "demo": _demo,
     "validate": _validate,
@@ -182,8 +233,10 @@ COMMANDS = {
     "scale": _scale,
     "report": _report,
     "compare": _compare,
+    "fetch": _fetch,
     "status": _status,
     "compact": _compact,
+    "tasks": _tasks,
 }
 
 
@@ -195,7 +248,7 @@ def _study(path: str, values: flags.FlagValues) -> Study:
 
 def _settings(values: flags.FlagValues) -> dict:
     """Arguments of `Settings` from those of a command's flags that were given."""
-    others = "help", "h", "out", "results", "max_input_bytes", *OF_PLANS
+    others = "help", "h", "out", "results", "format", "max_input_bytes", *OF_PLANS
     given = [name for name in values if values[name].present and name not in others]
     return {name: values[name].value for name in given}
 
@@ -220,8 +273,6 @@ def _expect_out(command: str, arguments: Sequence[str], values: flags.FlagValues
 
 
 def _check_command(command: str) -> None:
-    if command in COMMANDS_TO_COME:
-        raise UsageError(f"`ecjax {command}` is not there yet")
     if command not in COMMANDS:
         raise UsageError(f"unknown command {neutral(command)}; there are {', '.join(COMMANDS)}")
 
@@ -250,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), USAGE)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
-    except (store.WriteError, PeerLost) as error:
+    except (store.WriteError, PeerLost, Unavailable) as error:
         return _fail(str(error), INTERRUPTED)
     except KeyboardInterrupt as interrupt:
         # A compiled call cannot be stopped; nothing is half-written, so the process may just go.

@@ -18,7 +18,7 @@ LATITUDES = ("lat", "latitude", "y")
 LONGITUDES = ("lon", "lng", "long", "longitude", "x")
 # Where each vector comes from, as `ecjax fetch` writes it: first the data set and its version.
 PROVENANCE = ("dataset", "tile", "checksum")
-_ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
+ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
 _DIGITS = re.compile(r"\d+")
 
 
@@ -70,7 +70,7 @@ def check_id(schema: pa.Schema, name: str, where: str) -> None:
     if name in schema.names:
         return
     typed = [f.name for f in schema if pa.types.is_integer(f.type) or is_text(f.type)]
-    likely = [n for n in typed if n.lower() in _ID_NAMES or n.lower().endswith("id")]
+    likely = [n for n in typed if n.lower() in ID_NAMES or n.lower().endswith("id")]
     rest = [n for n in typed if n not in likely and not _DIGITS.search(n)]
     hint = f'candidates: {listing(likely + rest, 8)}; say which with id = "…"'
     if not likely + rest:

@@ -58,6 +58,14 @@ def read_parts(
     return pa.concat_tables(parts, promote_options="permissive")
 
 
+def columns_of(file: Path | RemotePath, owner: str, budget: Budget | None = None) -> list[str]:
+    """The names of a file's columns. Raises InputError, as `read_parts`."""
+    here = f"{owner} ({file})"
+    with open_file(file, here, (), budget or Budget(), None) as table:
+        check_table(table, here)
+        return table.schema.names
+
+
 class Part(NamedTuple):
     """One of a table's Parquet files.
 

@@ -1,17 +1,22 @@
 """What would make every score or the index meaningless: leaks, and one table under two names."""
 
 import itertools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.keys import check_known
 from ecjax.leaks import Leak, find_leaks
-from ecjax.notes import Note
+from ecjax.notes import SUSPECTED, Note
 from ecjax.study import EmbeddingSource
+from ecjax.suspects import KINDS, References, Suspect, find_suspects
 from ecjax.tables import EmbeddingTable, TaskTable
 from ecjax.transforms import back
+
+_ONE_NUMBER = re.compile(r"[^0-9]*([0-9]{1,15})[^0-9]*\Z")
 
 
 def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
@@ -30,19 +35,18 @@ def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
 def check_distinct(
     matrices: Mapping[str, np.ndarray], tables: Mapping[str, EmbeddingTable], where: str
 ) -> None:
-    """Raises an InputError if two embeddings are the same numbers (to float32 if one is that)."""
+    """Raises an InputError if two embeddings are the same numbers, to float32."""
     for first, second in itertools.combinations(matrices, 2):
         if same_numbers(matrices[first], matrices[second]):
             raise same_vectors(tables[first], tables[second], where, len(matrices[first]))
 
 
 def same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two matrices are the same numbers, to float32 if one is that."""
+    """Whether two matrices are the same numbers, to float32: text or a copy may hold no more."""
     if a.shape != b.shape:
         return False
-    dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
-    return bool((a[0].astype(dtype) == b[0].astype(dtype)).all()) and np.array_equal(
-        a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    return bool((a[0].astype(np.float32) == b[0].astype(np.float32)).all()) and np.array_equal(
+        a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
     )
 
 
@@ -108,25 +112,94 @@ def leaks_among(
         return []
     for column in table.allow_leaks:
         check_known(column, table.columns, "column in allow_leaks", table.where)
-    classified = task.kind == "classification"
-    targets = {} if classified else dict(zip(task.targets, y.T, strict=True))
-    if task.transform != "none":
-        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
-    coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
-    coordinates |= {f"{name} of the table": values for name, values in of_table.items()}
-    references = {"the id": task.ids, "the row number": np.arange(len(rows))}
-    if (np.diff(rows) != 1).any():
-        references["the row number in the file"] = rows
-    references |= {f"the coordinate {name}": v for name, v in coordinates.items() if v is not None}
-    references |= {f"the target {name}": values for name, values in targets.items()}
+    orders, coordinates, targets = _references(task, y, rows, of_table)
     return find_leaks(
         matrix,
         table.columns,
-        references,
-        labels=y if classified else None,
+        orders | coordinates | targets,
+        labels=y if task.kind == "classification" else None,
         names=(table.id_column, *task.names, *task.targets),
         classes=classes,
     )
+
+
+def _references(
+    task: TaskTable, y: np.ndarray, rows: np.ndarray, of_table: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What no feature may be: ids and row numbers, coordinates, and numeric targets."""
+    orders = {"the id": task.ids, "the row number": np.arange(len(rows))}
+    orders |= _number_in(task.ids)
+    if (np.diff(rows) != 1).any():
+        orders["the row number in the file"] = rows
+    coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
+    coordinates |= {f"{name} of the table": values for name, values in of_table.items()}
+    coordinates = {f"the coordinate {k}": v for k, v in coordinates.items() if v is not None}
+    if task.kind == "classification":
+        return orders, coordinates, {}
+    targets = dict(zip(task.targets, y.T, strict=True))
+    if task.transform != "none":
+        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
+    return orders, coordinates, {f"the target {name}": v for name, v in targets.items()}
+
+
+def _number_in(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """The number in each text id, as in "place-17"; nothing where one has none or several."""
+    if ids.dtype != object or not len(ids) or not _ONE_NUMBER.match(ids[0]):
+        return {}
+    found = [_ONE_NUMBER.match(text) for text in ids]
+    if not all(found):
+        return {}
+    return {"the number in the id": np.array([float(match[1]) for match in found])}
+
+
+def suspected(
+    task: TaskTable,
+    y: np.ndarray,
+    classes: tuple[str, ...],
+    table: EmbeddingTable,
+    matrix: np.ndarray,
+    rows: np.ndarray,
+) -> tuple[Suspect, ...]:
+    """Columns of one embedding that may be leaks, but need not; arguments as for `guard`.
+
+    Those that `allow_leaks` lets pass, and those made from the coordinates, are not suspected.
+    """
+    if table.built_in is not None:
+        return ()
+    of_table = {name: values[rows] for name, values in table.coordinates.items()}
+    orders, coordinates, targets = _references(task, y, rows, of_table)
+    found = find_suspects(
+        matrix,
+        table.columns,
+        References(
+            orders=orders,
+            coordinates=coordinates,
+            lat=task.lat,
+            lon=task.lon,
+            targets=targets,
+            labels=y if task.kind == "classification" else None,
+            classes=classes,
+            sources=_sources(task),
+        ),
+    )
+    return tuple(one for one in found if one.column not in table.allow_leaks)
+
+
+def _sources(task: TaskTable) -> dict[str, np.ndarray]:
+    """Codes (n,) of what the task says its rows are grouped by."""
+    given = {"group": task.group, "region": task.region, "split": task.split}
+    given |= {f"stratum {name}": values for name, (values, _) in task.strata.items()}
+    return {what: pd.factorize(v)[0] + 1 for what, v in given.items() if v is not None}
+
+
+def suspect_notes(task: str, source: str, suspects: Sequence[Suspect]) -> tuple[Note, ...]:
+    """A note for each kind of suspicion."""
+    notes = ()
+    for kind in KINDS:
+        own = [one.column for one in suspects if one.kind == kind]
+        if own:
+            notes += (Note(task, source, f"{SUSPECTED}, {kind}", len(own), own[0]),)
+    return notes
 
 
 def judged(leaks: list[Leak], task: TaskTable, table: EmbeddingTable, n: int) -> tuple[Note, ...]:

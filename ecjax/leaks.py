@@ -70,9 +70,9 @@ def find_leaks(
         if name.lower() in forbidden
     }
     n = len(matrix)
-    numbers = {what: _numbers(values) for what, values in references.items()}
+    numbers = {what: numbers_of(values) for what, values in references.items()}
     numbers = {what: values for what, values in numbers.items() if np.ptp(values) > 0} if n else {}
-    indicators = {} if labels is None else _indicators(labels, classes)
+    indicators = {} if labels is None else indicators_of(labels, classes)
     if n >= _PEARSON_ROWS:
         rows = _screen_rows(n, {**numbers, **indicators})
         screen = matrix[rows]  # (r, p)
@@ -86,7 +86,7 @@ def find_leaks(
     return [found[j] for j in sorted(found)]
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
+def numbers_of(values: np.ndarray) -> np.ndarray:
     """A reference as (n,) float64; text becomes the rank of its sorted order."""
     values = np.asarray(values)
     if values.dtype.kind in "iufb":
@@ -94,7 +94,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     return np.unique(values.astype(str), return_inverse=True)[1].astype(np.float64)
 
 
-def _indicators(labels: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
+def indicators_of(labels: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
     codes = np.unique(labels)
     if len(codes) < 2:
         return {}
@@ -123,13 +123,13 @@ def _same_line(
         return []
     whats = list(references)
     few = np.stack([references[what][rows] for what in whats], axis=1)  # (r, q)
-    r = _columns_standardised(few).T @ _columns_standardised(screen)  # (q, p)
+    r = columns_standardised(few).T @ columns_standardised(screen)  # (q, p)
     # NaN: constant over the screen rows, over which no reference is, or too wild to tell.
     suspicious = ~(np.abs(r) < _SCREEN_R)
-    scaled = {i: _standardised(references[whats[i]]) for i in np.flatnonzero(suspicious.any(1))}
+    scaled = {i: standardised(references[whats[i]]) for i in np.flatnonzero(suspicious.any(1))}
     found = []
     for j in np.flatnonzero(suspicious.any(axis=0)):
-        column = _standardised(matrix[:, j])
+        column = standardised(matrix[:, j])
         for i in np.flatnonzero(suspicious[:, j]):
             exact = float(scaled[i] @ column)
             if abs(exact) > LEAK_R:
@@ -137,7 +137,7 @@ def _same_line(
     return found
 
 
-def _columns_standardised(screen: np.ndarray) -> np.ndarray:
+def columns_standardised(screen: np.ndarray) -> np.ndarray:
     """(r, p) columns centred and scaled to unit norm; NaN if constant."""
     columns = screen.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -146,7 +146,7 @@ def _columns_standardised(screen: np.ndarray) -> np.ndarray:
         return columns / np.sqrt(np.einsum("ij,ij->j", columns, columns))
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def standardised(values: np.ndarray) -> np.ndarray:
     """(n,) values centred and scaled to unit norm in float64; zeros if constant."""
     values = values.astype(np.float64)
     if values.min() == values.max():
@@ -167,28 +167,28 @@ def _same_order(
     if not references:
         return []
     few = np.stack([values[rows] for values in references.values()], axis=1)  # (r, q)
-    r = _ranks_standardised(few).T @ _ranks_standardised(screen)  # (q, p)
+    r = ranks_standardised(few).T @ ranks_standardised(screen)  # (q, p)
     # NaN: constant over the screen rows, over which no reference is: not the same order.
     suspicious = np.abs(r) > _SCREEN_RANK_R
     found, whats = [], list(references)
     for i in np.flatnonzero(suspicious.any(axis=1)):
-        reference = _standardised(_ranks(references[whats[i]]))
+        reference = standardised(ranks(references[whats[i]]))
         for j in np.flatnonzero(suspicious[i]):
-            exact = float(reference @ _standardised(_ranks(matrix[:, j])))
+            exact = float(reference @ standardised(ranks(matrix[:, j])))
             if abs(exact) > LEAK_R:
                 found.append((int(j), whats[i], exact))
     return found
 
 
-def _ranks_standardised(screen: np.ndarray) -> np.ndarray:
+def ranks_standardised(screen: np.ndarray) -> np.ndarray:
     """(r, p) ranks of the columns, centred and scaled to unit norm; NaN if constant."""
-    ranks = _ranks(screen)
-    ranks -= ranks.mean(axis=0)
+    centred = ranks(screen)
+    centred -= centred.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return ranks / np.sqrt(np.einsum("ij,ij->j", ranks, ranks))
+        return centred / np.sqrt(np.einsum("ij,ij->j", centred, centred))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks 0 … n-1 along the first axis, ties averaged, as float64; values (n,) or (n, p).
 
     As scipy.stats.rankdata less 1, without importing scipy.stats, which takes most of a second.
@@ -199,16 +199,16 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     ordered = np.take_along_axis(columns, order, axis=1)
     place = np.arange(n, dtype=float)
     differs = ordered[:, 1:] != ordered[:, :-1]
-    ranks = np.empty(columns.shape)
-    np.put_along_axis(ranks, order, place[None], axis=1)
+    found = np.empty(columns.shape)
+    np.put_along_axis(found, order, place[None], axis=1)
     for j in np.flatnonzero(~differs.all(axis=1)):  # few columns have ties, as a rule
         first, last = np.zeros(n), np.full(n, place[-1])
         first[1:] = np.where(differs[j], place[1:], 0)
         last[:-1] = np.where(differs[j], place[:-1], place[-1])
         first = np.maximum.accumulate(first)
         last = np.minimum.accumulate(last[::-1])[::-1]
-        ranks[j, order[j]] = (first + last) / 2
-    return ranks.T.reshape(values.shape)
+        found[j, order[j]] = (first + last) / 2
+    return found.T.reshape(values.shape)
 
 
 def _one_class_each(

@@ -80,12 +80,14 @@ class Model(abc.ABC):
       version: of the data set and its variant, or of the weights; vectors of different versions
         are never mixed in a table.
       licence: of the vectors, and whom to name.
+      timeless: whether it knows no years.
     """
 
     name: str
     dims: int
     version: str
     licence: str
+    timeless: bool = False
 
     @abc.abstractmethod
     def parts(self, places: Places) -> Sequence[np.ndarray]:

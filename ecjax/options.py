@@ -11,6 +11,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ecjax.errors import UsageError, neutral
+from ecjax.fetch_asked import WORKERS
 from ecjax.settings import LEAST, PENALTIES, Settings
 
 WIDTH = 100
@@ -38,7 +39,11 @@ COMMANDS = {
         "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
-    "validate": Command("STUDY", "reads everything, fits nothing", _INPUT),
+    "validate": Command(
+        "STUDY",
+        "tells what it understood of all tables; reads everything, fits nothing",
+        ("format", *_EVALUATION),
+    ),
     "plan": Command(
         "STUDY",
         "tells what evaluate would take, fits nothing",
@@ -63,13 +68,32 @@ COMMANDS = {
         ("format", "with"),
     ),
     "compare": Command("DIR1 DIR2", "what differs between two evaluations", ("out",)),
+    "fetch": Command(
+        "PLACES --models=LIST --out=DIR",
+        "vectors for a table of places, and a study ready to run",
+        (
+            "out",
+            "models",
+            "year",
+            "sources",
+            "target",
+            "kind",
+            "id",
+            "lat",
+            "lon",
+            "task",
+            "workers",
+            "dry_run",
+        ),
+    ),
     "status": Command("DIR", "how far a run is, and whether its cells are whole", ()),
     "compact": Command("DIR", "puts a run's cells into one file", ()),
+    "tasks": Command("", "lists public label sets", ()),
 }
 TEXTS = {
     "out": "directory for the tables, here or in an object store (URL)",
-    "format": "html: the summary, and the page; latex: DIR/tables.tex; markdown: DIR/tables.md; "
-    "png or pdf: each figure as a file in DIR/figures",
+    "format": "of validate: text, or json; of report: html: the summary, and the page; latex: "
+    "DIR/tables.tex; markdown: DIR/tables.md; png or pdf: each figure as a file in DIR/figures",
     "results": "directory that `ecjax evaluate` wrote for the same study: tells whether its scores "
     "and indices go with what is measured here",
     "with": "directories that `ecjax overlap` and `ecjax scale` wrote for the same study, as in "
@@ -131,12 +155,29 @@ TEXTS = {
     "Kubernetes and Cloud TPU they are found without",
     "num_processes": "how many processes share the run; 1: this one, whatever the job",
     "process_id": "which of them this is, from 0",
+    "models": "of alphaearth, tessera, geoclip, satclip, encoders of other packages (entry point "
+    "ecjax.encoders), and tables that --sources names",
+    "year": "of the vectors, by default the places' column year; geoclip and satclip know none",
+    "sources": "where data or weights are if not where they are published, or a table of vectors "
+    "computed before, as in satclip=/w.ckpt,mine=https://example.org/vectors.parquet",
+    "target": "columns of the places that become tasks of the study, by default the only one that "
+    "could",
+    "kind": "of these: regression, or classification; by default by their types",
+    "id": "column of the places' ids, by default id or what is named like one",
+    "lat": "column of latitudes in degrees, by default lat, latitude or y",
+    "lon": "column of longitudes in degrees, by default lon, longitude or x",
+    "task": "get the labels of this public task, see `ecjax tasks`, in place of PLACES",
+    "workers": "parts that are read at once",
+    "dry_run": "tell what it would take, write nothing and ask for nothing but an index",
     "max_input_bytes": "what each table of the study may take when read; 0: 70 % of the memory, "
     "and no file may expand to more than 100 times its size and 128 MiB",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
-COUNTS = ("num_processes", "process_id", "passes", "devices", "max_input_bytes")
-SWITCHES = ("predictions", "stream")
+COUNTS = (
+    "num_processes", "process_id", "passes", "devices", "max_input_bytes", "year", "workers"
+)  # fmt: skip
+SWITCHES = ("predictions", "stream", "dry_run")
+LISTS = ("subsets", "with", "models", "sources", "target")
 NUMBERS = (
     "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
     "gflops", "gib_per_s",
@@ -157,7 +198,8 @@ def help_of(name: str) -> str:
     """What `ecjax COMMAND --help` prints."""
     command = COMMANDS[name]
     flagged = " [--flags]" if command.flags else ""
-    lines = [f"usage: ecjax {name} {command.arguments}{flagged}", "", f"  {command.about}"]
+    usage = f"usage: ecjax {name} {command.arguments}{flagged}"
+    lines = [usage.rstrip(), "", f"  {command.about}"]
     if not command.flags:
         return "\n".join(lines)
     heads = {flag: _head(name, flag) for flag in command.flags}
@@ -219,7 +261,7 @@ def _parser(flag: str) -> _Parser:
         return _Parser(lambda text: list(map(float, text.split(","))), "give numbers, as in 0.1,1")
     if flag in NUMBERS:
         return _Parser(float, "give a number")
-    return _Parser(_split if flag in ("subsets", "with") else str, "")
+    return _Parser(_split if flag in LISTS else str, "")
 
 
 def _define(name: str) -> flags.FlagValues:
@@ -238,10 +280,12 @@ def _define(name: str) -> flags.FlagValues:
 def _default(name: str, flag: str):
     if flag == "out":
         return "ecjax-demo" if name == "demo" else None
-    if flag in ("results", "with", "profile", "shard", "coordinator"):
+    if flag in ("workers", "dry_run"):
+        return WORKERS if flag == "workers" else False
+    if flag in ("results", "with", "profile", "shard", "coordinator", *COMMANDS["fetch"].flags):
         return None
     if flag == "format":
-        return "html"
+        return "text" if name == "validate" else "html"
     if flag in ("devices", "gflops", "gib_per_s"):
         return 1 if flag == "devices" else None
     if flag == "max_input_bytes":
@@ -259,7 +303,9 @@ def _head(name: str, flag: str) -> str:
         wanted = {"out": "DIR", "results": "DIR", "with": "DIR,DIR", "inner_folds": "K",
                   "map_km": "KM", "profile": "DIR",
                   "shard": "I/N", "coordinator": "HOST:PORT", "num_processes": "N",
-                  "process_id": "I", "gflops": "RATE", "gib_per_s": "RATE"}  # fmt: skip
+                  "process_id": "I", "gflops": "RATE", "gib_per_s": "RATE", "year": "YEAR",
+                  "sources": "NAME=URL", "kind": "KIND", "id": "COLUMN", "lat": "COLUMN",
+                  "lon": "COLUMN", "task": "NAME"}  # fmt: skip
         return f"--{flag}={wanted.get(flag, 'LIST')}"
     if isinstance(value, bool):
         return f"--{flag}"

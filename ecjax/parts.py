@@ -38,7 +38,8 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
     """
     path = path_of(text, folder, where)
     pattern = path.url.path if isinstance(path, RemotePath) else text  # a query has a ? of its own
-    way_out = "check it (relative paths are relative to the study file)"
+    home = "the working directory" if folder == Path() else "the study file"
+    way_out = f"check it (relative paths are relative to {home})"
     inside = None
     try:
         if path.is_dir():
@@ -59,9 +60,12 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
         if inside is not None:
             _check_links(found, inside, where)
     except OSError as error:
+        what = "path and its permissions"
+        if isinstance(path, RemotePath):
+            what = "URL, and the credentials that the environment gives"
         raise InputError(
             f"{where}: {quote(path)} cannot be looked up ({error.strerror or error}); check the "
-            "path and its permissions"
+            f"{what}"
         ) from None
     except (ValueError, RuntimeError) as error:
         if isinstance(error, InputError):

@@ -16,6 +16,7 @@ LINE_EVERY_S = 60.0
 
 
 Label = str | Callable[[], str]  # what is done, or what says so when it is asked
+Share = Callable[[], float]  # how much of the work is done, of 1
 
 
 class Silent:
@@ -24,8 +25,18 @@ class Silent:
     def say(self, text: str) -> None:
         """A line for the user."""
 
-    def run(self, work: Callable[[], Any], label: Label, seconds: float | None) -> Any:
-        """Runs one long call that is estimated to take so many seconds; None: not known."""
+    def run(
+        self,
+        work: Callable[[], Any],
+        label: Label,
+        seconds: float | None,
+        share: Share | None = None,
+    ) -> Any:
+        """Runs one long call that is estimated to take so many seconds; None: not known.
+
+        Work that gives its share is asked for it in place of an estimate. It ends by itself where
+        the user has asked to end.
+        """
         return work()
 
     @property
@@ -61,7 +72,13 @@ class Progress(Silent):
         with contextlib.suppress(BrokenPipeError):  # nobody listens; the work goes on
             print(text, file=self.stream, flush=True)
 
-    def run(self, work: Callable[[], Any], label: Label, seconds: float | None) -> Any:
+    def run(
+        self,
+        work: Callable[[], Any],
+        label: Label,
+        seconds: float | None,
+        share: Share | None = None,
+    ) -> Any:
         outcome: dict[str, Any] = {}
 
         def keep_outcome():
@@ -75,7 +92,7 @@ class Progress(Silent):
         with self.stop.computing():
             started = time.monotonic()
             thread.start()
-            show(thread, label, started, seconds)
+            show(thread, label, started, seconds, share)
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
@@ -92,30 +109,45 @@ class Progress(Silent):
             self.say(f"ecjax: {FINISHING}")
         return elapsed
 
-    def _bar(self, thread, label: Label, started: float, seconds: float | None) -> None:
+    def _bar(self, thread, label: Label, started: float, seconds, share: Share | None) -> None:
         from tqdm import tqdm
 
-        layout = "{desc}: " + ("" if seconds is None else "{percentage:3.0f}% |{bar}| ")
         with tqdm(
-            total=100, desc=_now(label), file=self.stream, bar_format=layout, leave=False
+            total=100, desc=_now(label), file=self.stream, bar_format="{desc}", leave=False
         ) as bar:
             while thread.is_alive():
                 elapsed = self._wait(thread, started, seconds)
-                if seconds is not None:
-                    bar.n = min(99, int(100 * elapsed / max(seconds, TICK_S)))
-                if _is_longer(elapsed, seconds):
-                    layout = "{desc}: "  # a bar that stands still would tell nothing
+                done, about = _so_far(elapsed, seconds, share)
+                bar.n = min(99, int(100 * (done or 0)))
+                layout = "{desc}: " + ("" if done is None else "{percentage:3.0f}% |{bar}| ")
                 bar.set_description_str(_now(label), refresh=False)
-                bar.bar_format = layout + clock_text(elapsed, seconds)
+                bar.bar_format = layout + clock_text(elapsed, about)
                 bar.refresh()
 
-    def _lines(self, thread, label: Label, started: float, seconds: float | None) -> None:
+    def _lines(self, thread, label: Label, started: float, seconds, share: Share | None) -> None:
         due = started + LINE_EVERY_S
         while thread.is_alive():
             elapsed = self._wait(thread, started, seconds)
             if started + elapsed >= due:
-                self.say(f"{_now(label)}: {clock_text(elapsed, seconds)}")
+                _, about = _so_far(elapsed, seconds, share)
+                self.say(f"{_now(label)}: {clock_text(elapsed, about)}")
                 due += LINE_EVERY_S
+
+
+def _so_far(
+    elapsed: float, seconds: float | None, share: Share | None
+) -> tuple[float | None, float | None]:
+    """How much is done, of 1, and the seconds in all; None for what is not known.
+
+    Of work that takes longer than estimated nobody knows it: a bar that stands still would tell
+    nothing.
+    """
+    if share is not None:
+        done = share()
+        return done, elapsed / done if done else None
+    if seconds is None or _is_longer(elapsed, seconds):
+        return None, seconds
+    return elapsed / max(seconds, TICK_S), seconds
 
 
 def _now(label: Label) -> str:

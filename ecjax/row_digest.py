@@ -30,7 +30,7 @@ class RowDigest:
 
     def add(self, ids: np.ndarray, y: np.ndarray, matrices: Sequence[np.ndarray]) -> None:
         """Adds m rows: ids (m,) int64 or text, y (m, t) floats or `of_classes`, vectors (m, p)."""
-        named, used = _hashed(ids), 0
+        named, used = hashed(ids), 0
         found = []
         for matrix in (y, *matrices):
             words = np.ascontiguousarray(matrix).view(np.uint32)
@@ -59,7 +59,7 @@ def of_classes(classes: Sequence[str]) -> np.ndarray:
 
 def of_labels(ids: np.ndarray, *labels: np.ndarray) -> str:
     """Of ids (n,) with labels (n,) of any kinds, in whichever order the rows are."""
-    parts = _hashed(ids)
+    parts = hashed(ids)
     for label in labels:
         kind = {"i": np.int64, "u": np.int64, "f": float}.get(label.dtype.kind)
         known = label.astype(str).astype(object) if kind is None else label.astype(kind)
@@ -67,8 +67,8 @@ def of_labels(ids: np.ndarray, *labels: np.ndarray) -> str:
     return _text(_added(parts[None])[0])
 
 
-def _hashed(ids: np.ndarray) -> np.ndarray:
-    """(n,) uint64. A text that writes a whole number counts as that number: tables may differ."""
+def hashed(ids: np.ndarray) -> np.ndarray:
+    """(n,) uint64 of ids. A text that writes a whole number counts as it: tables may differ."""
     if ids.dtype != object:
         return pd.util.hash_array(ids)
     whole = np.fromiter((_WHOLE.fullmatch(text) is not None for text in ids), bool, len(ids))

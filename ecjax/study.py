@@ -5,6 +5,7 @@ whether the files exist. The study and its tables may be named by URLs, see `rem
 """
 
 import dataclasses
+import fnmatch
 import os
 import re
 import tomllib
@@ -13,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecjax import binning, keys, parts, polygons, quantised
+from ecjax import binning, files, keys, parts, polygons, quantised
 from ecjax.coordinates import Coordinates, checked
-from ecjax.errors import InputError, listing, quote
+from ecjax.errors import InputError, counted, listing, quote
+from ecjax.limits import Budget
 from ecjax.remote import RemotePath, path_of
 from ecjax.sweeps import swept
 from ecjax.transforms import TRANSFORMS, check_kind
@@ -114,7 +116,8 @@ def read_study(path: str | os.PathLike, max_input_bytes: int = 0) -> Study:
         max_input_bytes: What each of its tables may take when it is read; 0: see `limits`.
 
     Returns:
-        The study. No table has been opened yet, but all of them exist.
+        The study. All of its tables exist; none has been opened yet, but those of tasks whose
+        targets are a pattern.
 
     Raises:
         InputError: The file is missing or no TOML, a key is unknown, missing or of a wrong type,
@@ -137,9 +140,12 @@ def read_study(path: str | os.PathLike, max_input_bytes: int = 0) -> Study:
             f"{MAX_EMBEDDINGS} are possible; remove {len(embeddings) - MAX_EMBEDDINGS} of them"
         )
     tasks = {
-        name: dataclasses.replace(
-            _task(name, table, embeddings, path, f"{where}: [tasks.{name}]"),
-            max_bytes=max_input_bytes,
+        name: _with_targets(
+            dataclasses.replace(
+                _task(name, table, embeddings, path, f"{where}: [tasks.{name}]"),
+                max_bytes=max_input_bytes,
+            ),
+            f"{where}: [tasks.{name}]",
         )
         for name, table in keys.tables(data, "tasks", "task", where).items()
     }
@@ -272,11 +278,7 @@ def _task(
     keys.choice(kind, KINDS, "kind", where)
     transform = keys.text(table, "transform", where) or "none"
     check_kind(keys.choice(transform, TRANSFORMS, "transform", where), kind, where)
-    if kind == "classification" and len(target) > 1:
-        raise InputError(
-            f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
-            "make a task of each"
-        )
+    _check_classes(kind, target, where)
     lat, lon = _places(table, where)
     own = _own_tables(table.get("embeddings", {}), embeddings, study, where)
     made = [name for name, source in own.items() if source.built_in is not None]
@@ -302,6 +304,41 @@ def _task(
         strata=_strata(table, target, where),
         missing=keys.values(table, "missing", where),
     )
+
+
+def _check_classes(kind: str, target: tuple[str, ...], where: str) -> None:
+    if kind == "classification" and len(target) > 1:
+        raise InputError(
+            f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
+            "make a task of each"
+        )
+
+
+def _with_targets(source: TaskSource, where: str) -> TaskSource:
+    """The task with the columns that its patterns of targets stand for."""
+    if not any(_is_pattern(name) for name in source.target):
+        return source
+    owner, budget = f"task {quote(source.name)}", Budget(source.max_bytes)
+    names = files.columns_of(source.files[0], owner, budget)
+    others = source.id, source.lat, source.lon, source.group, source.split, *source.strata
+    found: dict[str, None] = {}
+    for name in source.target:
+        if name in names or not _is_pattern(name):
+            matching = [name]
+        else:
+            matching = [n for n in names if fnmatch.fnmatchcase(n, name) and n not in others]
+        if not matching:
+            raise InputError(
+                f"{where}: no column matches target = {quote(name)}; the file has "
+                f"{counted(len(names), 'column')}: {listing(names, 8)}"
+            )
+        found |= dict.fromkeys(matching)
+    _check_classes(source.kind, tuple(found), where)
+    return dataclasses.replace(source, target=tuple(found))
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
 
 
 def _places(table: dict, where: str) -> tuple[str | None, str | None]:

@@ -1,7 +1,8 @@
-"""What was understood of a study's tables, in words, for `ecjax validate`."""
+"""What was understood of a table: which columns were taken for what, and its rows and ids."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from ecjax.columns import in_short, place_columns
@@ -9,26 +10,60 @@ from ecjax.errors import quote
 from ecjax.notes import TASK_TABLE
 from ecjax.tables import EmbeddingTable, TaskTable
 
-PLACES = "task table, places"  # beside TASK_TABLE in `align.AlignedTask.read`
+
+@dataclasses.dataclass(frozen=True)
+class Understood:
+    """One table as it was read.
+
+    Attributes:
+      files: how many it was read from; 0 for an array, and what is made from the coordinates.
+      rows: how many it has, used or not.
+      id_type: "whole numbers" or "text".
+      first_id: of its first row, as text.
+      columns: which were taken for what, in words; of an embedding that is made from the
+        coordinates, how; "" for an array.
+      places: of a task, what its places are for, or would be for if columns that look like them
+        were named; "" where there are none.
+    """
+
+    files: int
+    rows: int
+    id_type: str
+    first_id: str
+    columns: str
+    places: str = ""
 
 
-def columns_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, str]:
-    """What `AlignedTask.read` says; arrays have no columns that were chosen."""
-    made = {name: str(t.built_in) for name, t in tables.items() if t.built_in is not None}
-    if not task.roles:
-        return made
-    read = {
-        name: f"{in_short(t.columns)}, id {quote(t.id_column)}" + f", {t.stored}" * bool(t.stored)
-        for name, t in tables.items()
-    }
-    read |= made
-    places = _places_in_words(task, tables)
-    read |= {PLACES: places} if places else {}
-    return {TASK_TABLE: ", ".join(f"{role} {quote(n)}" for role, n in task.roles.items()), **read}
+def understood(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> dict[str, Understood]:
+    """What was taken of a task's table (TASK_TABLE) and of those of its embeddings, by name."""
+    found = {TASK_TABLE: _understood(task, _roles(task), _places(task, tables))}
+    for name, table in tables.items():
+        words = f"{in_short(table.columns)}, id {quote(table.id_column)}" if table.files else ""
+        words += f", {table.stored}" if table.stored else ""
+        found[name] = _understood(table, words if table.built_in is None else str(table.built_in))
+    return found
 
 
-def _places_in_words(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> str:
+def _understood(table: TaskTable | EmbeddingTable, columns: str, places: str = "") -> Understood:
+    ids = table.ids
+    return Understood(
+        files=len(table.files),
+        rows=len(ids),
+        id_type="text" if ids.dtype == object else "whole numbers",
+        first_id=str(ids[0]) if len(ids) else "",
+        columns=columns,
+        places=places,
+    )
+
+
+def _roles(task: TaskTable) -> str:
+    return ", ".join(f"{role} {quote(name)}" for role, name in task.roles.items())
+
+
+def _places(task: TaskTable, tables: Mapping[str, EmbeddingTable]) -> str:
     """What a task's places are for; which columns look like some and are not used; or ""."""
+    if not task.roles:
+        return ""
     uses = "the range of the residuals' correlation"
     asked = '--split=spatial and source = "coordinates"'
     if task.lat is not None:

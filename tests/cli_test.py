@@ -152,7 +152,37 @@ def test_validate_fits_nothing_and_tells_what_it_read(study_folder, capsys, monk
     assert run("validate", study_folder / "study.toml") == cli.DONE
     printed = capsys.readouterr().out
     assert "height" in printed and "land" in printed and "3 columns" in printed
-    assert '(emb_0 … emb_2, id "id")' in printed
+    assert 'emb_0 … emb_2, id "id"' in printed and "without compiling" in printed
+    assert max(map(len, printed.splitlines())) < 100
+
+
+def test_validate_as_json(study_folder, capsys):
+    flags = "--format=json", "--split=group", "--folds=4"
+    assert run("validate", study_folder / "study.toml", flags[0]) == cli.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] and found["errors"] == [] and found["path"] == "study.toml"
+    assert [task["name"] for task in found["tasks"]] == ["height", "land"]
+    assert found["needs"]["folds"] == [20] and found["needs"]["seconds"] > 0
+    assert run("validate", study_folder / "study.toml", *flags) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert not found["usable"] and found["needs"] is None and len(found["tasks"]) == 2
+    assert 'task "height": --split=group needs' in found["errors"][0]
+    assert found["errors"][0] in printed.err
+    assert run("validate", study_folder / "study.toml", "--format=xml") == cli.USAGE
+    assert "validate has text and json" in capsys.readouterr().err
+
+
+def test_validate_tells_every_table_that_cannot_be_used(study_folder, capsys):
+    (study_folder / "alpha.parquet").write_bytes(b"PAR1 and no more")
+    table = pd.read_parquet(study_folder / "beta.parquet")
+    table.assign(id=7).to_parquet(study_folder / "beta.parquet", index=False)
+    edit(study_folder, "height", "tall")
+    assert run("validate", study_folder / "study.toml") == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    assert printed.out == "" and "ecjax: 3 errors:\n" in printed.err
+    for words in ("alpha.parquet", '"7"', "unknown column for a target"):
+        assert words in printed.err
 
 
 def plan(folder, *flags):
@@ -216,7 +246,7 @@ def test_plan_fails_as_evaluate_would(study_folder, capsys):
     [
         ([], ""),
         (["evaluat"], "unknown command"),
-        (["tasks", "x"], "not there yet"),
+        (["tasks", "x"], "`ecjax tasks"),
         (["compare", "x"], "DIR1 DIR2"),
         (["overlap", "s.toml"], "overlap needs --out=DIR"),
         (["overlap", "s.toml", "--out=o", "--folds=3"], "unknown flag --folds"),
@@ -285,6 +315,12 @@ def test_help_lists_the_commands(capsys):
     assert capsys.readouterr().err == printed
 
 
+def test_tasks_lists_public_label_sets(capsys):
+    assert run("tasks") == cli.DONE
+    printed = capsys.readouterr().out
+    assert "bt-biomass" in printed and "`ecjax fetch --task=NAME`" in printed
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["validate", "STUDY"], ["plan", "STUDY"]])
 def test_a_reader_that_goes_is_no_error(study_folder, arguments):
     arguments = [study_folder / "study.toml" if a == "STUDY" else a for a in arguments]
@@ -322,34 +358,6 @@ def test_bad_input_exits_2_without_traceback_and_writes_nothing(study_folder, ca
     message = capsys.readouterr().err
     assert "beta.parquet" in message and "Traceback" not in message
     assert not (study_folder / "out").exists()
-
-
-def test_row_28_few_members_are_reported_and_unseen_log_loss_is_null(study_folder, capsys):
-    row = (study_folder / "t.csv").read_text().splitlines()[5]
-    edit(study_folder, row, row.rsplit(",", 1)[0] + ",lava")
-    assert evaluate(study_folder) == cli.UNDEFINED
-    printed = capsys.readouterr().out
-    assert "few members: 1, first lava" in " ".join(printed.split())
-    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
-    land = scores[scores["task"] == "land"].set_index("metric")
-    assert land.loc["log_loss", "score"].isna().all()
-    assert land.loc["log_loss", "reason"].str.contains("absent from the training rows").all()
-    assert land.loc["accuracy", "score"].notna().all()
-
-
-@pytest.mark.parametrize("column, reason", [("land", "only one class"), ("height", "constant")])
-def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, reason):
-    table = pd.read_csv(study_folder / "t.csv")
-    table[column] = table[column].iloc[0]
-    table.to_csv(study_folder / "t.csv", index=False)
-    assert evaluate(study_folder) == cli.UNDEFINED
-    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
-    null = scores[scores["task"] == column]
-    assert null["score"].isna().all() and null["reason"].str.contains(reason).all()
-    assert scores.loc[scores["task"] != column, "score"].notna().all()
-    index = pd.read_parquet(study_folder / "out" / "index.parquet")
-    assert index.loc[index["task"] == column, ["eci", "eci_pooled"]].isna().all(axis=None)
-    assert index.loc[index["task"] == column, "reason"].str.contains(reason).all()
 
 
 def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
@@ -455,48 +463,6 @@ def test_a_study_without_what_the_split_needs(study_folder, capsys):
     table.assign(part="val").to_csv(study_folder / "t.csv", index=False)
     assert run("validate", study_folder / "study.toml") == cli.BAD_INPUT
     assert 'split holds "val" in every row' in capsys.readouterr().err
-
-
-def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):
-    out = f"--out={study_folder / 'out'}"
-    command = ("evaluate", study_folder / "study.toml", out, "--protocol=paper")
-    assert run(*command, "--folds=31") == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert 'task "height": 60 rows for --folds=31' in message and "use --folds=30" in message
-    assert not (study_folder / "out").exists()
-
-
-def test_row_35_formula_in_a_label_is_neutralised_in_csv(study_folder):
-    edit(study_folder, "grass", '"=cmd()"')
-    study = (study_folder / "study.toml").read_text()
-    (study_folder / "study.toml").write_text(study.replace("tasks.land", 'tasks."=land()"'))
-    assert evaluate(study_folder) == cli.DONE
-    assert "\n'=land()," in (study_folder / "out" / "scores.csv").read_text()
-    assert "=land()" in set(pd.read_parquet(study_folder / "out" / "scores.parquet")["task"])
-
-
-def test_row_37_hidden_target_is_refused(study_folder, capsys):
-    table = pd.read_parquet(study_folder / "beta.parquet")
-    table["emb_3"] = 3 * pd.read_csv(study_folder / "t.csv")["height"] - 1
-    table.to_parquet(study_folder / "beta.parquet", index=False)
-    assert evaluate(study_folder) == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert 'column "emb_3"' in message and "beta.parquet" in message and "allow_leaks" in message
-    assert not (study_folder / "out").exists()
-
-
-def test_row_40_another_study_in_the_directory(study_folder, capsys):
-    assert evaluate(study_folder) == cli.DONE
-    before = (study_folder / "out" / "scores.parquet").read_bytes()
-    edit(study_folder, "grass", "steppe")
-    assert evaluate(study_folder) == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert (
-        str(study_folder / "out") in message and "another study; it differs in the data" in message
-    )
-    assert 'of task "land"' in message and 'of task "height"' not in message
-    assert "Name another directory with --out" in message
-    assert (study_folder / "out" / "scores.parquet").read_bytes() == before
 
 
 def test_other_settings_in_the_directory_are_named(study_folder, capsys):

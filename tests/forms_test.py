@@ -369,7 +369,7 @@ def test_row_25_what_integers_stand_for(tmp_path, keys, words):
 def test_what_was_understood_says_it(tmp_path, keys, words):
     frame = vectors() if not keys else quantised(4)[0].assign(lat=1.5)
     write_table(frame, tmp_path / "a.parquet")
-    assert aligned(tmp_path, a_keys=keys).read["a"].endswith(words)
+    assert aligned(tmp_path, a_keys=keys).read["a"].columns.endswith(words)
 
 
 def test_floats_are_not_of_alphaearth(tmp_path):

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from make_tables import write
 from scipy import stats
 
+import ecjax
 from ecjax.align import align
+from ecjax.arrays import align_arrays
 from ecjax.errors import InputError
-from ecjax.leaks import LEAK_R, _ranks, find_leaks
+from ecjax.leaks import LEAK_R, find_leaks, ranks
 from ecjax.study import read_study
 
 TASKS = {
@@ -52,6 +54,7 @@ def real_study(folder, data, task, embedding="alphaearth", path=None, keys=""):
 def test_the_unaltered_real_tables_pass(tmp_path, paper_data, task, embedding):
     keys = 'lat = "lat"\nlon = "lon"'
     (aligned,) = align(real_study(tmp_path, paper_data, task, embedding, keys=keys))
+    assert aligned.suspects == {embedding: ()}
     assert len(aligned.ids) == {"crops": 3596, "biomass": 4581}[task] + 4 * (embedding == "geoclip")
     reasons = {note.reason: note.count for note in aligned.notes}
     if (task, embedding) == ("crops", "alphaearth"):
@@ -81,6 +84,23 @@ def test_what_is_hidden_in_the_real_tables_is_refused(tmp_path, paper_data, task
     with pytest.raises(InputError, match=r"ae\.parquet\): feature column \"emb_64\"") as caught:
         align(real_study(tmp_path, paper_data, task, path=path, keys=keys))
     assert "1 such column" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["id", "index", "emb_64"])
+def test_the_papers_defect_is_refused_by_name_and_by_content(tmp_path, paper_data, name):
+    """The id that stayed among the features of crops, as the authors' join left it or renamed."""
+    table = pd.read_csv(paper_data / "data/alphaearth_centre/cropharvest200_alphaearth_centre.csv")
+    table[name] = table["id"]
+    path = write(table, tmp_path / "ae.parquet")
+    real_study(tmp_path, paper_data, "crops", path=path)
+    keys = 'columns = "*"' if name == "id" else 'columns = "[ei]*[0-9x]"'
+    text = (tmp_path / "study.toml").read_text("utf-8")
+    text = text.replace("[tasks.crops]", f"{keys}\n[tasks.crops]")
+    (tmp_path / "study.toml").write_text(text, "utf-8")
+    study = read_study(tmp_path / "study.toml")
+    words = {"id": "among the 65 feature", "index": "is named like an id", "emb_64": "is the id"}
+    with pytest.raises(InputError, match=words[name]):
+        align(study)
 
 
 @settings(max_examples=30, deadline=None)
@@ -152,8 +172,8 @@ def test_wild_scales_and_offsets(scale, dtype):
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**20))
 def test_ranks_are_scipys(n, p, distinct, seed):
     values = np.random.default_rng(seed).integers(0, distinct, (n, p)).astype(np.float32)
-    assert (_ranks(values) + 1 == stats.rankdata(values, axis=0)).all()
-    assert (_ranks(values[:, 0]) + 1 == stats.rankdata(values[:, 0])).all()
+    assert (ranks(values) + 1 == stats.rankdata(values, axis=0)).all()
+    assert (ranks(values[:, 0]) + 1 == stats.rankdata(values[:, 0])).all()
 
 
 def test_text_ids_are_compared_by_rank():
@@ -195,6 +215,24 @@ def test_constants_missing_references_and_tiny_tables():
     assert found(matrix, {"one": np.ones(100), "gap": np.full(100, np.nan)}) == {}
     for n in range(1, 4):
         assert found(features(n, 3), {"the row number": np.arange(n)}, np.arange(n) % 2) == {}
+
+
+def test_the_number_in_text_ids_is_found():
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(400)
+    x = rng.normal(size=(400, 5))
+    x[:, 2] = numbers
+    letters = str.maketrans("0123456789", "qwertyuiop")
+    forms = {"place-{}": True, "{}": True, "{}-of-2019": False}
+    ids = {tuple(form.format(i) for i in numbers): caught for form, caught in forms.items()}
+    ids[tuple(str(i).translate(letters) for i in numbers)] = False
+    for texts, caught in ids.items():
+        task = ecjax.Task(rng.normal(size=400), id=list(texts))
+        if caught:
+            with pytest.raises(InputError, match="the number in the id"):
+                align_arrays({"a": x}, {"t": task})
+        else:
+            align_arrays({"a": x}, {"t": task})
 
 
 def test_the_guard_takes_a_fraction_of_a_second():

@@ -43,6 +43,20 @@ def test_no_bar_without_an_estimate(monkeypatch):
     assert "evaluate: 0:01" in text and "%" not in text and "about" not in text
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_work_that_tells_its_share_is_believed(monkeypatch, stream):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
+    monkeypatch.setattr(progress, "TICK_S", 0.02)
+    said, started = stream(), time.monotonic()
+
+    def share():
+        return (time.monotonic() - started) / 60
+
+    progress.Progress(said).run(lambda: time.sleep(0.3), "fetch", None, share)
+    assert re.search("0:01 of about (0:59|1:0[0-9])", said.getvalue())
+    assert ("  0% |" in said.getvalue()) == said.isatty()
+
+
 @pytest.fixture
 def fast_clock(monkeypatch):
     """A minute passes in the third of a second that a call takes."""

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_tables import study, vectors, write
+from make_tables import labels, study, vectors, write
 
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, listing, neutral, quote
@@ -262,3 +262,19 @@ def test_quoted_text_is_printable(text):
 def test_listing_counts_what_it_leaves_out():
     assert listing("abcd", 2) == '"a", "b" and 2 more'
     assert listing("ab", 2) == '"a", "b"'
+
+
+def test_a_pattern_names_many_targets(tmp_path):
+    table = labels()
+    table[["sp_2", "sp_1", "sp [x]"]] = 1.0
+    write(table, tmp_path / "labels.csv")
+    path = study(tmp_path, target="sp*")
+    assert read_study(path).tasks["t"].target == ("sp_2", "sp_1", "sp [x]")
+    path = study(tmp_path, target="*", task_keys='lat = "lat"\nlon = "lon"\ngroup = "crop"')
+    assert read_study(path).tasks["t"].target == ("height", "sp_2", "sp_1", "sp [x]")
+    path = study(tmp_path, target="sp [x]")
+    assert read_study(path).tasks["t"].target == ("sp [x]",)
+    with pytest.raises(InputError, match=r'no column matches target = "tree_\*"; the file has 8'):
+        read_study(study(tmp_path, target="tree_*"))
+    with pytest.raises(InputError, match=r"classification takes one target, not 2"):
+        read_study(study(tmp_path, target="sp_?", kind="classification"))

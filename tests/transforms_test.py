@@ -6,7 +6,7 @@ import pytest
 from make_tables import labels, study, write
 
 import ecjax
-from ecjax.align import align, describe
+from ecjax.align import align
 from ecjax.arrays import Task, align_arrays
 from ecjax.errors import InputError
 from ecjax.notes import in_words
@@ -38,7 +38,7 @@ def test_a_study_says_it_for_a_task(tmp_path):
     (note,) = [note for note in found.notes if "log" in note.reason]
     assert (note.task, note.count, note.first) == ("t", 1, "height")
     assert "1 target taken as log(1 + target): scores are of that" in in_words(note)
-    assert "(log1p)" in describe([found])
+    assert found.transform == "log1p"
 
 
 @pytest.mark.parametrize(
