@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MOST_SHOWN = 200  # characters of a name or value
+
 
 class InputError(ValueError):
     """Input that ecjax cannot use; the message says what, where, how many, and the way out.
@@ -18,11 +20,15 @@ class InputError(ValueError):
 
 
 def quote(text: object) -> str:
-    """Returns `text` in double quotes with everything unprintable escaped.
+    """Returns `text` in double quotes with everything unprintable escaped; the middle of a long one
+    is left out.
 
     Names come from files of unknown origin; a control or bidirectional character in one must not
     reach a terminal.
     """
+    text = str(text)
+    if len(text) > MOST_SHOWN:
+        text = f"{text[: MOST_SHOWN // 2]}… ({len(text):,} characters) …{text[-MOST_SHOWN // 4 :]}"
     return '"' + neutral(text) + '"'
 
 
