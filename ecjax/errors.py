@@ -26,10 +26,18 @@ def quote(text: object) -> str:
     Names come from files of unknown origin; a control or bidirectional character in one must not
     reach a terminal.
     """
-    text = str(text)
-    if len(text) > MOST_SHOWN:
-        text = f"{text[: MOST_SHOWN // 2]}… ({len(text):,} characters) …{text[-MOST_SHOWN // 4 :]}"
-    return '"' + neutral(text) + '"'
+    return '"' + neutral(_shortened(str(text))) + '"'
+
+
+def shown(value: object) -> str:
+    """Returns a value as code would write it; the middle of a long one is left out."""
+    return neutral(_shortened(repr(value)))
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[: MOST_SHOWN // 2]}… ({len(text):,} characters) …{text[-MOST_SHOWN // 4 :]}"
 
 
 def neutral(text: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ecjax import binning, keys, parts, polygons
 from ecjax.coordinates import Coordinates, checked
-from ecjax.errors import InputError, listing, quote
+from ecjax.errors import InputError, listing, quote, shown
 from ecjax.remote import RemotePath, path_of
 from ecjax.transforms import TRANSFORMS, check_kind
 
@@ -27,6 +27,7 @@ JOINS = ("inner", "exact")
 SOURCES = ("coordinates",)
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".xlsx", ".npy", ".npz")
 MAX_EMBEDDINGS = 10
+MOST_NESTED = 8  # tables and lists within one another
 
 # Keys that later versions will read. Until then they are refused rather than ignored.
 EMBEDDING_KEYS_TO_COME = ("transform", "scale", "dequantise")
@@ -176,7 +177,6 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         )
     try:
         text = path.read_bytes().decode("utf-8")
-        return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise InputError(f"study {path}: no such file; check the path") from None
     except OSError as error:
@@ -185,10 +185,36 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         raise InputError(
             f"study {path}: not UTF-8 at byte {error.start:,}; save it as UTF-8"
         ) from None
+    data = _parsed(text, f"study {path}")
+    _check_values(data, f"study {path}")
+    return data
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
     except RecursionError:
-        raise InputError(f"study {path}: nested too deeply; write it flatter") from None
+        raise InputError(f"{where}: nested too deeply; write it flatter") from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"study {path}: not valid TOML: {error}; correct that line") from None
+        raise InputError(f"{where}: not valid TOML: {error}; correct that line") from None
+    except ValueError:
+        raise InputError(f"{where}: a number of thousands of digits; write a smaller one") from None
+
+
+def _check_values(data: dict[str, Any], where: str) -> None:
+    """Refuses what no key can mean and no message could show."""
+    level: list[Any] = [data]
+    for _ in range(MOST_NESTED):
+        if any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in level):
+            raise InputError(f"{where}: a whole number beyond 64 bits; write a smaller one")
+        held = [v.values() if isinstance(v, dict) else v for v in level if _holds_others(v)]
+        level = list(itertools.chain.from_iterable(held))
+    if level:
+        raise InputError(f"{where}: nested too deeply; write it flatter")
+
+
+def _holds_others(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> EmbeddingSource:
@@ -343,17 +369,17 @@ def _sweep_values(key: str, values: Any, where: str) -> tuple:
     grids = [value if penalty and isinstance(value, list) else [value] for value in values]
     for value in itertools.chain(*grids):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{where}: {value!r} is no number; give numbers only")
+            raise InputError(f"{where}: {shown(value)} is no number; give numbers only")
         whole, least = key in ("folds", "seed"), {"folds": 2, "seed": 0}.get(key)
         if whole and (not isinstance(value, int) or value < least or value >= 2**32):
-            raise InputError(f"{where}: {value!r} must be a whole number of at least {least}")
+            raise InputError(f"{where}: {shown(value)} must be a whole number of at least {least}")
         if not whole and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{where}: {value!r} must be a finite number above 0")
+            raise InputError(f"{where}: {shown(value)} must be a finite number above 0")
     for several in (grids, *grids):
         if not several:
             raise InputError(f"{where}: an empty list is no grid; give at least one number")
         if any(value in several[:i] for i, value in enumerate(several)):
-            raise InputError(f"{where}: a value is given twice in {values}; remove one")
+            raise InputError(f"{where}: a value is given twice in {shown(values)}; remove one")
     if whole:
         return tuple(values)
     numbers = [tuple(map(float, grid)) for grid in grids]

@@ -123,7 +123,9 @@ def _of_table(name: str, file: str, write: Callable, kinds: dict, **more) -> Con
     study = {"study.toml": study_text(file, *labels)}
     contents = write(table(1)), write(table(2))
     read = more.pop("read", read_study_of)
-    return Container(name, file, contents, read, mutations.ANY | kinds, study, **more)
+    return Container(
+        name, file, contents, read, mutations.ANY | kinds, study, names=(file,), **more
+    )
 
 
 def _wide(**how) -> Callable[[pd.DataFrame], bytes]:
@@ -240,7 +242,21 @@ STUDY_WORDS = (
     "2**64", "[" * 900, "{a=" * 900, "a." * 2000, "regression", "group", "split", "regions",
     "12:00:00", "1979-05-27T07:32:00Z", "1e-400", "[]", "{}", "b.csv", "study.toml", "~", "file:",
 )  # fmt: skip
-TOML = {"words": mutations.text(STUDY_WORDS), "lines": mutations.lines}
+STUDY_VALUES = (
+    "9" * 5000, "-" + "9" * 4000, "0x" + "f" * 5000, "1e999", "-0.0", "nan", "inf", "true", "2",
+    "[" * 400 + "]" * 400, "[" + "{a=[" * 150 + "]}" * 150 + "]", "[" + "1," * 5000 + "]", "[[]]",
+    '"' + "é" * 5000 + '"', '""', '" "', '"\\u202e"', '"\\u0000"', '"../a.csv"', '"*"', '"**"',
+    '"**/**/**/*"', '"a.csv/"', '"."', '"~"', '"[a"', '"/dev/zero"', '"/dev/null.csv"', '"b.csv"',
+    '"' + "a/" * 3000 + 'a.csv"', '"' + "*" * 3000 + '"', '"' + "[a-b]*" * 500 + '"', '"emb_0"',
+    "1979-05-27", "07:32:00", "1979-05-27T00:32:00.999999-07:00", "[1.5, true, 'a']", "4294967296",
+    "{ lat = 3 }", "{ alpha = 'b.csv' }", "{ beta = { path = 'a.csv' } }", "[0.1, [1, 1]]",
+    '["height", "height"]', '["emb_0", "height"]', '"group"', '"values"', "[[1e308, 1e309]]",
+)  # fmt: skip
+TOML = {
+    "words": mutations.text(STUDY_WORDS),
+    "values": mutations.values(STUDY_VALUES),
+    "lines": mutations.lines,
+}
 
 
 def _studies() -> list[Container]:
@@ -248,7 +264,8 @@ def _studies() -> list[Container]:
     other = study_text("a.csv", "height", "regression")
     contents = STUDY.encode(), other
     kinds = mutations.ANY | TOML
-    return [Container("toml", "study.toml", contents, read_study_of, kinds, beside)]
+    names = "study.toml", *beside, "/dev/"
+    return [Container("toml", "study.toml", contents, read_study_of, kinds, beside, names=names)]
 
 
 def _cells() -> list[Container]:
@@ -265,7 +282,7 @@ def _cells() -> list[Container]:
         Container(
             "cell", "a.cell", (content(1), content(2)), read, mutations.ANY,
             covered=lambda content: [(0, len(content))],
-            refusals=(cell_file.Damaged, cell_file.OtherVersion), names_file=False,
+            refusals=(cell_file.Damaged, cell_file.OtherVersion),
         )
     ]  # fmt: skip
 

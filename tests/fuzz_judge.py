@@ -39,7 +39,7 @@ class Container:
       covered: where in a valid file a checksum covers the bytes.
       mending: kinds that write checksums that fit.
       refusals: what `read` may raise.
-      names_file: whether their messages name it, or one beside it.
+      names: of which their messages have at least one; where empty, none is asked for.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Container:
     covered: Callable[[bytes], list[tuple[int, int]]] = lambda content: []
     mending: tuple[str, ...] = ()
     refusals: tuple[type[Exception], ...] = (InputError,)
-    names_file: bool = True
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +149,7 @@ def message_fault(message: str, container: Container) -> str:
         return "memory"
     if not message.isprintable() or len(message) > MOST_SAID or not message.strip():
         return "message"
-    files = container.file, *container.beside
-    if container.names_file and not any(file in message for file in files):
+    if container.names and not any(name in message for name in container.names):
         return "message"
     return ""
 

@@ -163,7 +163,7 @@ class _Worker:
         code = self._process.exitcode
         how = signal.Signals(-code).name if code < 0 else f"exit {code}"
         said = self._said.read_text("utf-8", "replace").strip().splitlines()
-        return f"{how} {said[0] if said else ''}".strip()
+        return " ".join([how, *said[:2]])
 
     def end(self) -> None:
         """Ends the process."""

@@ -60,7 +60,7 @@ def test_every_kind_of_change_changes_something(name):
     content, other = container.contents
     for kind, mutate in container.kinds.items():
         changed = {mutate(content, other, random.Random(seed)) for seed in range(8)}
-        assert len(changed - {content}) > 3, kind
+        assert len(changed - {content}) > 2, kind
 
 
 @pytest.mark.parametrize("name", PARQUET)
@@ -127,7 +127,7 @@ ONES = [np.ones(3)]
     ],
 )
 def test_what_became_of_a_case_is_told(tmp_path, read, bound, outcome):
-    container = Container("csv", "a.csv", (b"1", b"2"), read, ANY)
+    container = Container("csv", "a.csv", (b"1", b"2"), read, ANY, names=("a.csv",))
     assert judge(Case(container, "bits", b"3", bound), tmp_path, ONES)[0] == outcome
 
 

@@ -96,9 +96,9 @@ class Part(NamedTuple):
 
 
 def messages(content: bytes) -> list[Part]:
-    """Those of a valid file, one after the other."""
-    found, at = [], 8
-    while struct.unpack_from("<I", content, at)[0] == 0xFFFFFFFF:
+    """Those of a valid file or stream, one after the other."""
+    found, at = [], 8 if content.startswith(MAGIC) else 0
+    while at < len(content) and struct.unpack_from("<I", content, at)[0] == 0xFFFFFFFF:
         size = struct.unpack_from("<i", content, at + 4)[0]
         if not size:
             break
@@ -156,4 +156,5 @@ def body(content: bytes, other: bytes, draw: random.Random) -> bytes:
     return content[: part.body] + changed.ljust(len(piece), b"\0") + content[part.stop :]
 
 
-MUTATIONS: dict[str, Mutation] = {"metadata": metadata, "footer": footer, "body": body}
+MUTATIONS: dict[str, Mutation] = {"metadata": metadata, "body": body}
+OF_FILES: dict[str, Mutation] = {"footer": footer}

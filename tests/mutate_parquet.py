@@ -308,6 +308,26 @@ def page_body(content: bytes, other: bytes, draw: random.Random) -> bytes:
     return _replaced(content, page, unparse(page.header) + body)
 
 
+def rows(content: bytes, other: bytes, draw: random.Random) -> bytes:
+    """More rows than there are, said alike by the footer and the headers of all pages."""
+    factor = draw.choice((2, 1000, 10**5, 10**7, 10**9))
+    for j in range(len(pages(content))):
+        page = pages(content)[j]
+        for kind, fields in ((5, (1,)), (8, (1, 3))):
+            about = page.header.get(kind)
+            for field in fields if about is not None else ():
+                about.set(field, min(about.get(field) * factor, 2**31 - 1))
+        new = unparse(page.header) + content[page.body : page.stop]
+        content = _replaced(content, page, new)
+    tree, start = footer_of(content)
+    tree.set(3, tree.get(3) * factor)
+    for group in tree.get(4).items:
+        group.set(3, group.get(3) * factor)
+    for chunk in chunks_of(tree):
+        chunk.set(5, chunk.get(5) * factor)
+    return with_footer(content[:start], tree)
+
+
 def _replaced(content: bytes, page: Page, new: bytes) -> bytes:
     """A file with another page, whose footer knows where everything is then."""
     tree, start = footer_of(content)
@@ -338,6 +358,7 @@ MUTATIONS: dict[str, Mutation] = {
     "footer's end": footer_end,
     "page header": page_header,
     "page": page_body,
+    "rows": rows,
     "Arrow's schema": arrow_schema,
 }
 # These write checksums that fit.

@@ -7,6 +7,7 @@ leave the rest as it was, so that they come further than a broken file would.
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 from collections.abc import Callable, Sequence
@@ -172,6 +173,21 @@ def lines(content: bytes, other: bytes, draw: random.Random) -> bytes:
     return b"".join(rows) or b"\n"
 
 
+def values(choices: Sequence[str]) -> Mutation:
+    """Gives a key of TOML another value: one of some, or that of another key."""
+
+    def mutate(content: bytes, other: bytes, draw: random.Random) -> bytes:
+        rows = content.decode().splitlines()
+        keyed = [j for j, row in enumerate(rows) if " = " in row]
+        for _ in range(draw.choice((1, 1, 2))):
+            j, k = draw.choice(keyed), draw.choice(keyed)
+            new = draw.choice((*choices, rows[k].partition(" = ")[2]))
+            rows[j] = f"{rows[j].partition(' = ')[0]} = {new}"
+        return "\n".join(rows).encode()
+
+    return mutate
+
+
 def _parts(text: str) -> list[str]:
     """Text as runs of letters, of digits, and single signs."""
     parts: list[str] = []
@@ -182,6 +198,16 @@ def _parts(text: str) -> list[str]:
         else:
             parts.append(sign)
     return parts or [""]
+
+
+def zipped(mutate: Mutation) -> Mutation:
+    """Changes what a gzip file holds, and zips it again."""
+
+    def unzipped(content: bytes, other: bytes, draw: random.Random) -> bytes:
+        inner = mutate(gzip.decompress(content), gzip.decompress(other), draw)
+        return gzip.compress(inner, mtime=0)
+
+    return unzipped
 
 
 def gzip_fields(content: bytes, other: bytes, draw: random.Random) -> bytes:
