@@ -180,9 +180,12 @@ def _align_one(
     task: TaskTable, tables: Mapping[str, EmbeddingTable], join: str, samples: dict
 ) -> AlignedTask:
     y, classes, has_target = targets_of(task)
-    _check_share(~has_target, task.ids, named_targets(task))
+    declared = np.zeros(len(y), bool) if task.declared is None else task.declared
+    missing = ~has_target & ~declared
+    _check_share(missing, task.ids, named_targets(task))
     keep = has_target
-    notes = note_rows(task.name, TASK_TABLE, "missing target", ~has_target, task.ids)
+    notes = note_rows(task.name, TASK_TABLE, "missing target", missing, task.ids)
+    notes += note_rows(task.name, TASK_TABLE, "declared missing", declared, task.ids)
     if task.transform != "none":
         first = next(iter(task.targets))
         notes += (Note(task.name, TASK_TABLE, IN_LOG1P, len(task.targets), first),)

@@ -27,7 +27,7 @@ from ecjax.scale import ScaleResult, scale
 from ecjax.scaled_plan import Machines
 from ecjax.settings import Settings, from_arguments
 from ecjax.splits import check_column
-from ecjax.study import read_study
+from ecjax.study import Study, read_study
 
 DONE, USAGE, BAD_INPUT, UNDEFINED, INTERRUPTED = 0, 1, 2, 3, 75
 OF_PLANS = "devices", "gflops", "gib_per_s"  # flags of the machines that plans are scaled to
@@ -48,7 +48,7 @@ def _demo(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "validate", ("STUDY",))
-    study = read_study(arguments[0])
+    study = _study(arguments[0], values)
     tasks = align(study)
     _print(describe(tasks))
     folds = max(study.sweep.get("folds", [Settings().folds]))
@@ -62,7 +62,7 @@ def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
 def _plan(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "plan", ("STUDY",))
     settings, machines = from_arguments(_settings(values)), _machines(values)
-    study = read_study(arguments[0])
+    study = _study(arguments[0], values)
     plan = run_of(study, settings, Progress()).plan()
     _print(f"{neutral(study.name)}: what `ecjax evaluate` would take\n")
     width = _terminal()[1]
@@ -85,7 +85,7 @@ def _evaluate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("evaluate", arguments, values)
     settings, progress = from_arguments(_settings(values)), Progress()
     with progress.stop.listening(), processes.of(settings) as peers:
-        run = run_of(read_study(arguments[0]), settings, progress, peers)
+        run = run_of(_study(arguments[0], values), settings, progress, peers)
         result = run.evaluate(values.out)
     if result is None:
         _print(_part(peers, values.out) if settings.shard else f"process {peers.index}: done")
@@ -111,7 +111,7 @@ def _part(peers: Alone, out: str) -> str:
 def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("overlap", arguments, values)
     given = from_arguments(_settings(values))
-    study, how = read_study(arguments[0]), {"seed": given.seed, "confidence": given.confidence}
+    study, how = _study(arguments[0], values), {"seed": given.seed, "confidence": given.confidence}
     result = overlap(study, out=values.out, results=values.results, progress=True, **how)
     _print(result.as_text(_terminal()[1]))
     _print(f"\nTables: {neutral(place_of(values.out))}.")
@@ -120,7 +120,7 @@ def _overlap(arguments: Sequence[str], values: flags.FlagValues) -> int:
 
 def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect_out("scale", arguments, values)
-    study = read_study(arguments[0])
+    study = _study(arguments[0], values)
     result = scale(study, out=values.out, results=values.results, progress=True)
     _print(result.as_text(_terminal()[1]))
     _print(f"\nTables: {neutral(place_of(values.out))}.")
@@ -187,9 +187,15 @@ COMMANDS = {
 }
 
 
+def _study(path: str, values: flags.FlagValues) -> Study:
+    if values.max_input_bytes < 0:
+        raise UsageError("max_input_bytes: give bytes, or 0 for what the machine's memory allows")
+    return read_study(path, values.max_input_bytes)
+
+
 def _settings(values: flags.FlagValues) -> dict:
     """Arguments of `Settings` from those of a command's flags that were given."""
-    others = "help", "h", "out", "results", *OF_PLANS
+    others = "help", "h", "out", "results", "max_input_bytes", *OF_PLANS
     given = [name for name in values if values[name].present and name not in others]
     return {name: values[name].value for name in given}
 

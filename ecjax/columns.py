@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.keys import check_known
@@ -13,6 +14,8 @@ from ecjax.keys import check_known
 # Coordinates by the names they usually bear, in lower case, for the leak guard's sake.
 LATITUDES = ("lat", "latitude", "y")
 LONGITUDES = ("lon", "lng", "long", "longitude", "x")
+# Where each vector comes from, as `ecjax fetch` writes it: first the data set and its version.
+PROVENANCE = ("dataset", "tile", "checksum")
 _ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
 _DIGITS = re.compile(r"\d+")
 
@@ -26,6 +29,14 @@ def is_list(kind: pa.DataType) -> bool:
 def is_number(kind: pa.DataType) -> bool:
     """Whether a column of this type holds numbers, true/false aside."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text, each word stored once or every time."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def is_coordinate(name: str) -> bool:
@@ -57,7 +68,7 @@ def check_id(schema: pa.Schema, name: str, where: str) -> None:
     """Raises an InputError that lists likely id columns if there is no column `name`."""
     if name in schema.names:
         return
-    typed = [f.name for f in schema if pa.types.is_integer(f.type) or _is_text(f.type)]
+    typed = [f.name for f in schema if pa.types.is_integer(f.type) or is_text(f.type)]
     likely = [n for n in typed if n.lower() in _ID_NAMES or n.lower().endswith("id")]
     rest = [n for n in typed if n not in likely and not _DIGITS.search(n)]
     hint = f'candidates: {listing(likely + rest, 8)}; say which with id = "…"'
@@ -66,12 +77,43 @@ def check_id(schema: pa.Schema, name: str, where: str) -> None:
     raise InputError(f"{where}: no id column {quote(name)}; {hint}")
 
 
-def choose_columns(schema: pa.Schema, id_column: str, pattern: str | None, where: str) -> list[str]:
+def version(schema: pa.Schema) -> list[str]:
+    """The column that says of which data set, in which version, each vector is, if there is one.
+
+    `ecjax fetch` writes it with others that tell where vectors come from; by itself, a column of
+    that name may be anything.
+    """
+    return [PROVENANCE[0]] if set(PROVENANCE) <= set(schema.names) else []
+
+
+def holds(column: pa.ChunkedArray, values: Sequence[float | str]) -> pa.ChunkedArray:
+    """(n,) whether a row of a column has one of some values; text is compared as it is written."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_text(column.type):
+        return pc.is_in(column.cast(pa.string()), pa.array([_written(v) for v in values]))
+    if not is_number(column.type):
+        return pc.is_in(column, pa.nulls(0, column.type))
+    numbers = [float(v) for v in values if not isinstance(v, str)]
+    kind = column.type if pa.types.is_floating(column.type) else pa.float64()
+    given = pa.array(numbers, pa.float64()).cast(kind, safe=False)
+    return pc.is_in(column.cast(kind, safe=False), given)
+
+
+def _written(value: float | str) -> str:
+    """As text has it: -999 for -999.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
+
+
+def choose_columns(
+    schema: pa.Schema, others: Sequence[str], pattern: str | None, where: str
+) -> list[str]:
     """Chooses the embedding's columns.
 
     Args:
         schema: The table's columns.
-        id_column: The id, which is no candidate for the unambiguous match.
+        others: The id and such, which are no candidates for the unambiguous match.
         pattern: An fnmatch pattern that names the columns, or None: exactly one column of lists of
             numbers, or exactly one family of at least two columns whose names differ in one number.
         where: The table, for messages.
@@ -85,7 +127,7 @@ def choose_columns(schema: pa.Schema, id_column: str, pattern: str | None, where
     if pattern is not None:
         return _matching(schema, pattern, where)
     lists = [f.name for f in schema if is_list(f.type) and is_number(f.type.value_type)]
-    numbered = _families([f.name for f in schema if f.name != id_column])
+    numbered = _families([f.name for f in schema if f.name not in others])
     numeric = {f.name for f in schema if is_number(f.type)}
     families = [f for f in numbered if len(f) > 1 and any(name in numeric for name in f.values())]
     if len(lists) + len(families) == 1:
@@ -172,8 +214,3 @@ def _in_order(family: dict[int, str], where: str) -> list[str]:
                 'with columns = "…"'
             )
     return names
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)

@@ -20,6 +20,7 @@ _WORDS = {
     "missing value": ("row", "left out: the vector is null or has a missing value"),
     "masked row": ("row", "left out: the whole vector is one fill value"),
     "missing target": ("row", "left out: no value of a target"),
+    "declared missing": ("row", "left out: a target has a value that stands for none"),
     "constant column": ("column", "constant: weight 0"),
     "identical vectors": ("row", "with the same vector as another row"),
     "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),

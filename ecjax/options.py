@@ -24,12 +24,13 @@ class Command(NamedTuple):
     flags: tuple[str, ...]
 
 
+_INPUT = ("max_input_bytes",)
 _MACHINE = ("max_memory_gib", "require_platform")
 _EVALUATION = (
     "folds", "seeds", "seed", "ridge_lambda", "logistic_c", "logistic_tolerance", "subsets",
     "max_subset_size", "predictions", "protocol", "inner_folds", "split", "block_km", "buffer_km",
     "penalty", "control", "interval", "bootstraps", "bootstrap_choices", "bootstrap_unit",
-    "confidence", "map_by", "map_km", "precision", "stream", "passes", *_MACHINE,
+    "confidence", "map_by", "map_km", "precision", "stream", "passes", *_INPUT, *_MACHINE,
 )  # fmt: skip
 COMMANDS = {
     "demo": Command(
@@ -37,7 +38,7 @@ COMMANDS = {
         "the whole job on a made-up world, in about two minutes",
         ("out", "seed", *_MACHINE),
     ),
-    "validate": Command("STUDY", "reads everything, fits nothing", ()),
+    "validate": Command("STUDY", "reads everything, fits nothing", _INPUT),
     "plan": Command(
         "STUDY",
         "tells what evaluate would take, fits nothing",
@@ -51,10 +52,10 @@ COMMANDS = {
     "overlap": Command(
         "STUDY --out=DIR",
         "how much embeddings tell the same, without a task",
-        ("out", "results", "seed", "confidence"),
+        ("out", "results", "seed", "confidence", *_INPUT),
     ),
     "scale": Command(
-        "STUDY --out=DIR", "over which distances the targets change", ("out", "results")
+        "STUDY --out=DIR", "over which distances the targets change", ("out", "results", *_INPUT)
     ),
     "report": Command(
         "DIR",
@@ -130,9 +131,11 @@ TEXTS = {
     "Kubernetes and Cloud TPU they are found without",
     "num_processes": "how many processes share the run; 1: this one, whatever the job",
     "process_id": "which of them this is, from 0",
+    "max_input_bytes": "what each table of the study may take when read; 0: 70 % of the memory, and "
+    "no file may expand to more than 100 times its size and 128 MiB",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
-COUNTS = ("num_processes", "process_id", "passes", "devices")
+COUNTS = ("num_processes", "process_id", "passes", "devices", "max_input_bytes")
 SWITCHES = ("predictions", "stream")
 NUMBERS = (
     "logistic_tolerance", "max_memory_gib", "block_km", "buffer_km", "confidence", "map_km",
@@ -241,6 +244,8 @@ def _default(name: str, flag: str):
         return "html"
     if flag in ("devices", "gflops", "gib_per_s"):
         return 1 if flag == "devices" else None
+    if flag == "max_input_bytes":
+        return 0
     if flag in (*PENALTIES, "inner_folds", "map_km"):  # by protocol and kind of task
         return None
     value = getattr(Settings(), flag)

@@ -152,10 +152,16 @@ class Checks:
     def __init__(self, task: str, widths: Mapping[str, int], classes: tuple[str, ...] = ()):
         """widths: p of each embedding; classes: labels of the target, for messages."""
         self.task, self.rows = task, 0
-        self.targets = Tally()
+        self.targets, self.declared = Tally(), Tally()
         self.vectors = {name: VectorChecks(width, classes) for name, width in widths.items()}
         self.pairs = list(itertools.combinations(widths, 2))
         self.alike = np.ones(len(self.pairs), bool)
+
+    def see_targets(self, task: TaskTable, missing: np.ndarray, rows: np.ndarray) -> None:
+        """The task's rows (m,) without a target, with their numbers there."""
+        declared = np.zeros(len(missing), bool) if task.declared is None else task.declared
+        self.targets.add(missing & ~declared, rows)
+        self.declared.add(declared, rows)
 
     def see(
         self,
@@ -175,6 +181,7 @@ class Checks:
     def agree(self, peers: Peers) -> None:
         """Becomes that of the rows of all processes."""
         self.targets.agree(peers)
+        self.declared.agree(peers)
         for own in self.vectors.values():
             own.agree(peers)
         alike, rows = peers.summed((self.alike.astype(int), np.array(self.rows)))
@@ -199,6 +206,7 @@ class Checks:
         """
         self._refuse(task, tables, ids)
         notes = self.targets.notes(ids, self.task, TASK_TABLE, "missing target")
+        notes += self.declared.notes(ids, self.task, TASK_TABLE, "declared missing")
         if task.transform != "none":
             first = next(iter(task.targets))
             notes += (Note(self.task, TASK_TABLE, IN_LOG1P, len(task.targets), first),)

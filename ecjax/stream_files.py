@@ -1,8 +1,8 @@
 """One table as a stream: its rows in pieces, in the order in which its parts hold them.
 
-Parquet is read row group by row group; a CSV file is held in memory as a whole. What a file's size
-and time of writing were when the stream began is compared with what they are after each pass, so
-that a table that is written to meanwhile is noticed.
+Parquet is read row group by row group; a table of any other container is held in memory as a whole.
+What a file's size and time of writing were when the stream began is compared with what they are
+after each pass, so that a table that is written to meanwhile is noticed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecjax import columns, files
+from ecjax.containers import for_arrow, reading, size_of
 from ecjax.errors import InputError
+from ecjax.forms import is_parquet
+from ecjax.parquet_files import check_pages
 from ecjax.remote import RemotePath
 from ecjax.tables import EmbeddingReader, TaskReader
 
@@ -53,7 +56,7 @@ class StoredTable:
     """
 
     def __init__(self, reader: EmbeddingReader | TaskReader):
-        """Opens the table, of which nothing but its columns is read unless it is CSV.
+        """Opens the table, of which nothing but its columns is read where it is Parquet.
 
         Raises:
             InputError: As `files.read_parts`.
@@ -62,12 +65,14 @@ class StoredTable:
         given, owner = reader.source.files, reader.owner
         self._states = {file: state_of(file) for file in given}
         self._parts, self._whole = [], None
-        if any(map(files.is_csv, given)):
-            self._whole = files.read_parts(given, owner, reader.text, reader.choose)
-            self.schema, self.rows = self._whole.schema, len(self._whole)
-        else:
-            self._parts, self.schema = files.parquet_parts(given, owner, reader.choose)
+        self._checked: set[tuple] = set()  # row groups whose pages were looked at
+        if all(map(is_parquet, given)):
+            how = reader.choose, reader.budget()
+            self._parts, self.schema = files.parquet_parts(given, owner, *how)
             self.rows = sum(sum(part.groups) for part in self._parts)
+        else:
+            self._whole = reader.whole()
+            self.schema, self.rows = self._whole.schema, len(self._whole)
 
     def columns(self, names: Sequence[str]) -> pa.Schema:
         """Types of some of the columns."""
@@ -120,12 +125,12 @@ class StoredTable:
             if piece[0].null_count < len(piece):
                 break
         ids = np.arange(len(piece))
-        return self.reader.vectors(piece, ids)[0].shape[1]  # refuses what holds no vector
+        return self.reader.stored(piece, ids)[0].shape[1]  # refuses what holds no vector
 
     def _of_part(
         self, part: files.Part, wanted: np.ndarray, names: Sequence[str], most: int
     ) -> Iterator[pa.Table]:
-        with files.reading(f"{self.reader.owner} ({part.file})", "parquet"):
+        with reading(f"{self.reader.owner} ({part.file})", "parquet"):
             try:
                 with _opened(part.file, names) as parquet:
                     for group, (first, after) in enumerate(_ranges(part.groups)):
@@ -133,16 +138,29 @@ class StoredTable:
                         if not len(own):
                             continue
                         self._check_same(part.file)
+                        self._check_pages(part.file, parquet, group, names)
                         which = {"row_groups": [group], "columns": list(names)}
                         for batch in parquet.iter_batches(most, **which):
                             inside = _within(own, first, first + len(batch))
                             if len(inside):
+                                batch.validate(full=True)
                                 table = pa.Table.from_batches([batch]).select(names)
                                 yield _rows(table, first, inside)
                             first += len(batch)
             except (pa.ArrowException, OSError, ValueError):
                 self._check_same(part.file)  # then that is what is wrong with it
                 raise
+
+    def _check_pages(
+        self, file: Path | RemotePath, parquet: pq.ParquetFile, group: int, names: Sequence[str]
+    ) -> None:
+        """Before a row group is read for the first time; not where each page would be a request."""
+        key = file, group, tuple(names)
+        if isinstance(file, RemotePath) or key in self._checked:
+            return
+        budget = self.reader.budget().of(size_of(file), f"{self.reader.owner} ({file})")
+        check_pages(file, parquet, [group], names, budget)
+        self._checked.add(key)
 
     def _check_same(self, file: Path | RemotePath) -> None:
         before, now = self._states[file], state_of(file)
@@ -164,14 +182,14 @@ class StoredTable:
 
 def _opened(file: Path | RemotePath, names: Sequence[str]) -> pq.ParquetFile:
     """The file, read ahead unless a row group of it is too large for that."""
-    source = files.for_arrow(file)
+    source = for_arrow(file)
     parquet = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
     metadata = parquet.metadata
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     if max(_stored_bytes(group, names) for group in groups) <= BUFFERED_BYTES:
         return parquet
     parquet.close()
-    source = files.for_arrow(file)
+    source = for_arrow(file)
     return pq.ParquetFile(source, buffer_size=STREAM_BYTES, page_checksum_verification=True)
 
 

@@ -25,7 +25,7 @@ def codes_of(
     parts: list[tuple[np.ndarray, tuple[str, ...]]] = []
     numeric, start = True, 0
     for piece in stored.pieces(np.arange(n), [target], AT_ONCE):
-        values = piece[target].to_pandas()
+        values = stored.reader.targets(piece)[target]
         parts.append(class_target(values, ids[start : start + len(values)], what))
         numeric &= bool(pd.api.types.is_numeric_dtype(values.dtype))
         numeric &= not pd.api.types.is_bool_dtype(values.dtype)

@@ -281,7 +281,7 @@ class Joined:
             own = self._task(task.take(rows.stop - rows.start), rows)
             y, stay = self._targets(own, rows)
             numbers = np.arange(rows.start, rows.stop)
-            checks.targets.add(~stay, numbers)
+            checks.see_targets(own, ~stay, numbers)
             tables, present = {}, {}
             for name in self.source.embeddings:
                 table, there = self._table(name, streams, own, rows)

@@ -5,40 +5,41 @@ whether the files exist. The study and its tables may be named by URLs, see `rem
 """
 
 import dataclasses
-import itertools
-import math
 import os
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecjax import binning, keys, parts, polygons
+from ecjax import binning, keys, parts, polygons, quantised
 from ecjax.coordinates import Coordinates, checked
-from ecjax.errors import InputError, listing, quote, shown
+from ecjax.errors import InputError, listing, quote
 from ecjax.remote import RemotePath, path_of
+from ecjax.sweeps import swept
 from ecjax.transforms import TRANSFORMS, check_kind
 
-SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
 KINDS = ("regression", "classification")
 JOINS = ("inner", "exact")
 SOURCES = ("coordinates",)
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".xlsx", ".npy", ".npz")
+TABLE_SUFFIXES = (
+    ".csv", ".tsv", ".gz", ".parquet", ".pq", ".arrow", ".feather", ".ipc", ".xlsx", ".npy", ".npz",
+)  # fmt: skip
 MAX_EMBEDDINGS = 10
-MOST_NESTED = 8  # tables and lists within one another
 
 # Keys that later versions will read. Until then they are refused rather than ignored.
-EMBEDDING_KEYS_TO_COME = ("transform", "scale", "dequantise")
+EMBEDDING_KEYS_TO_COME = ("transform",)
 TASK_KEYS_TO_COME = ()
 
 _STUDY_KEYS = ("name", "join", "embeddings", "tasks", "sweep", "regions")
-_EMBEDDING_KEYS = ("path", "id", "columns", "allow_leaks", "source", "encoding", "degree")
+_EMBEDDING_KEYS = (
+    "path", "id", "ids", "columns", "dequantise", "scale", "allow_leaks", "source", "encoding",
+    "degree",
+)  # fmt: skip
 _BUILT_IN_KEYS = ("source", "encoding", "degree")
 _TASK_KEYS = (
-    "path", "id", "target", "kind", "transform", "lat", "lon", "group", "split", "strata",
-    "embeddings",
+    "path", "id", "target", "kind", "transform", "missing", "lat", "lon", "geometry", "group",
+    "split", "strata", "embeddings",
 )  # fmt: skip
 
 
@@ -48,7 +49,9 @@ class EmbeddingSource:
 
     `path` is what the study says, relative to the study file; `files` are the existing files it
     stands for, sorted. Both are empty where every task gives a table of its own, and where the
-    embedding is `built_in`: made from the coordinates.
+    embedding is `built_in`: made from the coordinates. `ids` are files of ids, one for each array;
+    `dequantise` and `scale` say what whole numbers stand for, see `quantised`; `max_bytes` is what
+    the table may take when read, see `limits`.
     """
 
     name: str
@@ -58,11 +61,19 @@ class EmbeddingSource:
     columns: str | None = None
     allow_leaks: tuple[str, ...] = ()
     built_in: Coordinates | None = None
+    ids: tuple[Path | RemotePath, ...] = ()
+    dequantise: str | None = None
+    scale: str | float | None = None
+    max_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSource:
-    """Where the labels of one task are; `embeddings` are those of the study, resolved for it."""
+    """Where the labels of one task are; `embeddings` are those of the study, resolved for it.
+
+    `lat` and `lon` are one column where it holds points; `missing` are values that stand for none
+    in a target; `max_bytes` is as in EmbeddingSource.
+    """
 
     name: str
     path: Path | RemotePath
@@ -77,6 +88,8 @@ class TaskSource:
     split: str | None = None
     transform: str = "none"
     strata: dict[str, binning.How] = dataclasses.field(default_factory=dict)
+    missing: tuple[float | str, ...] = ()
+    max_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +105,12 @@ class Study:
     regions: polygons.RegionSource | None = None
 
 
-def read_study(path: str | os.PathLike) -> Study:
+def read_study(path: str | os.PathLike, max_input_bytes: int = 0) -> Study:
     """Reads and checks a study file.
 
     Args:
         path: The TOML file, or its URL; relative paths in it are relative to its folder.
+        max_input_bytes: What each of its tables may take when it is read; 0: see `limits`.
 
     Returns:
         The study. No table has been opened yet, but all of them exist.
@@ -110,7 +124,10 @@ def read_study(path: str | os.PathLike) -> Study:
     where = f"study {path}"
     keys.check_keys(data, _STUDY_KEYS, (), where)
     embeddings = {
-        name: _embedding(name, table, path, f"{where}: [embeddings.{name}]")
+        name: dataclasses.replace(
+            _embedding(name, table, path, f"{where}: [embeddings.{name}]"),
+            max_bytes=max_input_bytes,
+        )
         for name, table in keys.tables(data, "embeddings", "embedding", where).items()
     }
     if len(embeddings) > MAX_EMBEDDINGS:
@@ -119,7 +136,10 @@ def read_study(path: str | os.PathLike) -> Study:
             f"{MAX_EMBEDDINGS} are possible; remove {len(embeddings) - MAX_EMBEDDINGS} of them"
         )
     tasks = {
-        name: _task(name, table, embeddings, path, f"{where}: [tasks.{name}]")
+        name: dataclasses.replace(
+            _task(name, table, embeddings, path, f"{where}: [tasks.{name}]"),
+            max_bytes=max_input_bytes,
+        )
         for name, table in keys.tables(data, "tasks", "task", where).items()
     }
     return Study(
@@ -127,7 +147,7 @@ def read_study(path: str | os.PathLike) -> Study:
         join=keys.choice(keys.text(data, "join", where) or "inner", JOINS, "join", where),
         embeddings=embeddings,
         tasks=tasks,
-        sweep=_sweep(data.get("sweep", {}), where),
+        sweep=swept(data.get("sweep", {}), f"{where}: [sweep]"),
         path=path,
         regions=polygons.source_of(data.get("regions"), path.parent, f"{where}: [regions]"),
     )
@@ -185,36 +205,7 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         raise InputError(
             f"study {path}: not UTF-8 at byte {error.start:,}; save it as UTF-8"
         ) from None
-    data = _parsed(text, f"study {path}")
-    _check_values(data, f"study {path}")
-    return data
-
-
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text.replace("\r\n", "\n"))
-    except RecursionError:
-        raise InputError(f"{where}: nested too deeply; write it flatter") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not valid TOML: {error}; correct that line") from None
-    except ValueError:
-        raise InputError(f"{where}: a number of thousands of digits; write a smaller one") from None
-
-
-def _check_values(data: dict[str, Any], where: str) -> None:
-    """Refuses what no key can mean and no message could show."""
-    level: list[Any] = [data]
-    for _ in range(MOST_NESTED):
-        if any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in level):
-            raise InputError(f"{where}: a whole number beyond 64 bits; write a smaller one")
-        held = [v.values() if isinstance(v, dict) else v for v in level if _holds_others(v)]
-        level = list(itertools.chain.from_iterable(held))
-    if level:
-        raise InputError(f"{where}: nested too deeply; write it flatter")
-
-
-def _holds_others(value: Any) -> bool:
-    return isinstance(value, dict | list)
+    return keys.parsed(text, f"study {path}")
 
 
 def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> EmbeddingSource:
@@ -228,7 +219,8 @@ def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> 
                 f"{where}: {key} is for an embedding made from the coordinates; add source = "
                 f'"coordinates", or remove {key}'
             )
-    text = keys.text(table, "path", where)
+    text, ids = keys.text(table, "path", where), keys.text(table, "ids", where)
+    dequantise, scale = quantised.keys_of(table, where)
     return EmbeddingSource(
         name=name,
         path=None if text is None else parts.path_of(text, study.parent, f"{where}: path"),
@@ -236,6 +228,9 @@ def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> 
         id=keys.text(table, "id", where) or "id",
         columns=keys.text(table, "columns", where),
         allow_leaks=keys.texts(table, "allow_leaks", where),
+        ids=() if ids is None else parts.files_of(ids, study.parent, f"{where}: ids"),
+        dequantise=dequantise,
+        scale=scale,
     )
 
 
@@ -277,10 +272,7 @@ def _task(
             f"{where}: classification takes one target, not {len(target)} ({listing(target)}); "
             "make a task of each"
         )
-    lat, lon = keys.text(table, "lat", where), keys.text(table, "lon", where)
-    if (lat is None) != (lon is None):
-        given, other = ("lat", "lon") if lon is None else ("lon", "lat")
-        raise InputError(f"{where}: {given} is given without {other}; give both or neither")
+    lat, lon = _places(table, where)
     own = _own_tables(table.get("embeddings", {}), embeddings, study, where)
     made = [name for name, source in own.items() if source.built_in is not None]
     if made and lat is None:
@@ -303,7 +295,22 @@ def _task(
         split=keys.text(table, "split", where),
         transform=transform,
         strata=_strata(table, target, where),
+        missing=keys.values(table, "missing", where),
     )
+
+
+def _places(table: dict, where: str) -> tuple[str | None, str | None]:
+    """The columns of a task's latitudes and longitudes, one and the same where it holds points."""
+    lat, lon, geometry = (keys.text(table, key, where) for key in ("lat", "lon", "geometry"))
+    if geometry is not None and (lat or lon) is not None:
+        raise InputError(
+            f"{where}: geometry is a column of points, and lat and lon are two of degrees; give "
+            "the one or the others"
+        )
+    if (lat is None) != (lon is None):
+        given, other = ("lat", "lon") if lon is None else ("lon", "lat")
+        raise InputError(f"{where}: {given} is given without {other}; give both or neither")
+    return (lat, lon) if geometry is None else (geometry, geometry)
 
 
 def _strata(table: dict, target: tuple[str, ...], where: str) -> dict[str, binning.How]:
@@ -344,6 +351,7 @@ def _own_tables(
         changed = _embedding(name, own, study, here)
         fields = [*own, "files"] if "path" in own else list(own)
         source = dataclasses.replace(shared, **{f: getattr(changed, f) for f in fields})
+        quantised.check(source.dequantise, source.scale, here)
         if source.path is None:
             raise InputError(
                 f"{where}: embedding {quote(name)} has an unset path; set path under "
@@ -351,39 +359,3 @@ def _own_tables(
             )
         resolved[name] = source
     return resolved
-
-
-def _sweep(table: Any, where: str) -> dict[str, tuple]:
-    where = f"{where}: [sweep]"
-    if not isinstance(table, dict):
-        raise InputError(f"{where} must be a table, not {keys.type_name(table)}")
-    keys.check_keys(table, SWEEPABLE, (), where)
-    return {key: _sweep_values(key, values, f"{where}: {key}") for key, values in table.items()}
-
-
-def _sweep_values(key: str, values: Any, where: str) -> tuple:
-    if not isinstance(values, list) or not values:
-        raise InputError(f"{where} must be a list of at least one number, as in {key} = [1, 2]")
-    # A penalty may also be a list of its own: the grid that `strict` chooses from.
-    penalty = key in ("ridge_lambda", "logistic_c")
-    grids = [value if penalty and isinstance(value, list) else [value] for value in values]
-    for value in itertools.chain(*grids):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{where}: {shown(value)} is no number; give numbers only")
-        whole, least = key in ("folds", "seed"), {"folds": 2, "seed": 0}.get(key)
-        if whole and (not isinstance(value, int) or value < least or value >= 2**32):
-            raise InputError(f"{where}: {shown(value)} must be a whole number of at least {least}")
-        if not whole and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{where}: {shown(value)} must be a finite number above 0")
-    for several in (grids, *grids):
-        if not several:
-            raise InputError(f"{where}: an empty list is no grid; give at least one number")
-        if any(value in several[:i] for i, value in enumerate(several)):
-            raise InputError(f"{where}: a value is given twice in {shown(values)}; remove one")
-    if whole:
-        return tuple(values)
-    numbers = [tuple(map(float, grid)) for grid in grids]
-    return tuple(
-        grid if isinstance(value, list) else grid[0]
-        for grid, value in zip(numbers, values, strict=True)
-    )

@@ -1,4 +1,4 @@
-"""The one reader of input tables: Parquet and CSV files (`files`) in, arrays out.
+"""The one reader of input tables: files of all containers (`files`) in, arrays out.
 
 Nothing is repaired on the way: a value is taken as stored, marked as missing, or refused with a
 message. Which rows are used in the end is decided in `align`. The tables of embeddings that are
@@ -13,17 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecjax import columns, files
+from ecjax import columns, files, points, quantised
 from ecjax.binning import How
 from ecjax.coordinates import Coordinates
-from ecjax.errors import InputError, counted, quote
+from ecjax.errors import InputError, counted, listing, quote
+from ecjax.forms import IdFiles, check_ids, is_csv
+from ecjax.id_column import ids_of
+from ecjax.limits import Budget
 from ecjax.remote import RemotePath
 from ecjax.study import EmbeddingSource, TaskSource
-from ecjax.values import check_finite, check_ids, check_not_swapped, coordinate, masked_rows
+from ecjax.values import check_finite, check_not_swapped, coordinate, masked_rows
 from ecjax.vectors import list_vectors, wide_vectors
-
-_NULL_TEXTS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A")
-_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,7 @@ class TaskTable:
     columns that are no features: id, coordinates, targets; `roles` those taken as id, lat, lon,
     group and split. `transform` is what the targets shall be changed by; `strata` holds the columns
     that divide the rows, uninterpreted, and how they do, see `binning`; `region` is (n,) object.
+    `declared` marks the rows (n,) in which a target held a value that the study says is none.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TaskTable:
     transform: str = "none"
     strata: dict[str, tuple[pd.Series, How]] = dataclasses.field(default_factory=dict)
     region: np.ndarray | None = None
+    declared: np.ndarray | None = None
 
 
 class _Reader:
@@ -86,6 +88,7 @@ class _Reader:
     Attributes:
         owner, where: How messages call the source, and its table.
         text: Columns that CSV is read from as text.
+        id_files: Where the ids of arrays are.
     """
 
     def __init__(self, source: EmbeddingSource | TaskSource, what: str):
@@ -93,11 +96,21 @@ class _Reader:
         self.owner = f"{what} {quote(source.name)}"
         self.where = f"{self.owner} ({source.path})"
         self.text = [source.id]
+        self.id_files: IdFiles | None = None
+
+    def budget(self) -> Budget:
+        """What the table may take."""
+        return Budget(self.source.max_bytes)
+
+    def whole(self) -> pa.Table:
+        """The chosen columns of all files."""
+        given = self.source.files, self.owner, self.text, self.choose, self.budget()
+        return files.read_parts(*given, self.id_files)
 
     def ids(self, whole: pa.Table) -> np.ndarray:
         """(n,) of all rows, whose type is that of all together."""
-        is_csv = files.is_csv(self.source.files[0])
-        return _ids(whole[self.source.id], self.source.id, is_csv, self.where)
+        first = (self.id_files.files if self.id_files else self.source.files)[0]
+        return ids_of(whole[self.source.id], self.source.id, is_csv(first), self.where)
 
 
 class EmbeddingReader(_Reader):
@@ -110,21 +123,42 @@ class EmbeddingReader(_Reader):
     def __init__(self, source: EmbeddingSource):
         super().__init__(source, "embedding")
         self.chosen: list[str] = []
+        self.id_files = IdFiles(source.ids, source.id) if source.ids else None
+        check_ids(source.files, self.owner, self.id_files)
+        self._version: str | None = None
 
     def choose(self, schema: pa.Schema, here: str) -> list[str]:
         """As `files.Choose`."""
         source = self.source
         columns.check_id(schema, source.id, here)
+        scale = [source.scale] if isinstance(source.scale, str) else []
+        for name in scale:
+            columns.check_present(schema, name, "scale", here)
         if not self.chosen:
-            self.chosen.extend(columns.choose_columns(schema, source.id, source.columns, here))
-        if source.id in self.chosen and source.id not in source.allow_leaks:
-            raise InputError(
-                f"{here}: the id column {quote(source.id)} is among the {len(self.chosen)} feature "
-                f"columns that columns = {quote(source.columns)} matches; choose a narrower "
-                'pattern, as in columns = "emb_*"'
-            )
+            others = (source.id, *scale)
+            self.chosen.extend(columns.choose_columns(schema, others, source.columns, here))
+        given = {source.id: "id"} | dict.fromkeys(scale, "scale")
+        for name, what in given.items():
+            if name in self.chosen and name not in source.allow_leaks:
+                raise InputError(
+                    f"{here}: the {what} column {quote(name)} is among the {len(self.chosen)} "
+                    f"feature columns that columns = {quote(source.columns)} matches; choose a "
+                    'narrower pattern, as in columns = "emb_*"'
+                )
         extra = [name for name in schema.names if columns.is_coordinate(name)]
-        return list(dict.fromkeys([*self.chosen, source.id, *extra]))
+        return list(dict.fromkeys([*self.chosen, *given, *extra, *columns.version(schema)]))
+
+    def stored(
+        self, rows: pa.Table, ids: np.ndarray, width: int | None = None
+    ) -> tuple[np.ndarray, list[str]]:
+        """As `vectors`, but whole numbers are not yet what they stand for."""
+        source, first = self.source, self.chosen[0]
+        known = source.dequantise is not None or source.scale is not None
+        if not columns.is_list(rows.schema.field(first).type):
+            return wide_vectors(rows, self.chosen, ids, self.where, known), self.chosen
+        where = self.where, width, known, self.budget()
+        found = list_vectors(rows[first], first, ids, *where)
+        return found, [f"{first}[{j}]" for j in range(found.shape[1])]
 
     def vectors(
         self, rows: pa.Table, ids: np.ndarray, width: int | None = None
@@ -134,14 +168,18 @@ class EmbeddingReader(_Reader):
         Args:
             width: Of lists, where it is known from other rows.
         """
-        first = self.chosen[0]
-        if not columns.is_list(rows.schema.field(first).type):
-            return wide_vectors(rows, self.chosen, ids, self.where), self.chosen
-        vectors = list_vectors(rows[first], first, ids, self.where, width)
-        return vectors, [f"{first}[{j}]" for j in range(vectors.shape[1])]
+        stored, names = self.stored(rows, ids, width)
+        scale = self.source.scale
+        if self.source.dequantise is not None:
+            return quantised.of_alphaearth(stored, names, ids, self.where), names
+        if isinstance(scale, str):
+            (own,) = wide_vectors(rows, [scale], ids, self.where, quantised=True).T
+            return quantised.scaled(stored, own, scale, ids, self.where), names
+        return (stored if scale is None else stored * stored.dtype.type(scale)), names
 
     def table(self, rows: pa.Table, ids: np.ndarray, width: int | None = None) -> EmbeddingTable:
         """Of some rows; as `vectors`."""
+        self._check_version(rows, ids)
         vectors, names = self.vectors(rows, ids, width)
         check_finite(vectors, names, ids, self.where)
         missing, fill = masked_rows(vectors)
@@ -158,6 +196,22 @@ class EmbeddingReader(_Reader):
             files=self.source.files,
             allow_leaks=self.source.allow_leaks,
         )
+
+    def _check_version(self, rows: pa.Table, ids: np.ndarray) -> None:
+        """Raises an InputError if vectors come from different versions of a data set."""
+        for name in columns.version(rows.schema):
+            values = rows[name].to_pandas()
+            given = values.notna().to_numpy()
+            self._version = self._version or next(iter(values[given]), None)
+            other = np.flatnonzero(given & (values != self._version).to_numpy())
+            if len(other):
+                found = dict.fromkeys([self._version, *values.iloc[other]])
+                raise InputError(
+                    f"{self.where}: column {quote(name)} names {len(found)} versions of the data "
+                    f"set ({listing(found)}), the second first at id {quote(ids[other[0]])} and in "
+                    f"{counted(len(other), 'row')}; vectors of different versions must not be "
+                    "mixed: fetch all of one version, or remove the rows of the other"
+                )
 
 
 class TaskReader(_Reader):
@@ -181,6 +235,8 @@ class TaskReader(_Reader):
                 columns.check_present(schema, name, what, here)
         for name in source.strata:
             columns.check_present(schema, name, "strata", here)
+        if source.lat is not None and points.is_points(schema.field(source.lat).type):
+            points.check_crs(schema, source.lat, here)
         extra = [f.name for f in schema if columns.is_coordinate(f.name)]
         given = [name for name in (*self.asked.values(), *source.strata) if name is not None]
         return list(dict.fromkeys([source.id, *source.target, *given, *extra]))
@@ -189,11 +245,8 @@ class TaskReader(_Reader):
         """Of some rows."""
         source, where = self.source, self.where
         used = dict.fromkeys([source.id, *source.target, source.lat, source.lon])
-        lat = lon = None
-        if source.lat is not None and source.lon is not None:
-            check_not_swapped(source.lat, source.lon, where)
-            lat = coordinate(rows[source.lat].to_pandas(), source.lat, 90, ids, where)
-            lon = coordinate(rows[source.lon].to_pandas(), source.lon, 180, ids, where)
+        lat, lon = self._places(rows, ids)
+        targets, declared = self._targets(rows)
         columns_of = {
             role: None if name is None else rows[name].to_pandas().astype(object).to_numpy()
             for role, name in self.labels.items()
@@ -204,7 +257,7 @@ class TaskReader(_Reader):
             where=where,
             kind=source.kind,
             ids=ids,
-            targets={name: rows[name].to_pandas() for name in source.target},
+            targets=targets,
             lat=lat,
             lon=lon,
             **columns_of,
@@ -214,7 +267,41 @@ class TaskReader(_Reader):
             roles={role: name for role, name in roles.items() if name is not None},
             transform=source.transform,
             strata={name: (rows[name].to_pandas(), how) for name, how in source.strata.items()},
+            declared=declared,
         )
+
+    def targets(self, rows: pa.Table) -> dict[str, pd.Series]:
+        """The targets of some rows, missing where they hold a value that the study says is none."""
+        return self._targets(rows)[0]
+
+    def _targets(self, rows: pa.Table) -> tuple[dict[str, pd.Series], np.ndarray | None]:
+        targets, declared = {}, None if not self.source.missing else np.zeros(len(rows), bool)
+        for name in self.source.target:
+            column = rows[name]
+            if declared is not None:
+                if pa.types.is_dictionary(column.type):
+                    column = column.cast(column.type.value_type)
+                none = columns.holds(column, self.source.missing)
+                declared |= none.to_numpy()
+                column = pc.if_else(none, pa.scalar(None, column.type), column)
+            targets[name] = column.to_pandas()
+        return targets, declared
+
+    def _places(
+        self, rows: pa.Table, ids: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(n,) degrees of latitude and longitude, from two columns or one of points."""
+        source, where = self.source, self.where
+        if source.lat is None or source.lon is None:
+            return None, None
+        check_not_swapped(source.lat, source.lon, where)
+        if points.is_points(rows[source.lat].type):
+            x, y = points.coordinates(rows[source.lat], source.lat, ids, where)
+            lat, lon = pd.Series(y), pd.Series(x)
+        else:
+            lat, lon = rows[source.lat].to_pandas(), rows[source.lon].to_pandas()
+        lat = coordinate(lat, source.lat, 90, ids, where)
+        return lat, coordinate(lon, source.lon, 180, ids, where)
 
 
 def read_embedding(source: EmbeddingSource) -> EmbeddingTable:
@@ -236,7 +323,7 @@ def read_task(source: TaskSource) -> TaskTable:
 
 
 def _read(reader: _Reader) -> EmbeddingTable | TaskTable:
-    whole = files.read_parts(reader.source.files, reader.owner, reader.text, reader.choose)
+    whole = reader.whole()
     return reader.table(whole, reader.ids(whole))
 
 
@@ -263,47 +350,6 @@ def table_of_places(
         fill=none,
         built_in=built_in,
     )
-
-
-def _ids(column: pa.ChunkedArray, name: str, is_csv: bool, where: str) -> np.ndarray:
-    """(n,) unique int64 or object (str) ids.
-
-    CSV has no types: its ids are numbers only if every one is written as a plain whole number.
-    """
-    here = f"{where}: id column {quote(name)}"
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    null = column.is_null()
-    if text:
-        null = pc.or_(null, pc.equal(pc.fill_null(column, ""), ""))
-        if is_csv:
-            null_text = pc.is_in(column, pa.array(_NULL_TEXTS))
-            whole = pc.match_substring_regex(column, _WHOLE_NUMBER)
-            if pc.all(pc.or_(whole, pc.or_(null, null_text))).as_py():
-                null = pc.or_(null, null_text)
-                text = False
-    rows = np.flatnonzero(null.to_numpy())
-    if len(rows):
-        raise InputError(
-            f"{here} has {counted(len(rows), 'null id')}, first in row {rows[0] + 1:,}; give each "
-            "row an id of its own"
-        )
-    if text:
-        ids = column.to_numpy().astype(object)
-    else:
-        try:
-            ids = column.cast(pa.int64()).to_numpy()
-            usable = not pa.types.is_floating(column.type)
-        except pa.ArrowException:
-            usable = False
-        if not usable or pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
-            raise InputError(
-                f"{here} is of type {column.type} (first {quote(column[0].as_py())}), but ids are "
-                "whole numbers below 2**63 or text; store it as one of them"
-            )
-    check_ids(ids, here)
-    return ids
 
 
 def _coordinates(table: pa.Table, but: object) -> dict[str, np.ndarray]:

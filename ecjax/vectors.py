@@ -7,12 +7,19 @@ import pyarrow.compute as pc
 
 from ecjax import columns
 from ecjax.errors import InputError, counted, quote
+from ecjax.limits import Budget
+from ecjax.quantised import WAY_OUT
 
 _TURNED = 2048, 16  # rows and columns of a part that is transposed
 
 
-def wide_vectors(table: pa.Table, names: list[str], ids: np.ndarray, where: str) -> np.ndarray:
+def wide_vectors(
+    table: pa.Table, names: list[str], ids: np.ndarray, where: str, quantised: bool = False
+) -> np.ndarray:
     """(n, p) float32 or float64, C-contiguous, from p columns; null is NaN.
+
+    Args:
+        quantised: Whether it is known what integers stand for.
 
     Raises:
         InputError: A column holds no numbers, or all hold integers.
@@ -21,9 +28,7 @@ def wide_vectors(table: pa.Table, names: list[str], ids: np.ndarray, where: str)
     for name, kind in zip(names, types, strict=True):
         if not columns.is_number(kind) and not pa.types.is_null(kind):
             raise _not_numbers(table[name], name, ids, where)
-    _check_floating(types, names, where)
-    single = all(k in (pa.float16(), pa.float32(), pa.null()) for k in types)
-    dtype = np.float32 if single else np.float64
+    dtype = _float_type(types, names, where, quantised)
     by_column = np.empty((len(names), len(table)), dtype)
     for j, name in enumerate(names):
         by_column[j] = _floats(table[name], dtype)
@@ -42,12 +47,20 @@ def _transposed(by_column: np.ndarray) -> np.ndarray:
 
 
 def list_vectors(
-    column: pa.ChunkedArray, name: str, ids: np.ndarray, where: str, width: int | None
+    column: pa.ChunkedArray,
+    name: str,
+    ids: np.ndarray,
+    where: str,
+    width: int | None,
+    quantised: bool = False,
+    budget: Budget | None = None,
 ) -> np.ndarray:
     """(n, p) floats from one column of lists; a null list is a row of NaN.
 
     Args:
         width: p, where it is known from other rows.
+        quantised: As for `wide_vectors`.
+        budget: What the table may take, null lists included.
 
     Raises:
         InputError: The lists hold no floats, differ in length, or there is none.
@@ -55,7 +68,7 @@ def list_vectors(
     kind = column.type.value_type
     if not columns.is_number(kind):
         raise _not_numbers(column, name, ids, where)
-    _check_floating([kind], [name], where)
+    dtype = _float_type([kind], [name], where, quantised)
     lengths = pc.list_value_length(column).to_numpy()  # float with NaN where a list is null
     given = np.flatnonzero(~np.isnan(lengths.astype(np.float64)))
     if width is None and (not len(given) or not lengths[given[0]]):
@@ -71,11 +84,12 @@ def list_vectors(
             f"length than {width}, first {int(lengths[unequal[0]])} at id "
             f"{quote(ids[unequal[0]])}; all vectors must have equal length, or be null"
         )
-    dtype = np.float32 if kind in (pa.float16(), pa.float32()) else np.float64
     flat = pa.chunked_array([pc.list_flatten(c) for c in column.chunks], kind)
     filled = _floats(flat, dtype).reshape(-1, width)
     if len(given) == len(ids):
         return filled
+    room = len(ids) * width * np.dtype(dtype).itemsize
+    (budget or Budget()).of(column.nbytes, where).check(room)
     vectors = np.full((len(ids), width), np.nan, dtype)
     vectors[given] = filled
     return vectors
@@ -92,14 +106,23 @@ def _floats(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
     return column.to_numpy()
 
 
-def _check_floating(types: list[pa.DataType], names: list[str], where: str) -> None:
-    """Refuses integers only; one integer column among floats is the leak guard's matter."""
-    if all(pa.types.is_integer(kind) for kind in types):
+def _float_type(
+    types: list[pa.DataType], names: list[str], where: str, quantised: bool
+) -> type[np.floating]:
+    """The floats that hold columns of such types.
+
+    Integers only are refused; one integer column among floats is the leak guard's matter.
+    """
+    if not quantised and all(pa.types.is_integer(kind) for kind in types):
         shown = f"{quote(names[0])}…{quote(names[-1])}" if len(names) > 1 else quote(names[0])
         raise InputError(
             f"{where}: {counted(len(names), 'column')} ({shown}) of integers ({types[0]}) and no "
-            "floats: quantised vectors need their scale; store the de-quantised values as floats"
+            f"floats: quantised vectors; {WAY_OUT}"
         )
+    single = {pa.float16(), pa.float32(), pa.null()}
+    if quantised:
+        single |= {pa.int8(), pa.uint8(), pa.int16(), pa.uint16()}
+    return np.float32 if all(kind in single for kind in types) else np.float64
 
 
 def _not_numbers(column: pa.ChunkedArray, name: str, ids: np.ndarray, where: str) -> InputError:

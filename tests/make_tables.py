@@ -1,5 +1,8 @@
 """Small tables and study files for the tests."""
 
+import gzip
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +42,68 @@ def lists(frame: pd.DataFrame, fixed=False) -> pa.Table:
     return pa.table({"id": frame["id"].to_numpy(), "embedding": pa.array(list(rows), kind)})
 
 
-def write(table: pd.DataFrame | pa.Table, path: Path) -> Path:
-    """Writes a table as the extension says."""
+def write_table(table: pd.DataFrame | pa.Table, path: Path) -> Path:
+    """Writes a table in the container that the end of the name says; returns the path.
+
+    `.csv`, `.csv.gz`; `.arrow`, `.feather`, `.ipc` (Arrow IPC's file format), `.stream.arrow` (its
+    stream); `.npy`: all columns but `id` as one array, and the ids beside it, see `ids_of`;
+    `.geo.parquet`: `lat` and `lon` as points in a column `geometry`. All else is Parquet.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
+    frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    if path.name.endswith((".csv", ".csv.gz")):
+        text = frame.to_csv(index=False).encode()
+        path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    elif path.suffix == ".npy":
+        _write_arrays(frame, path)
+    elif path.name.endswith(".geo.parquet"):
+        pq.write_table(with_points(frame), path)
     else:
-        arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table)
-        pq.write_table(arrow.replace_schema_metadata(None), path)
+        _write_arrow(table, path)
     return path
+
+
+write = write_table
+
+
+def _write_arrow(table: pd.DataFrame | pa.Table, path: Path) -> None:
+    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table)
+    arrow = arrow.replace_schema_metadata(None)
+    if path.suffix not in (".arrow", ".feather", ".ipc"):
+        pq.write_table(arrow, path)
+        return
+    stream = path.name.endswith(".stream.arrow")
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(path, arrow.schema) as writer:
+        writer.write_table(arrow)
+
+
+def _write_arrays(frame: pd.DataFrame, path: Path) -> None:
+    columns = frame.drop(columns="id")
+    if len(columns.columns) == 1 and columns.iloc[:, 0].dtype == object:  # of lists
+        np.save(path, np.stack(list(columns.iloc[:, 0])))
+    else:
+        np.save(path, columns.to_numpy())
+    ids = frame["id"]
+    np.save(ids_of(path), ids.to_numpy(np.int64 if ids.dtype.kind in "iu" else np.str_))
+
+
+def ids_of(path: Path) -> Path:
+    """Where the ids of an array are written."""
+    return path.with_name(f"{path.stem}_ids.npy")
+
+
+def with_points(frame: pd.DataFrame, crs: dict | None = None, column="geometry") -> pa.Table:
+    """GeoParquet: points (WKB) in the place of `lat` and `lon`; without `crs` it is OGC:CRS84."""
+    rest = pa.Table.from_pandas(frame.drop(columns=["lat", "lon"])).replace_schema_metadata(None)
+    about = {"encoding": "WKB", "geometry_types": ["Point"]} | ({"crs": crs} if crs else {})
+    geo = {"version": "1.1.0", "primary_column": column, "columns": {column: about}}
+    places = pa.array([point(x, y) for x, y in zip(frame["lon"], frame["lat"], strict=True)])
+    return rest.append_column(column, places).replace_schema_metadata({"geo": json.dumps(geo)})
+
+
+def point(x: float, y: float) -> bytes:
+    """A point as well-known binary."""
+    return struct.pack("<BIdd", 1, 1, x, y)
 
 
 def study(

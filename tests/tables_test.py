@@ -21,7 +21,7 @@ def source(*paths, **keys):
 
 def chosen(names, pattern=None, kind=None):
     schema = pa.schema([(n, kind or (pa.int64() if n == "id" else pa.float32())) for n in names])
-    return choose_columns(schema, "id", pattern, "t")
+    return choose_columns(schema, ("id",), pattern, "t")
 
 
 @pytest.mark.parametrize(
