@@ -17,6 +17,7 @@ from ecjax.errors import InputError, counted, listing, quote
 from ecjax.forms import IdFiles, check_content, check_ids, check_table, kind_of, open_file
 from ecjax.limits import Budget
 from ecjax.parquet_files import bytes_when_read, parquet_file, schema_of
+from ecjax.parquet_footer import Footer
 from ecjax.remote import RemotePath
 
 ID_BYTES = 8  # of each row that are always held
@@ -64,11 +65,13 @@ class Part(NamedTuple):
         file: Where it is.
         schema: Of the chosen columns.
         groups: Rows of each row group.
+        footer: What the file says of each column in each of them.
     """
 
     file: Path | RemotePath
     schema: pa.Schema
     groups: tuple[int, ...]
+    footer: Footer
 
 
 def parquet_parts(
@@ -85,14 +88,15 @@ def parquet_parts(
 
 def _parquet_part(file: Path | RemotePath, here: str, choose: Choose, budget: Budget) -> Part:
     check_content(file, kind_of(file, here), here)
-    with reading(here, "parquet"), parquet_file(file, here) as parquet:
+    with reading(here, "parquet"), parquet_file(file, here) as (parquet, footer):
         metadata, own = parquet.metadata, budget.of(size_of(file), here)
         stored = Stored(schema_of(parquet), metadata.num_rows, lambda names: None)
         names = _chosen(stored, here, choose)
-        own.check_expansion(bytes_when_read(parquet, names, own.size))
+        own.check_expansion(bytes_when_read(parquet, footer, names, own.size))
         own.take(ID_BYTES * stored.rows)
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        return Part(file, pa.schema([parquet.schema_arrow.field(n) for n in names]), tuple(groups))
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
+        return Part(file, schema, tuple(groups), footer)
 
 
 def _alike(files: tuple[Path | RemotePath, ...], choose: Choose) -> Choose:

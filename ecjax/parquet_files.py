@@ -20,6 +20,7 @@ from ecjax import thrift
 from ecjax.arrow_types import least_bytes
 from ecjax.containers import Source, Stored, for_arrow, opened, size_of
 from ecjax.limits import Budget, FileBudget, check_columns
+from ecjax.parquet_footer import ChunkFooter, Footer, read_footer
 
 _HEADER_BYTES, _MOST_HEADER_BYTES = 256, 1 << 20
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
@@ -38,6 +39,7 @@ class Chunk(NamedTuple):
         name, path: of the column, and of its values in the file's schema.
         flat: whether there is one value a row.
         width: bytes of a value when read, at least.
+        text: whether the values are of variable length.
         footer: what the footer says of it.
     """
 
@@ -47,7 +49,8 @@ class Chunk(NamedTuple):
     path: str
     flat: bool
     width: int
-    footer: pq.ColumnChunkMetaData
+    text: bool
+    footer: ChunkFooter
 
     @property
     def start(self) -> int:
@@ -81,28 +84,33 @@ def open_parquet(source: Source, here: str, budget: Budget) -> Iterator[Stored]:
         pyarrow.ArrowException, ValueError: It is damaged.
     """
     own = budget.of(size_of(source), here)
-    with parquet_file(source, here) as parquet:
+    with parquet_file(source, here) as (parquet, footer):
 
         def read(names: Sequence[str]) -> pa.Table:
-            own.take(bytes_when_read(parquet, names, own.size))
-            check_pages(source, parquet, range(parquet.num_row_groups), names, own)
+            own.take(bytes_when_read(parquet, footer, names, own.size))
+            check_pages(source, parquet, footer, range(len(footer)), names, own)
             table = parquet.read(columns=list(names)).select(names)
             table.validate(full=True)
+            if len(table) != parquet.metadata.num_rows:
+                raise ValueError(f"{len(table):,} of {parquet.metadata.num_rows:,} rows")
             return table
 
         yield Stored(schema_of(parquet), parquet.metadata.num_rows, read)
 
 
 @contextlib.contextmanager
-def parquet_file(source: Source, here: str) -> Iterator[pq.ParquetFile]:
-    """The file as pyarrow has it, its footer checked."""
+def parquet_file(source: Source, here: str) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+    """The file as pyarrow has it, and its footer, which is checked."""
     with pq.ParquetFile(for_arrow(source), page_checksum_verification=True) as parquet:
         metadata = parquet.metadata
         check_columns(metadata.num_columns, here)
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if min(groups, default=0) < 0 or sum(groups) != metadata.num_rows:
             raise ValueError(f"{metadata.num_rows:,} rows, but {sum(groups):,} in row groups")
-        yield parquet
+        footer = read_footer(source, metadata.num_columns)
+        if len(footer) != len(groups):
+            raise ValueError(f"{len(footer):,} row groups, or {len(groups):,}")
+        yield parquet, footer
 
 
 def schema_of(parquet: pq.ParquetFile) -> pa.Schema:
@@ -123,20 +131,22 @@ def schema_of(parquet: pq.ParquetFile) -> pa.Schema:
     return schema
 
 
-def bytes_when_read(parquet: pq.ParquetFile, names: Sequence[str], size: int) -> int:
+def bytes_when_read(
+    parquet: pq.ParquetFile, footer: Footer, names: Sequence[str], size: int
+) -> int:
     """What the wanted columns take by the footer, of a file of so many bytes.
 
     Raises:
         ValueError: The footer contradicts itself or the file's size.
     """
     metadata, taken = parquet.metadata, dict.fromkeys(names, 0)
-    for chunk in _chunks(parquet, range(metadata.num_row_groups), names):
-        values, footer = chunk.footer.num_values, chunk.footer
+    for chunk in _chunks(parquet, footer, range(len(footer)), names):
+        values, unpacked = chunk.footer.num_values, chunk.footer.total_uncompressed_size
         if values < 0 or chunk.flat and values != chunk.rows:
             raise ValueError(f"{values:,} values of {chunk.path} in {chunk.rows:,} rows")
-        if not 4 <= chunk.start <= size or footer.total_uncompressed_size < 0:
+        if not 4 <= chunk.start <= size or unpacked < 0:
             raise ValueError(f"pages at byte {chunk.start:,} of {size:,}")
-        taken[chunk.name] += max(values * chunk.width, footer.total_uncompressed_size)
+        taken[chunk.name] += max(values * chunk.width, unpacked)
     for name in names:
         kind = parquet.schema_arrow.field(name).type
         if pa.types.is_fixed_size_list(kind):  # for a null list there is room, but no value stored
@@ -148,6 +158,7 @@ def bytes_when_read(parquet: pq.ParquetFile, names: Sequence[str], size: int) ->
 def check_pages(
     source: Source,
     parquet: pq.ParquetFile,
+    footer: Footer,
     groups: Sequence[int],
     names: Sequence[str],
     budget: FileBudget,
@@ -159,15 +170,15 @@ def check_pages(
         InputError: The columns take more than the footer says, and that is too much.
     """
     with opened(source) as stream:
-        for chunk in _chunks(parquet, groups, names):
+        for chunk in _chunks(parquet, footer, groups, names):
             pages = _pages(stream, chunk, budget.size)
             budget.take(max(0, pages.unpacked - chunk.footer.total_uncompressed_size))
-            if chunk.footer.physical_type == "BYTE_ARRAY":
+            if chunk.text:
                 budget.take(_repeated(source, chunk, pages, budget))
 
 
 def _chunks(
-    parquet: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]
+    parquet: pq.ParquetFile, footer: Footer, groups: Sequence[int], names: Sequence[str]
 ) -> Iterator[Chunk]:
     """The wanted columns in some row groups."""
     leaves, wanted = [], set(names)
@@ -176,11 +187,12 @@ def _chunks(
         name = leaf.path if leaf.path in wanted else leaf.path.split(".")[0]
         if name in wanted:
             width = _WIDTHS.get(leaf.physical_type) or max(leaf.length, 4)
-            leaves.append((i, name, leaf.path, not leaf.max_repetition_level, width))
+            text = leaf.physical_type == "BYTE_ARRAY"
+            leaves.append((i, name, leaf.path, not leaf.max_repetition_level, width, text))
     for group in groups:
-        metadata = parquet.metadata.row_group(group)
+        rows = parquet.metadata.row_group(group).num_rows
         for i, *what in leaves:
-            yield Chunk(group, metadata.num_rows, *what, metadata.column(i))
+            yield Chunk(group, rows, *what, footer[group][i])
 
 
 def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
@@ -190,18 +202,19 @@ def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
     prefixed = False
     while values < chunk.footer.num_values:
         header, place = _header(stream, place)
-        kind, content, packed = header.get(1), header.get(2, -1), header.get(3, -1)
+        kind, content, packed = (thrift.field(header, j, int) for j in (1, 2, 3))
         if content < 0 or not 0 <= packed <= size - place:
             raise ValueError(f"a page of {packed:,} bytes at byte {place:,} of {size:,}")
         place += packed
         unpacked, largest = unpacked + content, max(largest, content)
+        own = 0
         if kind == _DICTIONARY:
             dictionary = content
         elif kind in (_DATA, _DATA_2):
-            about = header.get(5 if kind == _DATA else 8, {})
+            about = thrift.field(header, 5 if kind == _DATA else 8, dict)
             prefixed |= about.get(2 if kind == _DATA else 4) == _PREFIXED
-            values += max(0, about.get(1, 0))
-        empty += kind not in (_DATA, _DATA_2) or not about.get(1)
+            own = max(0, thrift.field(about, 1, int))
+        values, empty = values + own, empty + (not own)
         if values > chunk.footer.num_values or empty > _MOST_EMPTY:
             raise ValueError(f"pages of {chunk.path} that hold other values than the footer says")
     return Pages(unpacked, dictionary, largest, prefixed)
@@ -231,11 +244,10 @@ def _repeated(source: Source, chunk: Chunk, pages: Pages, budget: FileBudget) ->
     how = {"row_groups": [chunk.group], "columns": [chunk.name]}
     if not pages.prefixed:  # as long as the longest word of the dictionary
         with pq.ParquetFile(for_arrow(source), read_dictionary=[chunk.path]) as parquet:
-            batch = next(parquet.iter_batches(1, **how))
-        column = batch.column(0)
-        if not pa.types.is_dictionary(column.type):
+            batch = next(parquet.iter_batches(1, **how), None)
+        if batch is None or not pa.types.is_dictionary(batch.column(0).type):
             return most
-        return values * (pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+        return values * (pc.max(pc.binary_length(batch.column(0).dictionary)).as_py() or 0)
     total = 0
     with pq.ParquetFile(for_arrow(source)) as parquet:
         at_once = max(1, _AT_ONCE // max(pages.largest, 1))

@@ -132,13 +132,13 @@ class StoredTable:
     ) -> Iterator[pa.Table]:
         with reading(f"{self.reader.owner} ({part.file})", "parquet"):
             try:
-                with _opened(part.file, names) as parquet:
+                with _opened(part, names) as parquet:
                     for group, (first, after) in enumerate(_ranges(part.groups)):
                         own = _within(wanted, first, after)
                         if not len(own):
                             continue
                         self._check_same(part.file)
-                        self._check_pages(part.file, parquet, group, names)
+                        self._check_pages(part, parquet, group, names)
                         which = {"row_groups": [group], "columns": list(names)}
                         for batch in parquet.iter_batches(most, **which):
                             inside = _within(own, first, first + len(batch))
@@ -147,19 +147,21 @@ class StoredTable:
                                 table = pa.Table.from_batches([batch]).select(names)
                                 yield _rows(table, first, inside)
                             first += len(batch)
+                        if first != after:
+                            raise ValueError(f"{after - first:,} rows fewer than it says")
             except (pa.ArrowException, OSError, ValueError):
                 self._check_same(part.file)  # then that is what is wrong with it
                 raise
 
     def _check_pages(
-        self, file: Path | RemotePath, parquet: pq.ParquetFile, group: int, names: Sequence[str]
+        self, part: files.Part, parquet: pq.ParquetFile, group: int, names: Sequence[str]
     ) -> None:
         """Before a row group is read for the first time; not where each page would be a request."""
-        key = file, group, tuple(names)
+        file, key = part.file, (part.file, group, tuple(names))
         if isinstance(file, RemotePath) or key in self._checked:
             return
         budget = self.reader.budget().of(size_of(file), f"{self.reader.owner} ({file})")
-        check_pages(file, parquet, [group], names, budget)
+        check_pages(file, parquet, part.footer, [group], names, budget)
         self._checked.add(key)
 
     def _check_same(self, file: Path | RemotePath) -> None:
@@ -180,22 +182,18 @@ class StoredTable:
         )
 
 
-def _opened(file: Path | RemotePath, names: Sequence[str]) -> pq.ParquetFile:
+def _opened(part: files.Part, names: Sequence[str]) -> pq.ParquetFile:
     """The file, read ahead unless a row group of it is too large for that."""
-    source = for_arrow(file)
-    parquet = pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
-    metadata = parquet.metadata
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    if max(_stored_bytes(group, names) for group in groups) <= BUFFERED_BYTES:
+    parquet = pq.ParquetFile(for_arrow(part.file), pre_buffer=True, page_checksum_verification=True)
+    paths = [parquet.schema.column(i).path for i in range(parquet.metadata.num_columns)]
+    wanted = [path.split(".")[0] in names for path in paths]
+    sizes = [[chunk.total_compressed_size for chunk in group] for group in part.footer]
+    stored = (sum(itertools.compress(group, wanted)) for group in sizes)
+    if max(stored, default=0) <= BUFFERED_BYTES:
         return parquet
     parquet.close()
-    source = for_arrow(file)
+    source = for_arrow(part.file)
     return pq.ParquetFile(source, buffer_size=STREAM_BYTES, page_checksum_verification=True)
-
-
-def _stored_bytes(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
-    every = (group.column(i) for i in range(group.num_columns))
-    return sum(c.total_compressed_size for c in every if c.path_in_schema.split(".")[0] in names)
 
 
 def _ranges(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

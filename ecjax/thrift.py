@@ -28,6 +28,18 @@ def read_struct(data: bytes) -> tuple[dict[int, Any], int]:
     return reader.struct(0), reader.place
 
 
+def field(struct: Any, number: int, kind: type, default: Any = None) -> Any:
+    """A field's value.
+
+    Raises:
+        ValueError: It is of another kind, or there is neither it nor a default.
+    """
+    value = struct.get(number, default) if isinstance(struct, dict) else None
+    if not isinstance(value, kind) or kind is int and isinstance(value, bool):
+        raise ValueError(f"field {number} is no {kind.__name__}")
+    return value
+
+
 class _Reader:
     def __init__(self, data: bytes):
         self.data, self.place = data, 0

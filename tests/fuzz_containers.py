@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import mutate_arrow
+import mutate_npy
 import mutate_parquet
 import mutations
 import numpy as np
@@ -15,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz_judge import Container
+from make_tables import with_points
 
 from ecjax import cell_file
 from ecjax.align import AlignedTask, align
@@ -23,6 +27,7 @@ from ecjax.stream_read import Joined, described
 from ecjax.study import read_study
 
 ROWS = 24
+PLACES = 'lat = "lat"\nlon = "lon"'
 
 
 def table(seed: int, text_ids: bool = False) -> pd.DataFrame:
@@ -48,11 +53,11 @@ def with_lists(frame: pd.DataFrame, fixed: bool) -> pa.Table:
     return rest.replace_schema_metadata(None).append_column("vector", pa.array(rows, kind))
 
 
-def study_text(file: str, target: str, kind: str) -> bytes:
+def study_text(file: str, target: str, kind: str, places: str = PLACES) -> bytes:
     """A study whose one file is its embedding and its task."""
     return (
         f'[embeddings.a]\npath = "{file}"\n\n[tasks.t]\npath = "{file}"\ntarget = "{target}"\n'
-        f'kind = "{kind}"\nlat = "lat"\nlon = "lon"\n'
+        f'kind = "{kind}"\n{places}\n'
     ).encode()
 
 
@@ -120,12 +125,10 @@ def _csv(frame: pd.DataFrame) -> bytes:
 def _of_table(name: str, file: str, write: Callable, kinds: dict, **more) -> Container:
     """A container that holds a table; half of them hold a regression, half a classification."""
     labels = ("crop", "classification") if more.pop("classes", False) else ("height", "regression")
-    study = {"study.toml": study_text(file, *labels)}
+    study = {"study.toml": study_text(file, *labels, more.pop("places", PLACES))}
     contents = write(table(1)), write(table(2))
-    read = more.pop("read", read_study_of)
-    return Container(
-        name, file, contents, read, mutations.ANY | kinds, study, names=(file,), **more
-    )
+    read, kinds = more.pop("read", read_study_of), mutations.ANY | kinds
+    return Container(name, file, contents, read, kinds, study, names=(file,), **more)
 
 
 def _wide(**how) -> Callable[[pd.DataFrame], bytes]:
@@ -140,12 +143,86 @@ def _lists(fixed: bool, **how) -> Callable[[pd.DataFrame], bytes]:
     return write
 
 
+def _points(frame: pd.DataFrame) -> bytes:
+    points = with_points(frame)
+    out = io.BytesIO()
+    pq.write_table(points, out, write_statistics=False)
+    return out.getvalue()
+
+
 CSV_WORDS = (",,", '"', '""', "\r\n", "1e39", "-9999", "nan", "NA", "181", "emb_0", "lat", "100")
 CSV = {"words": mutations.text(CSV_WORDS), "lines": mutations.lines}
 
 
 def _csv_tables() -> list[Container]:
-    return [_of_table("csv", "a.csv", _csv, CSV)]
+    zipped = {f"zipped {kind}": mutations.zipped(how) for kind, how in CSV.items()}
+    return [
+        _of_table("csv", "a.csv", _csv, CSV),
+        _of_table(
+            "csv-gzip",
+            "a.csv.gz",
+            lambda frame: gzip.compress(_csv(frame), mtime=0),
+            {"header, trailer": mutations.gzip_fields, **zipped},
+            classes=True,
+            covered=lambda content: [(0, len(content))],
+            mending=tuple(zipped),
+        ),
+    ]
+
+
+def _arrow(frame: pd.DataFrame, fixed: bool, stream: bool, compression: str | None) -> bytes:
+    whole = with_lists(frame, fixed)
+    crops = whole["crop"].dictionary_encode()
+    whole = whole.set_column(whole.schema.get_field_index("crop"), "crop", crops)
+    out, how = io.BytesIO(), pa.ipc.IpcWriteOptions(compression=compression)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, whole.schema, options=how) as to:
+        to.write_table(whole)
+    return out.getvalue()
+
+
+def _arrow_tables() -> list[Container]:
+    def writer(*how) -> Callable[[pd.DataFrame], bytes]:
+        return lambda frame: _arrow(frame, *how)
+
+    files = mutate_arrow.MUTATIONS | mutate_arrow.OF_FILES
+    return [
+        _of_table("arrow", "a.feather", writer(True, False, "lz4"), files),
+        _of_table("arrow-plain", "a.arrow", writer(False, False, None), files, classes=True),
+        _of_table("arrow-stream", "a.arrow", writer(True, True, "zstd"), mutate_arrow.MUTATIONS),
+    ]
+
+
+def _npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def _arrays() -> list[Container]:
+    """Vectors as an array, the ids of which are another."""
+    study = (
+        '[embeddings.a]\npath = "a.npy"\nids = "ids.npy"\n{}\n\n[tasks.t]\npath = "labels.csv"\n'
+        'target = "height"\nkind = "regression"\nlat = "lat"\nlon = "lon"\n'
+    )
+    labels = _csv(table(1))
+    ids = table(1)["id"].to_numpy()
+    floats = [table(seed).filter(like="emb_").to_numpy() for seed in (1, 2)]
+    quarters = [np.nan_to_num(x * 40, nan=-128).astype(np.int8) for x in floats]
+    kinds = mutations.ANY | mutate_npy.MUTATIONS
+    made = []
+    for name, arrays, keys in (
+        ("npy", floats, ""),
+        ("npy-int8", quarters, 'dequantise = "alphaearth"'),
+        ("npy-ids", (ids, ids[::-1].copy()), ""),
+    ):
+        file = "ids.npy" if name == "npy-ids" else "a.npy"
+        beside = {"study.toml": study.format(keys).encode(), "labels.csv": labels}
+        beside |= {"ids.npy": _npy(ids), "a.npy": _npy(floats[0])}
+        del beside[file]
+        contents = tuple(map(_npy, arrays))
+        names = "a.npy", "ids.npy"
+        made.append(Container(name, file, contents, read_study_of, kinds, beside, names=names))
+    return made
 
 
 def _parquet_tables() -> list[Container]:
@@ -161,6 +238,13 @@ def _parquet_tables() -> list[Container]:
             _wide(use_dictionary=False, column_encoding=delta, compression="snappy"),
             kinds,
             classes=True,
+        ),
+        _of_table(
+            "geoparquet",
+            "a.parquet",
+            _points,
+            kinds,
+            places='geometry = "geometry"',
         ),
         _of_table(
             "parquet-streamed",
@@ -206,6 +290,7 @@ join = "inner"
 [embeddings.alpha]
 path = "a.csv"
 columns = "emb_*"
+scale = 0.5
 [embeddings.beta]
 path = "b.csv"
 id = "id"
@@ -219,6 +304,7 @@ degree = 2
 path = "a.csv"
 target = ["height"]
 kind = "regression"
+missing = [-999, "none"]
 lat = "lat"
 lon = "lon"
 group = "crop"
@@ -289,5 +375,6 @@ def _cells() -> list[Container]:
 
 def containers() -> dict[str, Container]:
     """All of them, by name."""
-    made = [*_csv_tables(), *_parquet_tables(), *_studies(), *_cells()]
+    made = [*_csv_tables(), *_parquet_tables(), *_arrow_tables(), *_arrays(), *_studies()]
+    made += _cells()
     return {container.name: container for container in made}
