@@ -131,8 +131,8 @@ TEXTS = {
     "Kubernetes and Cloud TPU they are found without",
     "num_processes": "how many processes share the run; 1: this one, whatever the job",
     "process_id": "which of them this is, from 0",
-    "max_input_bytes": "what each table of the study may take when read; 0: 70 % of the memory, and "
-    "no file may expand to more than 100 times its size and 128 MiB",
+    "max_input_bytes": "what each table of the study may take when read; 0: 70 % of the memory, "
+    "and no file may expand to more than 100 times its size and 128 MiB",
     "require_platform": "cpu, gpu or tpu: fail where JAX has none; empty: whatever there is",
 }
 COUNTS = ("num_processes", "process_id", "passes", "devices", "max_input_bytes")

@@ -125,6 +125,7 @@ class EmbeddingReader(_Reader):
         self.chosen: list[str] = []
         self.id_files = IdFiles(source.ids, source.id) if source.ids else None
         check_ids(source.files, self.owner, self.id_files)
+        self._provenance: list[str] = []
         self._version: str | None = None
 
     def choose(self, schema: pa.Schema, here: str) -> list[str]:
@@ -146,7 +147,8 @@ class EmbeddingReader(_Reader):
                     'narrower pattern, as in columns = "emb_*"'
                 )
         extra = [name for name in schema.names if columns.is_coordinate(name)]
-        return list(dict.fromkeys([*self.chosen, *given, *extra, *columns.version(schema)]))
+        self._provenance = columns.version(schema)
+        return list(dict.fromkeys([*self.chosen, *given, *extra, *self._provenance]))
 
     def stored(
         self, rows: pa.Table, ids: np.ndarray, width: int | None = None
@@ -199,7 +201,7 @@ class EmbeddingReader(_Reader):
 
     def _check_version(self, rows: pa.Table, ids: np.ndarray) -> None:
         """Raises an InputError if vectors come from different versions of a data set."""
-        for name in columns.version(rows.schema):
+        for name in self._provenance:
             values = rows[name].to_pandas()
             given = values.notna().to_numpy()
             self._version = self._version or next(iter(values[given]), None)
