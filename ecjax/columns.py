@@ -1,10 +1,13 @@
 """Which columns of a table hold the embedding, decided from names and types alone."""
 
 import fnmatch
+import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +21,7 @@ LONGITUDES = ("lon", "lng", "long", "longitude", "x")
 PROVENANCE = ("dataset", "tile", "checksum")
 _ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
 _DIGITS = re.compile(r"\d+")
+_MOST_NUMBERS, _MOST_DIGITS = 16, 18  # in the name of a column that is one of a family
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -55,8 +59,7 @@ def place_columns(coordinates: Mapping[str, np.ndarray]) -> tuple[str, str] | No
 
 def check_unique(names: Iterable[str], where: str) -> None:
     """Raises an InputError if two columns bear one name."""
-    names = list(names)
-    repeated = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(
             f"{where}: {counted(len(repeated), 'duplicate column')}, first {listing(repeated)}; "
@@ -84,6 +87,21 @@ def version(schema: pa.Schema) -> list[str]:
     that name may be anything.
     """
     return [PROVENANCE[0]] if set(PROVENANCE) <= set(schema.names) else []
+
+
+def series(column: pa.ChunkedArray) -> pd.Series:
+    """A column as pandas has it, which wants each of a dictionary's words once; files need not."""
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array(map(_each_word_once, column.chunks), column.type)
+    return column.to_pandas()
+
+
+def _each_word_once(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    words = array.dictionary.unique().drop_null()
+    if len(words) == len(array.dictionary):
+        return array
+    places = pc.index_in(array.dictionary, words).cast(array.indices.type)
+    return pa.DictionaryArray.from_arrays(places.take(array.indices), words)
 
 
 def holds(column: pa.ChunkedArray, values: Sequence[float | str]) -> pa.ChunkedArray:
@@ -186,7 +204,10 @@ def _families(names: list[str]) -> list[dict[int, str]]:
     """
     groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for name in names:
-        for digits in _DIGITS.finditer(name):
+        numbers = list(itertools.islice(_DIGITS.finditer(name), _MOST_NUMBERS + 1))
+        if len(numbers) > _MOST_NUMBERS or any(len(n.group()) > _MOST_DIGITS for n in numbers):
+            continue
+        for digits in numbers:
             around = name[: digits.start()], name[digits.end() :]
             groups.setdefault(around, []).append((int(digits.group()), name))
     families = []

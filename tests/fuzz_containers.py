@@ -135,10 +135,15 @@ def _wide(**how) -> Callable[[pd.DataFrame], bytes]:
     return lambda frame: _parquet(pa.Table.from_pandas(frame), **how)
 
 
+def _with_dictionary(table: pa.Table) -> pa.Table:
+    place = table.schema.get_field_index("crop")
+    return table.set_column(place, "crop", table["crop"].dictionary_encode())
+
+
 def _lists(fixed: bool, **how) -> Callable[[pd.DataFrame], bytes]:
     def write(frame: pd.DataFrame) -> bytes:
         frame = frame.assign(id=[f"p{i}é" for i in frame["id"]])
-        return _parquet(with_lists(frame, fixed), **how)
+        return _parquet(_with_dictionary(with_lists(frame, fixed)), **how)
 
     return write
 
@@ -171,9 +176,7 @@ def _csv_tables() -> list[Container]:
 
 
 def _arrow(frame: pd.DataFrame, fixed: bool, stream: bool, compression: str | None) -> bytes:
-    whole = with_lists(frame, fixed)
-    crops = whole["crop"].dictionary_encode()
-    whole = whole.set_column(whole.schema.get_field_index("crop"), "crop", crops)
+    whole = _with_dictionary(with_lists(frame, fixed))
     out, how = io.BytesIO(), pa.ipc.IpcWriteOptions(compression=compression)
     with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, whole.schema, options=how) as to:
         to.write_table(whole)
