@@ -159,8 +159,9 @@ class _Reader:
     ):
         self.stream, self.budget = stream, budget
         self.fields, self.names = fields, names
+        asked = set(names)
         self.schema = pa.schema([schema.field(name) for name in names])
-        self.wanted = {id(field) for field in fields if field.name in names}
+        self.wanted = {id(field) for field in fields if field.name in asked}
         self.keys = {field.dictionary for field in fields if id(field) in self.wanted}
         self.of_key = {f.dictionary: f for f in fields if f.dictionary is not None}
         self.dictionaries: dict[int, pa.Array] = {}

@@ -75,8 +75,9 @@ def schema_of(message: Table, here: str) -> tuple[list[Field], pa.Schema]:
 
 def check_read(fields: Sequence[Field], names: Sequence[str], here: str) -> None:
     """Raises an InputError if one of the wanted columns is of a type that is not read."""
+    asked = set(names)
     for field in fields:
-        if field.name in names and not field.readable:
+        if field.name in asked and not field.readable:
             raise InputError(
                 f"{here}: column {quote(field.name)} is of a type ({field.type}) that is not read "
                 "from Arrow files; leave it out, or write the table as Parquet"

@@ -2,6 +2,7 @@
 
 import fnmatch
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,15 +152,15 @@ def choose_columns(
     if len(lists) + len(families) == 1:
         return lists or _in_order(families[0], where)
     if lists or families:
+        runs = [list(family.values()) for family in sorted(families, key=len, reverse=True)]
         found = [quote(name) for name in lists]
-        found += [
-            f"{quote(next(iter(f.values())))}…{quote(list(f.values())[-1])} ({len(f)} columns)"
-            for f in families
-        ]
+        found += [f"{quote(run[0])}…{quote(run[-1])} ({len(run)} columns)" for run in runs]
         more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        example = lists[0] if lists else _pattern(runs[0])
         raise InputError(
             f"{where}: {len(found)} sets of columns could be the embedding: "
-            f'{", ".join(found[:6])}{more}; choose with columns = "…", as in columns = "emb_*"'
+            f'{", ".join(found[:6])}{more}; choose with columns = "…", as in columns = '
+            f"{quote(example)}"
         )
     raise InputError(
         f"{where}: no embedding columns found (one column of lists, or numbered columns such as "
@@ -178,6 +179,13 @@ def in_short(names: Sequence[str]) -> str:
 def check_present(schema: pa.Schema, name: str, what: str, where: str) -> None:
     """Raises an InputError with the nearest name if there is no column `name`."""
     check_known(name, schema.names, f"column for {what}", where)
+
+
+def _pattern(run: Sequence[str]) -> str:
+    """A pattern that columns match whose names differ in one number."""
+    start = os.path.commonprefix(run)
+    rest = [name[len(start) :][::-1] for name in run]
+    return f"{start}*{os.path.commonprefix(rest)[::-1]}"
 
 
 def _matching(schema: pa.Schema, pattern: str, where: str) -> list[str]:

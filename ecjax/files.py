@@ -64,13 +64,11 @@ class Part(NamedTuple):
     Attributes:
         file: Where it is.
         schema: Of the chosen columns.
-        groups: Rows of each row group.
-        footer: What the file says of each column in each of them.
+        footer: What it says of its row groups.
     """
 
     file: Path | RemotePath
     schema: pa.Schema
-    groups: tuple[int, ...]
     footer: Footer
 
 
@@ -89,14 +87,11 @@ def parquet_parts(
 def _parquet_part(file: Path | RemotePath, here: str, choose: Choose, budget: Budget) -> Part:
     check_content(file, kind_of(file, here), here)
     with reading(here, "parquet"), parquet_file(file, here) as (parquet, footer):
-        metadata, own = parquet.metadata, budget.of(size_of(file), here)
-        stored = Stored(schema_of(parquet), metadata.num_rows, lambda names: None)
-        names = _chosen(stored, here, choose)
-        own.check_expansion(bytes_when_read(parquet, footer, names, own.size))
-        own.take(ID_BYTES * stored.rows)
-        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
-        return Part(file, schema, tuple(groups), footer)
+        own, rows = budget.of(size_of(file), here), sum(footer.groups)
+        names = _chosen(Stored(schema_of(parquet), rows, lambda names: None), here, choose)
+        own.check_expansion(bytes_when_read(footer, parquet.schema_arrow, names))
+        own.take(ID_BYTES * rows)
+        return Part(file, pa.schema([parquet.schema_arrow.field(n) for n in names]), footer)
 
 
 def _alike(files: tuple[Path | RemotePath, ...], choose: Choose) -> Choose:
@@ -141,7 +136,8 @@ def _differing_types(
 def _check_same_columns(
     first: list[str], names: list[str], file: Path | RemotePath, here: str
 ) -> None:
-    differing = [n for n in names if n not in first] + [n for n in first if n not in names]
+    here_only, there_only = set(names) - set(first), set(first) - set(names)
+    differing = [n for n in names if n in here_only] + [n for n in first if n in there_only]
     if differing:
         raise InputError(
             f"{here}: {counted(len(differing), 'column')} ({listing(differing)}) found in only "

@@ -9,6 +9,7 @@ from typing import Any
 from ecjax.errors import InputError, listing, quote
 
 MOST_NESTED = 8  # tables and lists within one another
+_COMPARED = 2000  # known names at most that an unknown one is compared with
 
 
 def parsed(content: str, where: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def check_known(name: object, known: Iterable[str], what: str, where: str) -> No
     known = list(known)
     if name in known:
         return
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), known[:_COMPARED], n=1, cutoff=0.5)
     hint = f"did you mean {quote(near[0])}?" if near else f"known: {listing(known, 12)}"
     raise InputError(f"{where}: unknown {what} {quote(name)}; {hint}")
 

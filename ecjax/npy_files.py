@@ -105,9 +105,12 @@ def _header(stream: BinaryIO, size: int, here: str) -> _Header:
     code = "<H" if major == 1 else "<I"
     width = struct.calcsize(code)
     (length,) = struct.unpack(code, stream.read(width).ljust(width, b"\0"))
-    if length > _HEADER_BYTES:
+    if not 0 < length <= _HEADER_BYTES:
         raise ValueError(f"a header of {length:,} bytes")
-    text = stream.read(length).decode("utf-8")
+    written = stream.read(length)
+    if len(written) < length:
+        raise ValueError(f"a header of {length:,} bytes, cut short")
+    text = written.decode("utf-8")
     found = _HEADER.fullmatch(text)
     if found is None:
         raise InputError(

@@ -1,71 +1,123 @@
-"""What the footer of a Parquet file says of each column in each row group.
+"""What a Parquet file says that it holds: the footer, read without pyarrow.
 
-pyarrow says it too, but ends the whole process where a footer contradicts itself: what it throws
-when it is asked for a column's metadata, nothing catches. So the footer is read here.
-Layout: https://github.com/apache/parquet-format (parquet.thrift: FileMetaData and what is in it).
+pyarrow ends the process when some of its metadata of row groups contradict others, so they are read
+and compared here, before it is asked for more than the schema.
+Layout: https://github.com/apache/parquet-format (parquet.thrift: FileMetaData and what it holds).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow.parquet as pq
 
 from ecjax import thrift
-from ecjax.containers import Source, opened
+from ecjax.limits import MOST_METADATA
 
-_END = 8  # bytes: how long the footer is, and the magic bytes
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
-class ChunkFooter(NamedTuple):
+class Chunk(NamedTuple):
     """One column in one row group.
 
     Attributes:
-        num_values: nulls and values of lists included.
-        total_uncompressed_size, total_compressed_size: bytes of its pages.
-        data_page_offset, dictionary_page_offset: where they begin; 0: there is no dictionary.
+        group, rows: number of the row group, and its rows.
+        name, path: of the column, and of its values in the file's schema.
+        text: whether they are of any length.
+        width: bytes of a value when read, at least.
+        values: how many, nulls included.
+        unpacked, packed: bytes of all pages, as the footer has it.
+        start: where they are.
     """
 
-    num_values: int
-    total_uncompressed_size: int
-    total_compressed_size: int
-    data_page_offset: int
-    dictionary_page_offset: int
+    group: int
+    rows: int
+    name: str
+    path: str
+    text: bool
+    width: int
+    values: int
+    unpacked: int
+    packed: int
+    start: int
 
 
-Footer = tuple[tuple[ChunkFooter, ...], ...]
+class Footer(NamedTuple):
+    """Of a file.
+
+    Attributes:
+        groups: rows of each row group.
+        chunks: in each row group, of all columns.
+    """
+
+    groups: tuple[int, ...]
+    chunks: tuple[tuple[Chunk, ...], ...]
+
+    def wanted(self, groups: Sequence[int], names: Sequence[str]) -> Iterator[Chunk]:
+        """The columns of these names in some row groups."""
+        names = set(names)
+        return (chunk for group in groups for chunk in self.chunks[group] if chunk.name in names)
 
 
-def read_footer(source: Source, columns: int) -> Footer:
-    """The columns of each row group.
-
-    Args:
-        columns: how many the file's schema has.
+def read_footer(stream: BinaryIO, size: int, parquet: pq.ParquetFile) -> Footer:
+    """Of a file of so many bytes, whose schema pyarrow has read.
 
     Raises:
-        ValueError: It is damaged, or a row group has more columns or fewer.
+        ValueError: It contradicts itself, the schema, or the file's size.
     """
-    with opened(source) as stream:
-        end = stream.seek(0, 2) - _END
-        stream.seek(max(0, end))
-        length = int.from_bytes(stream.read(4), "little")
-        if not 0 < length <= end:
-            raise ValueError(f"a footer of {length:,} bytes")
-        stream.seek(end - length)
-        footer, _ = thrift.read_struct(stream.read(length))
-    groups = tuple(_group(group) for group in thrift.field(footer, 4, list, []))
-    if any(len(chunks) != columns for chunks in groups):
-        raise ValueError(f"a row group with more or fewer than the {columns:,} columns")
-    return groups
+    stream.seek(max(0, size - 8))
+    length = int.from_bytes(stream.read(4), "little")
+    if length > min(MOST_METADATA, size - 12):
+        raise ValueError(f"a footer of {length:,} bytes")
+    stream.seek(size - 8 - length)
+    names = set(parquet.schema_arrow.names)
+    footer, _ = thrift.read_struct(stream.read(length))
+    leaves = [_leaf(parquet.schema.column(i), names) for i in range(len(parquet.schema))]
+    tables = thrift.structs(footer, 4)
+    rows = tuple(thrift.number(table, 3) for table in tables)
+    if min(rows, default=0) < 0 or sum(rows) != thrift.number(footer, 3):
+        raise ValueError(f"{thrift.number(footer, 3):,} rows, but {sum(rows):,} in row groups")
+    chunks = []
+    for group, table in enumerate(tables):
+        columns = thrift.structs(table, 1)
+        if len(columns) != len(leaves):
+            raise ValueError(f"a row group of {len(columns)} columns, not {len(leaves)}")
+        pairs = zip(columns, leaves, strict=True)
+        chunks.append(tuple(_chunk(group, rows[group], own, leaf, size) for own, leaf in pairs))
+    return Footer(rows, tuple(chunks))
 
 
-def _group(group: Any) -> tuple[ChunkFooter, ...]:
-    about = (thrift.field(chunk, 3, dict) for chunk in thrift.field(group, 1, list))
-    return tuple(
-        ChunkFooter(
-            num_values=thrift.field(own, 5, int),
-            total_uncompressed_size=thrift.field(own, 6, int),
-            total_compressed_size=thrift.field(own, 7, int),
-            data_page_offset=thrift.field(own, 9, int),
-            dictionary_page_offset=thrift.field(own, 11, int, 0),
-        )
-        for own in about
-    )
+class _Leaf(NamedTuple):
+    """Of a column's values in the schema: as in Chunk, and whether there is one in each row."""
+
+    name: str
+    path: str
+    text: bool
+    width: int
+    flat: bool
+
+
+def _leaf(column: pq.ColumnSchema, names: Collection[str]) -> _Leaf:
+    parts = column.path.split(".")
+    begun = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    name = next((text for text in begun if text in names), column.path)
+    width = _WIDTHS.get(column.physical_type) or max(column.length, 4)
+    text = column.physical_type == "BYTE_ARRAY"
+    return _Leaf(name, column.path, text, width, not column.max_repetition_level)
+
+
+def _chunk(group: int, rows: int, column: dict[int, Any], leaf: _Leaf, size: int) -> Chunk:
+    if 1 in column or not isinstance(column.get(3), dict):
+        raise ValueError(f"column {leaf.path} is in another file, or encrypted")
+    about = column[3]
+    values, unpacked, packed = (thrift.number(about, field) for field in (5, 6, 7))
+    start, dictionary = thrift.number(about, 9), thrift.number(about, 11, 0)
+    if 0 < dictionary < start:
+        start = dictionary
+    if values < 0 or leaf.flat and values != rows:
+        raise ValueError(f"{values:,} values of {leaf.path} in {rows:,} rows")
+    if not 4 <= start <= size or unpacked < 0 or not 0 <= packed <= size:
+        raise ValueError(f"pages of {leaf.path} at byte {start:,} of {size:,}")
+    what = leaf.name, leaf.path, leaf.text, leaf.width
+    return Chunk(group, rows, *what, values, unpacked, packed, start)

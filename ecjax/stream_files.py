@@ -69,7 +69,7 @@ class StoredTable:
         if all(map(is_parquet, given)):
             how = reader.choose, reader.budget()
             self._parts, self.schema = files.parquet_parts(given, owner, *how)
-            self.rows = sum(sum(part.groups) for part in self._parts)
+            self.rows = sum(sum(part.footer.groups) for part in self._parts)
         else:
             self._whole = reader.whole()
             self.schema, self.rows = self._whole.schema, len(self._whole)
@@ -101,7 +101,7 @@ class StoredTable:
         first = 0
         schema = self.columns(names)
         for part in self._parts:
-            after = first + sum(part.groups)
+            after = first + sum(part.footer.groups)
             own = _within(wanted, first, after)
             if len(own):
                 for piece in self._of_part(part, own - first, names, most):
@@ -133,12 +133,12 @@ class StoredTable:
         with reading(f"{self.reader.owner} ({part.file})", "parquet"):
             try:
                 with _opened(part, names) as parquet:
-                    for group, (first, after) in enumerate(_ranges(part.groups)):
+                    for group, (first, after) in enumerate(_ranges(part.footer.groups)):
                         own = _within(wanted, first, after)
                         if not len(own):
                             continue
                         self._check_same(part.file)
-                        self._check_pages(part, parquet, group, names)
+                        self._check_pages(part, group, names)
                         which = {"row_groups": [group], "columns": list(names)}
                         for batch in parquet.iter_batches(most, **which):
                             inside = _within(own, first, first + len(batch))
@@ -148,20 +148,18 @@ class StoredTable:
                                 yield _rows(table, first, inside)
                             first += len(batch)
                         if first != after:
-                            raise ValueError(f"{after - first:,} rows fewer than it says")
+                            raise ValueError(f"{abs(after - first):,} rows more or fewer than said")
             except (pa.ArrowException, OSError, ValueError):
                 self._check_same(part.file)  # then that is what is wrong with it
                 raise
 
-    def _check_pages(
-        self, part: files.Part, parquet: pq.ParquetFile, group: int, names: Sequence[str]
-    ) -> None:
+    def _check_pages(self, part: files.Part, group: int, names: Sequence[str]) -> None:
         """Before a row group is read for the first time; not where each page would be a request."""
         file, key = part.file, (part.file, group, tuple(names))
         if isinstance(file, RemotePath) or key in self._checked:
             return
         budget = self.reader.budget().of(size_of(file), f"{self.reader.owner} ({file})")
-        check_pages(file, parquet, part.footer, [group], names, budget)
+        check_pages(file, part.footer, [group], names, budget)
         self._checked.add(key)
 
     def _check_same(self, file: Path | RemotePath) -> None:
@@ -184,16 +182,10 @@ class StoredTable:
 
 def _opened(part: files.Part, names: Sequence[str]) -> pq.ParquetFile:
     """The file, read ahead unless a row group of it is too large for that."""
-    parquet = pq.ParquetFile(for_arrow(part.file), pre_buffer=True, page_checksum_verification=True)
-    paths = [parquet.schema.column(i).path for i in range(parquet.metadata.num_columns)]
-    wanted = [path.split(".")[0] in names for path in paths]
-    sizes = [[chunk.total_compressed_size for chunk in group] for group in part.footer]
-    stored = (sum(itertools.compress(group, wanted)) for group in sizes)
-    if max(stored, default=0) <= BUFFERED_BYTES:
-        return parquet
-    parquet.close()
-    source = for_arrow(part.file)
-    return pq.ParquetFile(source, buffer_size=STREAM_BYTES, page_checksum_verification=True)
+    groups = range(len(part.footer.groups))
+    stored = (sum(c.packed for c in part.footer.wanted([group], names)) for group in groups)
+    how = {} if max(stored) <= BUFFERED_BYTES else {"buffer_size": STREAM_BYTES}
+    return pq.ParquetFile(for_arrow(part.file), page_checksum_verification=True, **how)
 
 
 def _ranges(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -24,75 +24,110 @@ def read_struct(data: bytes) -> tuple[dict[int, Any], int]:
         Short: More bytes are needed.
         ValueError: It is no struct.
     """
-    reader = _Reader(data)
-    return reader.struct(0), reader.place
+    try:
+        return _struct(data, 0, 0)
+    except IndexError:
+        raise Short(f"{len(data)} bytes end within a struct") from None
 
 
-def field(struct: Any, number: int, kind: type, default: Any = None) -> Any:
-    """A field's value.
-
-    Raises:
-        ValueError: It is of another kind, or there is neither it nor a default.
-    """
-    value = struct.get(number, default) if isinstance(struct, dict) else None
-    if not isinstance(value, kind) or kind is int and isinstance(value, bool):
-        raise ValueError(f"field {number} is no {kind.__name__}")
+def number(fields: dict[int, Any], field: int, default: int | None = None) -> int:
+    """A whole number of a struct; a ValueError if it is none, or missing without a default."""
+    value = fields.get(field, default)
+    if not isinstance(value, int):
+        raise ValueError(f"field {field} holds no number")
     return value
 
 
-class _Reader:
-    def __init__(self, data: bytes):
-        self.data, self.place = data, 0
+def struct(fields: dict[int, Any], field: int) -> dict[int, Any]:
+    """A struct within a struct; a ValueError if it is none, or missing."""
+    value = fields.get(field)
+    if not isinstance(value, dict):
+        raise ValueError(f"field {field} holds no struct")
+    return value
 
-    def struct(self, depth: int) -> dict[int, Any]:
-        if depth > _MOST_NESTED:
-            raise ValueError("structs nested too deeply")
-        fields: dict[int, Any] = {}
-        number = 0
-        while head := self._byte():
-            step, kind = head >> 4, head & 15
-            number = number + step if step else self._whole()
-            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
-        return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (_I16, _I32, _I64):
-            return self._whole()
-        if kind in (_TRUE, _FALSE, _BYTE):  # bools within a list
-            return self._byte()
-        if kind == _DOUBLE:
-            return self._bytes(8)
-        if kind == _BINARY:
-            return self._bytes(self._varint())
-        if kind in (_LIST, _SET):
-            head = self._byte()
-            count = head >> 4 if head >> 4 < 15 else self._varint()
-            if count > len(self.data):
-                raise Short(f"a list of {count} values")
-            return [self._value(head & 15, depth + 1) for _ in range(count)]
-        if kind == _STRUCT:
-            return self.struct(depth + 1)
-        raise ValueError(f"a field of type {kind}")
+def structs(fields: dict[int, Any], field: int) -> list[dict[int, Any]]:
+    """A list of structs; a ValueError if it is none, or missing."""
+    values = fields.get(field)
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ValueError(f"field {field} holds no structs")
+    return values
 
-    def _byte(self) -> int:
-        return self._bytes(1)[0]
 
-    def _bytes(self, count: int) -> bytes:
-        found = self.data[self.place : self.place + count]
-        if len(found) != count:
-            raise Short(f"{count} bytes are wanted")
-        self.place += count
-        return found
+# Each takes the bytes and where to begin, and gives the value and where it ends; an IndexError is
+# that the bytes end. A footer has hundreds of thousands of fields, so that calls are spared.
 
-    def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise ValueError("a number without an end")
 
-    def _whole(self) -> int:
-        value = self._varint()
-        return value >> 1 ^ -(value & 1)
+def _struct(data: bytes, place: int, depth: int) -> tuple[dict[int, Any], int]:
+    if depth > _MOST_NESTED:
+        raise ValueError("structs nested too deeply")
+    fields: dict[int, Any] = {}
+    name = 0
+    while head := data[place]:
+        place += 1
+        kind = head & 15
+        if head >> 4:
+            name += head >> 4
+        else:
+            name, place = _whole(data, place)
+        if kind <= _FALSE:
+            fields[name] = kind == _TRUE
+        elif _BYTE < kind <= _I64:
+            fields[name], place = _whole(data, place)
+        else:
+            fields[name], place = _value(kind, data, place, depth)
+    return fields, place + 1
+
+
+def _value(kind: int, data: bytes, place: int, depth: int) -> tuple[Any, int]:
+    if kind == _BINARY:
+        count, place = _varint(data, place)
+        return _slice(data, place, count)
+    if kind == _STRUCT:
+        return _struct(data, place, depth + 1)
+    if kind in (_LIST, _SET) and depth <= _MOST_NESTED:
+        head, place = data[place], place + 1
+        count = head >> 4
+        if count == 15:
+            count, place = _varint(data, place)
+        if count > len(data):
+            raise IndexError
+        values = []
+        for _ in range(count):
+            value, place = _value(head & 15, data, place, depth + 1)
+            values.append(value)
+        return values, place
+    if kind in (_I16, _I32, _I64):
+        return _whole(data, place)
+    if kind in (_TRUE, _FALSE, _BYTE):  # bools within a list
+        return data[place], place + 1
+    if kind == _DOUBLE:
+        return _slice(data, place, 8)
+    raise ValueError(f"a field of type {kind}")
+
+
+def _slice(data: bytes, place: int, count: int) -> tuple[bytes, int]:
+    if place + count > len(data):
+        raise IndexError
+    return data[place : place + count], place + count
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number without an end")
+
+
+def _whole(data: bytes, place: int) -> tuple[int, int]:
+    byte = data[place]
+    if byte < 128:
+        return byte >> 1 ^ -(byte & 1), place + 1
+    value, place = _varint(data, place)
+    return value >> 1 ^ -(value & 1), place

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors keys atomic filesystems remote limits parts places coordinates transforms columns "
     "values quantised vectors binning polygons sweeps study containers flatbuffers arrow_types "
-    "arrow_files csv_files npy_files thrift parquet_footer parquet_files points id_column forms "
-    "files tables leaks sphere correlation pairs entropy "
+    "arrow_files csv_files npy_files thrift parquet_footer parquet_files points id_column "
+    "forms files tables leaks sphere correlation pairs entropy "
     "variogram notes ids guard understood align arrays settings folds splits maps units inner "
     "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
     "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "

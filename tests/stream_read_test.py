@@ -4,8 +4,12 @@ import os
 import time
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make_streams import N, write_study
+from make_tables import with_points
 
 from ecjax.align import align
 from ecjax.errors import InputError
@@ -95,3 +99,49 @@ def test_what_goes_wrong_ahead_is_told():
 
     with pytest.raises(InputError, match="gone"):
         list(ahead(items()))
+
+
+def test_whole_numbers_points_and_declared_values_stream_as_in_memory(tmp_path):
+    rng, n = np.random.default_rng(0), 300
+    q = rng.integers(-128, 128, (n, 6)).astype(np.int8)
+    q[[3, 9]] = -128
+    vectors = pa.array(list(q), pa.list_(pa.int8(), 6))
+    ids, scale = pa.array(range(n)), rng.uniform(1, 2, n).astype(np.float32)
+    table = pa.table({"id": ids, "v": vectors, "scale": scale})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=70)
+    table = pa.table({"id": ids, "e": vectors})
+    pq.write_table(table.take(rng.permutation(n)), tmp_path / "b.parquet")
+    np.save(tmp_path / "c.npy", rng.normal(size=(n, 3)))
+    np.save(tmp_path / "c_ids.npy", np.arange(n))
+    frame = pd.DataFrame({"id": range(n), "y": rng.normal(size=n), "kind": list("abc") * (n // 3)})
+    frame["lat"], frame["lon"] = rng.uniform(-60, 60, (2, n))
+    frame.loc[[5, 200], "y"] = -999.0
+    pq.write_table(with_points(frame), tmp_path / "t.parquet", row_group_size=64)
+    for target, kind, missing in (("y", "regression", "-999"), ("kind", "classification", '"a"')):
+        (tmp_path / "study.toml").write_text(
+            '[embeddings.a]\npath = "a.parquet"\nscale = "scale"\n'
+            '[embeddings.b]\npath = "b.parquet"\ndequantise = "alphaearth"\n'
+            '[embeddings.c]\npath = "c.npy"\nids = "c_ids.npy"\n'
+            f'[tasks.t]\npath = "t.parquet"\ntarget = "{target}"\nkind = "{kind}"\n'
+            f'geometry = "geometry"\nmissing = {missing}\n'
+        )
+        study = read_study(tmp_path / "study.toml")
+        (task,) = align(study)
+        joined = join(tmp_path / kind, study)
+        for again in (False, True):
+            batches = list(joined.batches())
+            if not again:
+                joined.agree(Alone())
+            for name, matrix in task.embeddings.items():
+                found = np.concatenate([b.matrices[name] for b in batches])
+                assert found.dtype == matrix.dtype and (found == matrix).all()
+            assert (np.concatenate([b.task.lat for b in batches]) == task.lat).all()
+        assert joined.classes == task.classes
+        few = ("id absent", "missing value", "masked row", "missing target", "declared missing")
+        of_rows = [note for note in task.notes if note.reason in few]
+        assert [note for note in joined.notes if note.reason in few] == of_rows
+        assert {note.reason for note in of_rows} == {
+            "masked row",
+            "missing value",
+            "declared missing",
+        }
