@@ -144,7 +144,9 @@ def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
         place, own = place + packed, 0
         unpacked, largest = unpacked + content, max(largest, content)
         if kind == _DICTIONARY:
-            dictionary = content
+            dictionary, words = content, thrift.number(thrift.struct(header, 7), 1)
+            if not 0 <= words <= content:  # each takes a byte at least, and pyarrow makes room
+                raise ValueError(f"{words:,} words in {content:,} bytes")
         elif kind in (_DATA, _DATA_2):
             about = thrift.struct(header, 5 if kind == _DATA else 8)
             prefixed |= thrift.number(about, 2 if kind == _DATA else 4) == _PREFIXED
