@@ -13,6 +13,7 @@ import pandas as pd
 
 from ecjax import polygons
 from ecjax.binning import Strata, strata_of_columns
+from ecjax.columns import in_short
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.guard import check_distinct, check_sources, guard
@@ -48,6 +49,7 @@ class AlignedTask:
 
     Attributes:
         name: The task.
+        where: How messages call it: with its table.
         kind: "regression" or "classification".
         ids: (n,) int64 or object (str).
         targets: The t target names; one for classification.
@@ -65,9 +67,11 @@ class AlignedTask:
         transform: What the targets have been changed by, see `transforms`.
         strata: What divides the rows, by name.
         region: (n,) object, the region that each row is in, None where in none; or None.
+        columns: Name to the p_m names of an embedding's columns.
     """
 
     name: str
+    where: str
     kind: str
     ids: np.ndarray
     targets: tuple[str, ...]
@@ -85,6 +89,7 @@ class AlignedTask:
     transform: str = "none"
     strata: dict[str, Strata] = dataclasses.field(default_factory=dict)
     region: np.ndarray | None = None
+    columns: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def align(study: Study) -> tuple[AlignedTask, ...]:
@@ -157,16 +162,21 @@ def check_rows(task: AlignedTask, folds: int) -> None:
         return
     way_out = f"use --folds={n // 2} or fewer, or more rows" if n >= 4 else "use more rows"
     raise InputError(
-        f"task {quote(task.name)}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
+        f"{task.where}: {counted(n, 'row')} for --folds={folds}, but at least 2 x "
         f"{folds} = {2 * folds} are needed; {way_out}"
     )
 
 
+def few_members(task: AlignedTask, folds: int) -> np.ndarray:
+    """The codes of the classes with fewer members than folds; none of a regression."""
+    if task.kind == "regression":
+        return np.zeros(0, int)
+    return np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+
+
 def class_notes(task: AlignedTask, folds: int) -> list[Note]:
     """Returns a note on the classes with fewer members than folds, if there are any."""
-    if task.kind == "regression":
-        return []
-    few = np.flatnonzero(np.bincount(task.y, minlength=len(task.classes)) < folds)
+    few = few_members(task, folds)
     first = [task.classes[code] for code in few[:1]]
     return [Note(task.name, TASK_TABLE, "few members", len(few), name) for name in first]
 
@@ -215,6 +225,7 @@ def _align_one(
         notes += note_rows(task.name, TASK_TABLE, "near neighbours", near, ids)
     return AlignedTask(
         name=task.name,
+        where=task.where,
         kind=task.kind,
         ids=ids,
         targets=tuple(task.targets),
@@ -232,6 +243,7 @@ def _align_one(
         transform=task.transform,
         strata=strata,
         region=kept.region,
+        columns={name: table.columns for name, table in tables.items()},
     )
 
 
@@ -265,6 +277,11 @@ def named_targets(task: TaskTable) -> str:
     return f"{task.where}: target {listing(task.targets)}"
 
 
+def named_vectors(table: EmbeddingTable) -> str:
+    """An embedding's vectors in messages."""
+    return f"{table.where}: vectors ({in_short(table.columns)})"
+
+
 def targets_of(task: TaskTable) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """All rows' y, the classes, and (n,) whether a row has every target."""
     where = {name: f"{task.where}: target {quote(name)}" for name in task.targets}
@@ -291,7 +308,7 @@ def check_share(count: int, among: int, first: object, where: str) -> None:
         raise InputError(
             f"{where}: {count:,} of {counted(among, 'row')} are missing or masked, first at "
             f"id {quote(first)}, and more than {MAX_MISSING_SHARE:.0%} is an "
-            "error; fill them, or remove those rows from the task table if that is meant"
+            "error; fill them, or remove those rows from the task if that is meant"
         )
 
 
@@ -303,7 +320,7 @@ def _place(
     place, present = common.place, common.place >= 0
     missing, fill = table.missing[place] & present, table.fill[place] & present
     there = present.nonzero()[0]
-    _check_share((missing | fill)[there], task.ids[there], f"{table.where}: vectors")
+    _check_share((missing | fill)[there], task.ids[there], named_vectors(table))
     notes = (
         common.absent
         + note_rows(task.name, table.name, "missing value", missing, task.ids)

@@ -1,7 +1,9 @@
 """Arrays as input: the same checks, rows and notes as for tables, without files."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Mapping, Sequence, Sized
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -257,10 +259,7 @@ def _embedding_table(
     """The task's embedding; one array given to several tasks is checked and held once."""
     where = f"embedding {quote(name)} (array)"
     if id(given) not in read:
-        vectors = _vectors(given, where)
-        columns = [f"{name}[{j}]" for j in range(vectors.shape[1])]
-        if isinstance(given, pd.DataFrame):
-            columns = [str(column) for column in given.columns]
+        vectors, columns = _vectors(given, name, where)
         check_finite(vectors, columns, np.arange(len(vectors)), where)
         missing, fill = masked_rows(vectors)
         read[id(given)] = EmbeddingTable(
@@ -276,29 +275,53 @@ def _embedding_table(
     return dataclasses.replace(table, name=name, where=where, ids=task.ids)
 
 
-def _vectors(given: Any, where: str) -> np.ndarray:
-    """(n, p) float32 or float64, C-contiguous."""
+def _vectors(given: Any, name: str, where: str) -> tuple[np.ndarray, list[str]]:
+    """(n, p) float32 or float64, C-contiguous, and the p names."""
     vectors = _array(given, where)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise InputError(f"{where}: shape {vectors.shape} instead of (n, p) with p of at least 1")
-    if vectors.dtype.kind == "O":
-        try:
-            vectors = np.where(pd.isna(vectors), np.nan, vectors).astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{where}: a value is no number ({error}); give floats") from None
+    columns = [f"{name}[{j}]" for j in range(vectors.shape[1])]
+    if isinstance(given, pd.DataFrame):
+        columns = [str(column) for column in given.columns]
+    if vectors.dtype.kind in "OUS":
+        vectors = _from_objects(vectors.astype(object), columns, where)
     if vectors.dtype.kind in "iu":
         raise InputError(
-            f"{where}: {vectors.shape[1]:,} columns of integers ({vectors.dtype}): quantised "
-            "vectors need their scale; give the de-quantised values as floats"
+            f"{where}: {counted(len(columns), 'column')} ({listing(columns)}) of integers "
+            f"({vectors.dtype}): quantised vectors need their scale; give the de-quantised values "
+            "as floats"
         )
     if vectors.dtype.kind != "f":
         raise InputError(f"{where}: values of type {vectors.dtype} are no numbers; give floats")
     dtype = np.float32 if vectors.dtype.itemsize <= 4 else np.float64
-    return np.ascontiguousarray(vectors, dtype)
+    return np.ascontiguousarray(vectors, dtype), columns
+
+
+def _from_objects(vectors: np.ndarray, columns: list[str], where: str) -> np.ndarray:
+    """(n, p) float64 of numbers of any type; what is missing is NaN."""
+    missing = pd.isna(vectors)
+    is_number = np.array([isinstance(v, numbers.Real | Decimal) for v in vectors.flat])
+    bad = np.argwhere(~is_number.reshape(vectors.shape) & ~missing)
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(
+            f"{where}: {counted(len(bad), 'value')} that are no numbers, first "
+            f"{quote(vectors[row, column])} in column {quote(columns[column])} at id {quote(row)}; "
+            "give floats, and NaN where one is missing"
+        )
+    return np.where(missing, np.nan, vectors).astype(np.float64)
 
 
 def _array(values: Any, where: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{where}: rows of unequal length ({error}); give a full array") from None
+        lengths = [len(row) if isinstance(row, Sized) else 1 for row in values]
+        unequal = [i for i, length in enumerate(lengths) if length != lengths[0]]
+        what = f"no full array ({error})"
+        if unequal:
+            what = (
+                f"{counted(len(unequal), 'row')} of another length than {lengths[0]}, first "
+                f"{lengths[unequal[0]]} at id {quote(unequal[0])}"
+            )
+        raise InputError(f"{where}: {what}; all rows must have equal length") from None

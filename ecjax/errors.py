@@ -56,8 +56,9 @@ def listing(items: Iterable[object], limit: int = 3) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns "1 row" or "1,234 rows"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """Returns "1 row", "1,234 rows" or "2 classes"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 class UsageError(ValueError):

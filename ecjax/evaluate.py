@@ -46,7 +46,7 @@ from ecjax.result import Result
 from ecjax.results import Frames
 from ecjax.run_plan import RunPlan, Step, plan_run
 from ecjax.settings import Settings, from_arguments, sweep
-from ecjax.splits import fold_notes
+from ecjax.splits import constant_notes, fold_notes
 from ecjax.stream_run import StreamedRun
 from ecjax.study import Study
 from ecjax.units import unit_notes, units_of
@@ -303,6 +303,7 @@ class Run:
             own = [result for result in found if result.task is task]
             most = max((result.folds for result in own), key=lambda folds: folds.count)
             notes += [*task.notes, *class_notes(task, most.count), *fold_notes(task, most)]
+            notes += constant_notes(task, most) if self.settings.strict else []
             notes += unit_notes(task, own[0].units)
         return notes
 

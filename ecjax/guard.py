@@ -30,19 +30,18 @@ def check_sources(sources: Mapping[str, EmbeddingSource], where: str) -> None:
 def check_distinct(
     matrices: Mapping[str, np.ndarray], tables: Mapping[str, EmbeddingTable], where: str
 ) -> None:
-    """Raises an InputError if two embeddings are the same numbers (to float32 if one is that)."""
+    """Raises an InputError if two embeddings are the same numbers, to float32."""
     for first, second in itertools.combinations(matrices, 2):
         if same_numbers(matrices[first], matrices[second]):
             raise same_vectors(tables[first], tables[second], where, len(matrices[first]))
 
 
 def same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two matrices are the same numbers, to float32 if one is that."""
+    """Whether two matrices are the same numbers, to float32: text or a copy may hold no more."""
     if a.shape != b.shape:
         return False
-    dtype = min(a.dtype, b.dtype, key=lambda d: d.itemsize)
-    return bool((a[0].astype(dtype) == b[0].astype(dtype)).all()) and np.array_equal(
-        a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    return bool((a[0].astype(np.float32) == b[0].astype(np.float32)).all()) and np.array_equal(
+        a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
     )
 
 

@@ -45,7 +45,8 @@ def common_ids(task: TaskTable, table: EmbeddingTable, join: str) -> Common:
         absent, surplus = task.ids[~present], table.ids[unused]
         first = (absent if len(absent) else surplus)[0]
         raise InputError(
-            f'{table.where}: join = "exact", but {counted(len(absent), "id")} of {task.where} '
+            f'{table.where}: join = "exact" on column {quote(table.id_column)}, but '
+            f"{counted(len(absent), 'id')} of {task.where} "
             f"absent here and {counted(len(surplus), 'id')} of this table absent there, first "
             f'{quote(first)}; complete the tables, or use join = "inner"'
         )

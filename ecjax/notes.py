@@ -11,6 +11,8 @@ from ecjax.errors import counted, quote
 NEAR_KM = 1.0
 TASK_TABLE = "task table"
 IN_LOG1P = "scores are of log(1 + target)"
+CONSTANT_IN_FOLD = "column constant in a fold's training rows"
+NEAR_IN_TRAINING = f"rows nearer than {NEAR_KM:g} km to one that their fold trains on"
 _HASHED_COLUMNS = 8
 
 # What a note says, after its count of the things in brackets.
@@ -22,8 +24,14 @@ _WORDS = {
     "missing target": ("row", "left out: no value of a target"),
     "declared missing": ("row", "left out: a target has a value that stands for none"),
     "constant column": ("column", "constant: weight 0"),
+    CONSTANT_IN_FOLD: ("column", "constant in the rows that a fold trains on: weight 0 there"),
     "identical vectors": ("row", "with the same vector as another row"),
-    "near neighbours": ("row", f"with another row nearer than {NEAR_KM:g} km"),
+    "near neighbours": (
+        "row",
+        f"with another row nearer than {NEAR_KM:g} km, which random folds part; --split=spatial "
+        "keeps such rows together",
+    ),
+    NEAR_IN_TRAINING: ("row", f"scored by a fold that trains on a row nearer than {NEAR_KM:g} km"),
     "no stratum": ("row", "without a value or outside the edges: in no stratum"),
     "no region": ("row", "outside all regions: in none of the map's"),
     "few members": ("class", "with fewer members than folds: log-loss may be undefined"),
@@ -80,13 +88,14 @@ def near_neighbours(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     return np.isfinite(sphere.nearest(places, places, 2, NEAR_KM))
 
 
-def constant_columns(matrix: np.ndarray) -> np.ndarray:
-    """Returns the numbers of the columns of (n, p) in which all rows are equal."""
+def constant_columns(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the columns of (n, p) in which these rows (m,) are all equal."""
+    columns = np.arange(matrix.shape[1])
     # Most columns differ in their first rows already; only the others are looked at in full.
-    few = matrix[:8]
-    candidates = np.flatnonzero((few == few[0]).all(axis=0))
-    rest = matrix[:, candidates]
-    return candidates[(rest == rest[0]).all(axis=0)]
+    for count in (8, 512, len(rows)):
+        some = matrix[np.ix_(rows[:count], columns)]
+        columns = columns[(some == some[0]).all(axis=0)]
+    return columns
 
 
 def notice_vectors(
@@ -94,7 +103,7 @@ def notice_vectors(
 ) -> tuple[Note, ...]:
     """Returns notes on identical vectors and constant columns of an (n, p) matrix."""
     notes = note_rows(task, source, "identical vectors", shared_vectors(matrix), ids)
-    constant = constant_columns(matrix)
+    constant = constant_columns(matrix, np.arange(len(matrix)))
     if len(constant):
         first = columns[constant[0]]
         notes += (Note(task, source, "constant column", len(constant), first),)
@@ -104,8 +113,7 @@ def notice_vectors(
 def in_words(note: Note) -> str:
     """Returns a note as one line of text, safe for a terminal."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
-    amount = f"{note.count:,} classes" if noun == "class" and note.count > 1 else ""
-    amount = amount or counted(note.count, noun).strip()
+    amount = counted(note.count, noun) if noun else f"{note.count:,}"
     first = f" (first: {quote(note.first)})" if note.first else ""
     source = note.source if note.source == TASK_TABLE else quote(note.source)
     return f"{source}: {amount} {meaning}{first}"

@@ -59,9 +59,12 @@ def files_of(text: str, folder: Path | RemotePath, where: str) -> tuple[Path | R
         if inside is not None:
             _check_links(found, inside, where)
     except OSError as error:
+        what = "path and its permissions"
+        if isinstance(path, RemotePath):
+            what = "URL, and the credentials that the environment gives"
         raise InputError(
             f"{where}: {quote(path)} cannot be looked up ({error.strerror or error}); check the "
-            "path and its permissions"
+            f"{what}"
         ) from None
     except (ValueError, RuntimeError) as error:
         if isinstance(error, InputError):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ecjax import sphere
-from ecjax.align import AlignedTask, check_rows
+from ecjax.align import AlignedTask, check_rows, few_members
 from ecjax.errors import InputError, UsageError, counted, listing, quote
 from ecjax.folds import (
     NOWHERE,
@@ -28,7 +28,16 @@ from ecjax.folds import (
     random_folds,
     stratified_folds,
 )
-from ecjax.notes import TASK_TABLE, Note
+from ecjax.notes import (
+    CONSTANT_IN_FOLD,
+    NEAR_IN_TRAINING,
+    NEAR_KM,
+    TASK_TABLE,
+    Note,
+    constant_columns,
+    near_neighbours,
+    note_rows,
+)
 from ecjax.settings import Settings
 
 TRAINING, TEST = ("train", "trainval"), "test"
@@ -98,14 +107,51 @@ def made_from(task: AlignedTask, split: str) -> tuple:
 
 
 def fold_notes(task: AlignedTask, folds: Folds) -> list[Note]:
-    """Notes on folds of unequal size and on what the buffer dropped, for the first seed."""
+    """Notes on folds of unequal size, on what the buffer dropped, and on rows that are scored by
+    a fold that trains on a near one; for the first seed."""
     notes = []
     sizes, dropped = folds.sizes[0], folds.dropped[0]
     if np.abs(sizes - sizes.mean()).max() > max(1, UNEVEN * sizes.mean()):
         notes.append(Note(task.name, TASK_TABLE, _LARGEST, int(sizes.max()), ""))
     if dropped.any():
         notes.append(Note(task.name, TASK_TABLE, _MOST_DROPPED, int(dropped.max()), ""))
+    if task.lat is not None:
+        near = _near_in_training(task, folds)
+        notes += note_rows(task.name, TASK_TABLE, NEAR_IN_TRAINING, near, task.ids)
     return notes
+
+
+def constant_notes(task: AlignedTask, folds: Folds) -> list[Note]:
+    """Notes on columns that are constant in rows that a fold trains on, though not in all rows;
+    for the first seed."""
+    notes, every = [], np.arange(folds.rows)
+    for name, matrix in task.embeddings.items():
+        found = [constant_columns(matrix, _training(folds, k)) for k in range(folds.count)]
+        columns = np.setdiff1d(np.concatenate(found), constant_columns(matrix, every))
+        if len(columns):
+            first = task.columns[name][columns[0]]
+            notes.append(Note(task.name, name, CONSTANT_IN_FOLD, len(columns), first))
+    return notes
+
+
+def _near_in_training(task: AlignedTask, folds: Folds) -> np.ndarray:
+    """(n,) whether the fold that scores a row trains on one nearer than NEAR_KM."""
+    near = near_neighbours(task.lat, task.lon)
+    places = sphere.unit_vectors(task.lat, task.lon)
+    found = np.zeros(folds.rows, bool)
+    for k, size in enumerate(folds.sizes[0]):
+        tested, training = folds.tested[0, k, :size], _training(folds, k)
+        tested, training = tested[near[tested]], training[near[training]]
+        if len(training):
+            found[tested] = sphere.within(places[tested], places[training], NEAR_KM)
+    return found
+
+
+def _training(folds: Folds, k: int) -> np.ndarray:
+    """The rows that a fold of the first seed trains on."""
+    training = np.ones(folds.rows + 1, bool)  # the last is what pads held_out
+    training[folds.held_out[0, k]] = False
+    return np.flatnonzero(training[:-1])
 
 
 def check_column(task: AlignedTask) -> None:
@@ -122,7 +168,23 @@ def _stratified(task: AlignedTask, settings: Settings) -> Dealing:
         )
     check_rows(task, settings.folds)
     k = settings.folds
+    _check_members(task, k)
     return Dealing(k, lambda seed: stratified_folds(task.ids, task.y, k, seed))
+
+
+def _check_members(task: AlignedTask, k: int) -> None:
+    few = few_members(task, k)
+    if not len(few):
+        return
+    members = np.bincount(task.y, minlength=len(task.classes))
+    first, fewest = few[0], members[few].min()
+    fewer = f"--folds={fewest} or fewer, " if fewest > 1 else ""
+    raise InputError(
+        f"{task.where}: target {quote(task.targets[0])} has {counted(len(few), 'class')} with "
+        f"fewer members than --folds={k}, first {quote(task.classes[first])} with "
+        f"{members[first]:,} at id {quote(task.ids[task.y == first][0])}, but --split=stratified "
+        f"puts each class into every fold; use {fewer}another --split, or leave those rows out"
+    )
 
 
 def _hash(task: AlignedTask, settings: Settings) -> Dealing:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ecjax.align import check_share, named_targets
+from ecjax.align import check_share, named_targets, named_vectors
 from ecjax.guard import judged, leaks_among, same_numbers, same_vectors
 from ecjax.ids import Common
 from ecjax.leaks import Leak
@@ -227,7 +227,7 @@ class Checks:
     def _refuse(self, task: TaskTable, tables: Mapping[str, EmbeddingTable], ids) -> None:
         self.targets.refuse_many(ids, named_targets(task))
         for name, table in tables.items():
-            self.vectors[name].lost.refuse_many(ids, f"{table.where}: vectors")
+            self.vectors[name].lost.refuse_many(ids, named_vectors(table))
         if self.rows:
             for i in np.flatnonzero(self.alike):
                 a, b = self.pairs[i]

@@ -122,7 +122,9 @@ class StoredTable:
         if pa.types.is_fixed_size_list(kind):
             return kind.list_size
         for piece in self.pieces(np.arange(self.rows), chosen[:1], 1024):
-            if piece[0].null_count < len(piece):
+            given = np.flatnonzero(piece[0].is_valid())
+            if len(given):
+                piece = piece.slice(given[0], 1)
                 break
         ids = np.arange(len(piece))
         return self.reader.stored(piece, ids)[0].shape[1]  # refuses what holds no vector

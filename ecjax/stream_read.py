@@ -128,6 +128,7 @@ def described(source: TaskSource) -> AlignedTask:
     own = source.embeddings
     return AlignedTask(
         name=source.name,
+        where=f"task {quote(source.name)} ({source.path})",
         kind=source.kind,
         ids=np.zeros(0, int),
         targets=source.target,

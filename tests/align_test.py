@@ -314,8 +314,20 @@ def test_half_precision_and_other_orders_are_converted():
     [
         ({"a": X[:50]}, {"t": Y}, ('"a" (array)', "50 rows", 'task "t" has 60', "same place")),
         ({"a": Y}, {"t": Y}, ('"a" (array)', "shape (60,) instead of (n, p)")),
-        ({"a": [[1.0], [2.0, 3.0]]}, {"t": Y}, ('"a" (array)', "unequal length")),
-        ({"a": X.astype(str)}, {"t": Y}, ('"a" (array)', "no numbers")),
+        (
+            {"a": [[1.0], [2.0, 3.0], [4.0], []]},
+            {"t": Y},
+            (
+                '"a" (array)',
+                "2 rows of another length than 1, first 2 at id",
+                '"1"',
+                "equal length",
+            ),
+        ),
+        ({"a": [[[1.0]], [2.0]]}, {"t": Y}, ('"a" (array)', "no full array", "equal length")),
+        ({"a": X.astype(str)}, {"t": Y}, ('"a" (array)', "240 values that are no numbers", "a[0]")),
+        ({"a": [[1.0, None], [2, "?"]]}, {"t": [1.0, 2.0]}, ("1 value", '"?"', "a[1]", 'id "1"')),
+        ({"a": X > 0}, {"t": Y}, ("values of type bool are no numbers",)),
         ({"a": np.where(X > 2, np.inf, X)}, {"t": Y}, ('"a" (array)', "infinite", "a[")),
         ({"a": X, "b": X.astype("f4")}, {"t": Y}, ('"a" and "b"', "one table under two names")),
         (
@@ -378,7 +390,10 @@ def test_constant_columns():
     matrix = np.random.default_rng(0).normal(size=(30, 6))
     matrix[:, 2] = 7
     matrix[:29, 4] = 7
-    assert list(constant_columns(matrix)) == [2]
+    matrix[12:, 1] = 7
+    assert list(constant_columns(matrix, np.arange(30))) == [2]
+    assert list(constant_columns(matrix, np.arange(29))) == [2, 4]
+    assert list(constant_columns(matrix, np.arange(12, 30))) == [1, 2]
 
 
 def test_description(tmp_path):

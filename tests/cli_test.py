@@ -61,13 +61,6 @@ kind = "classification"
     return tmp_path
 
 
-def edit(folder, old, new):
-    """Changes the task table; asserts that there was something to change."""
-    text = (folder / "t.csv").read_text()
-    assert old in text
-    (folder / "t.csv").write_text(text.replace(old, new))
-
-
 def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
@@ -324,34 +317,6 @@ def test_bad_input_exits_2_without_traceback_and_writes_nothing(study_folder, ca
     assert not (study_folder / "out").exists()
 
 
-def test_row_28_few_members_are_reported_and_unseen_log_loss_is_null(study_folder, capsys):
-    row = (study_folder / "t.csv").read_text().splitlines()[5]
-    edit(study_folder, row, row.rsplit(",", 1)[0] + ",lava")
-    assert evaluate(study_folder) == cli.UNDEFINED
-    printed = capsys.readouterr().out
-    assert "few members: 1, first lava" in " ".join(printed.split())
-    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
-    land = scores[scores["task"] == "land"].set_index("metric")
-    assert land.loc["log_loss", "score"].isna().all()
-    assert land.loc["log_loss", "reason"].str.contains("absent from the training rows").all()
-    assert land.loc["accuracy", "score"].notna().all()
-
-
-@pytest.mark.parametrize("column, reason", [("land", "only one class"), ("height", "constant")])
-def test_row_29_one_class_or_a_constant_target_is_null(study_folder, column, reason):
-    table = pd.read_csv(study_folder / "t.csv")
-    table[column] = table[column].iloc[0]
-    table.to_csv(study_folder / "t.csv", index=False)
-    assert evaluate(study_folder) == cli.UNDEFINED
-    scores = pd.read_parquet(study_folder / "out" / "scores.parquet")
-    null = scores[scores["task"] == column]
-    assert null["score"].isna().all() and null["reason"].str.contains(reason).all()
-    assert scores.loc[scores["task"] != column, "score"].notna().all()
-    index = pd.read_parquet(study_folder / "out" / "index.parquet")
-    assert index.loc[index["task"] == column, ["eci", "eci_pooled"]].isna().all(axis=None)
-    assert index.loc[index["task"] == column, "reason"].str.contains(reason).all()
-
-
 def test_row_30_constant_column_has_no_weight_and_is_reported(study_folder, capsys):
     tight = "--logistic_tolerance=1e-9"
     evaluate(study_folder, tight)
@@ -455,48 +420,6 @@ def test_a_study_without_what_the_split_needs(study_folder, capsys):
     table.assign(part="val").to_csv(study_folder / "t.csv", index=False)
     assert run("validate", study_folder / "study.toml") == cli.BAD_INPUT
     assert 'split holds "val" in every row' in capsys.readouterr().err
-
-
-def test_row_31_fewer_rows_than_two_per_fold(study_folder, capsys):
-    out = f"--out={study_folder / 'out'}"
-    command = ("evaluate", study_folder / "study.toml", out, "--protocol=paper")
-    assert run(*command, "--folds=31") == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert 'task "height": 60 rows for --folds=31' in message and "use --folds=30" in message
-    assert not (study_folder / "out").exists()
-
-
-def test_row_35_formula_in_a_label_is_neutralised_in_csv(study_folder):
-    edit(study_folder, "grass", '"=cmd()"')
-    study = (study_folder / "study.toml").read_text()
-    (study_folder / "study.toml").write_text(study.replace("tasks.land", 'tasks."=land()"'))
-    assert evaluate(study_folder) == cli.DONE
-    assert "\n'=land()," in (study_folder / "out" / "scores.csv").read_text()
-    assert "=land()" in set(pd.read_parquet(study_folder / "out" / "scores.parquet")["task"])
-
-
-def test_row_37_hidden_target_is_refused(study_folder, capsys):
-    table = pd.read_parquet(study_folder / "beta.parquet")
-    table["emb_3"] = 3 * pd.read_csv(study_folder / "t.csv")["height"] - 1
-    table.to_parquet(study_folder / "beta.parquet", index=False)
-    assert evaluate(study_folder) == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert 'column "emb_3"' in message and "beta.parquet" in message and "allow_leaks" in message
-    assert not (study_folder / "out").exists()
-
-
-def test_row_40_another_study_in_the_directory(study_folder, capsys):
-    assert evaluate(study_folder) == cli.DONE
-    before = (study_folder / "out" / "scores.parquet").read_bytes()
-    edit(study_folder, "grass", "steppe")
-    assert evaluate(study_folder) == cli.BAD_INPUT
-    message = capsys.readouterr().err
-    assert (
-        str(study_folder / "out") in message and "another study; it differs in the data" in message
-    )
-    assert 'of task "land"' in message and 'of task "height"' not in message
-    assert "Name another directory with --out" in message
-    assert (study_folder / "out" / "scores.parquet").read_bytes() == before
 
 
 def test_other_settings_in_the_directory_are_named(study_folder, capsys):

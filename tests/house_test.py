@@ -15,30 +15,30 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Top down: a module imports only from those named before it.
 ORDER = (
-    "errors keys atomic filesystems remote limits parts places coordinates transforms columns "
-    "values quantised vectors binning polygons sweeps study containers flatbuffers arrow_types "
-    "arrow_files csv_files npy_files thrift parquet_footer parquet_files points id_column "
-    "forms files tables leaks sphere correlation pairs entropy "
-    "variogram notes ids guard understood align arrays settings folds splits maps units inner "
-    "subsets sums blas gram banded host host_folds host_nested host_between host_kept "
-    "host_rechosen host_call stream_moments stream_fits softmax lbfgs ridge nested kept rechosen "
-    "refine hat logistic_start logistic nested_logistic stream_softmax stream_descent "
-    "stream_training stream_logistic probe program routes engine devices cost nested_cost "
-    "precision pieces memory plan row_digest fingerprints stream_files stream_labels "
-    "stream_order stream_checks stream_read engine_version bootstrap standard_errors "
-    "loss_moments further intervals simultaneous scores baseline shapley commonality uncertainty "
-    "complementarity strict_index chosen compared paired regions similarity products "
-    "overlap_pairs outcome question results stream_cost stream_dealt stream_held_out "
-    "stream_result stream_outcome stream_class_outcome stream_task stream_class_task analyses "
-    "cells cell_file cell_pack cell_keys cell_store stop progress journal meetings peers "
-    "processes stream_kept stream_evaluate calls compute control refits encode store rounding "
-    "digest remarks report projection coastlines figures_base figures_sets figures_ranges "
-    "figures_map figures_scale figures_svg figures layout latex markdown figure_files formats "
-    "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
-    "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
-    "run_plan manifest stream_run evaluate status evaluated overlap_correlation overlap "
-    "scale_correlation scale compare_tests compare_text compare world truth demo __init__ "
-    "options cli __main__"
+    "errors keys atomic filesystems remote limits parts places coordinates models torch_pickle "
+    "torch_file location_encoder geoclip satclip transforms columns values quantised vectors "
+    "binning polygons sweeps study containers flatbuffers arrow_types arrow_files csv_files "
+    "npy_files thrift parquet_footer parquet_files points id_column forms files tables leaks "
+    "sphere correlation pairs entropy variogram notes ids guard understood align arrays settings "
+    "folds splits maps units inner subsets sums blas gram banded host host_folds host_nested "
+    "host_between host_kept host_rechosen host_call stream_moments stream_fits softmax lbfgs "
+    "ridge nested kept rechosen refine hat logistic_start logistic nested_logistic "
+    "stream_softmax stream_descent stream_training stream_logistic probe program routes engine "
+    "devices cost nested_cost precision pieces memory plan row_digest fingerprints stream_files "
+    "stream_labels stream_order stream_checks stream_read engine_version bootstrap "
+    "standard_errors loss_moments further intervals simultaneous scores baseline shapley "
+    "commonality uncertainty complementarity strict_index chosen compared paired regions "
+    "similarity products overlap_pairs outcome question results stream_cost stream_dealt "
+    "stream_held_out stream_result stream_outcome stream_class_outcome stream_task "
+    "stream_class_task analyses cells cell_file cell_pack cell_keys cell_store stop progress "
+    "journal meetings peers processes stream_kept stream_evaluate calls compute control refits "
+    "encode store rounding digest remarks report projection coastlines figures_base figures_sets "
+    "figures_ranges figures_map figures_scale figures_svg figures layout latex markdown "
+    "figure_files formats picture page_tables page_index page_scores page_where page_figures "
+    "page_beside page_methods page_downloads page_style page_script page fragments plots result "
+    "scaled_plan stream_plan run_plan manifest stream_run evaluate status evaluated "
+    "overlap_correlation overlap scale_correlation scale compare_tests compare_text compare "
+    "world truth demo __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_folds host_nested host_between host_kept host_rechosen "
@@ -53,7 +53,8 @@ STATISTICS = (
 ).split()
 DISTRIBUTIONS = {"absl": "absl_py", "sklearn": "scikit_learn"}  # where not the import's own name
 # By how a module is named.
-OF_EXTRAS = {"filesystems": "cloud", "polygons": "geo", "figures": "plot", "plots": "plot"}
+OF_EXTRAS = {"filesystems": "cloud", "satclip": "cloud"}
+OF_EXTRAS |= {"polygons": "geo", "figures": "plot", "plots": "plot"}
 FOLDERS = ("ecjax", "tests", "experiments")
 
 

@@ -157,10 +157,10 @@ def test_no_lapack_call_of_the_cpu_program_is_batched(protocol):
     )
     tasks = (
         AlignedTask(
-            "u", "regression", targets=("u",), y=rng.normal(size=(n, 1)), classes=(), **common
+            "u", "u", "regression", targets=("u",), y=rng.normal(size=(n, 1)), classes=(), **common
         ),
         AlignedTask(
-            "w", "classification", targets=("w",), y=rng.integers(0, 3, n).astype(np.int32),
+            "w", "w", "classification", targets=("w",), y=rng.integers(0, 3, n).astype(np.int32),
             classes=("x", "y", "z"), **common,
         ),
     )  # fmt: skip

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import engine
+from ecjax import engine, sphere
 from ecjax.align import AlignedTask
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
+from ecjax.notes import CONSTANT_IN_FOLD, NEAR_IN_TRAINING
 from ecjax.pieces import group_samples
 from ecjax.plan import make_plan
 from ecjax.program import Penalties
 from ecjax.progress import Silent
 from ecjax.settings import Settings, from_arguments, sweep
-from ecjax.splits import folds_of
+from ecjax.splits import constant_notes, fold_notes, folds_of
 
 CPU = jax.devices("cpu")[0]
 MANY = settings(deadline=None, max_examples=60, derandomize=True)
@@ -36,14 +37,16 @@ def task_of(n=None, kind="regression", **columns):
     """A task of one column of numbers; ids are 3, 10, 17, …"""
     n = n or len(next(iter(columns.values())))
     labels = columns.pop("labels", None)
+    classes = () if labels is None else tuple(f"c{code}" for code in range(labels.max() + 1))
     given = {"lat": None, "lon": None, "group": None} | columns
     return AlignedTask(
         name="t",
+        where='task "t"',
         kind=kind,
         ids=np.arange(n) * 7 + 3,
         targets=("t",),
         y=np.arange(n, dtype=float)[:, None] if labels is None else labels,
-        classes=(),
+        classes=classes,
         embeddings={"a": np.ones((n, 1))},
         sample=0,
         notes=(),
@@ -135,9 +138,8 @@ def test_no_training_row_lies_within_the_buffer(seed, n, folds, where, block, bu
 def test_folds_are_the_same_for_any_row_order(values, folds, seed, split):
     values = np.array(values)
     labels = np.array([f"v{v}" for v in values], object)
-    task = task_of(
-        group=labels, split=labels, labels=values.astype(np.int32), kind="classification"
-    )
+    codes = np.unique(values, return_inverse=True)[1].astype(np.int32)
+    task = task_of(group=labels, split=labels, labels=codes, kind="classification")
     if split == "leave one out":
         asked = Settings(split="group", folds=0, seed=seed, protocol="paper")
     else:
@@ -151,7 +153,8 @@ def test_folds_are_the_same_for_any_row_order(values, folds, seed, split):
     try:
         found = by_id(task, folds_of(task, asked))
     except ecjax.InputError:
-        assert len(set(values)) < folds or split == "hash"
+        fewest = min(np.bincount(codes)) if split == "stratified" else len(set(values))
+        assert fewest < folds or split == "hash"
         return
     turned = in_order(task, np.random.default_rng(seed).permutation(len(values)))
     assert by_id(turned, folds_of(turned, asked)) == found
@@ -344,6 +347,53 @@ def evaluated(world, split, **arguments):
     )
 
 
+@pytest.mark.parametrize(
+    ("split", "more"),
+    [
+        ("hash", {"folds": 4}),
+        ("spatial", {"folds": 4, "block_km": 2.0}),
+        ("spatial", {"folds": 4, "block_km": 2.0, "buffer_km": 0.4}),
+        ("column", {}),
+    ],
+)
+def test_rows_near_to_one_that_their_fold_trains_on(split, more):
+    rng = np.random.default_rng(4)
+    lat, lon = rng.uniform(-0.06, 0.06, (2, 60))
+    lat = np.concatenate([lat, lat + 0.015 * rng.uniform(size=60)])  # 0 to 1.7 km further north
+    lon = np.tile(lon, 2)
+    parts = np.where(np.arange(120) < 60, "train", "test").astype(object)
+    task = task_of(lat=lat, lon=lon, split=parts)
+    folds = folds_of(task, Settings(split=split, protocol="paper", **more))
+    places = sphere.unit_vectors(lat, lon)
+    near = 2 * 6371 * np.arcsin(np.linalg.norm(places[:, None] - places, axis=2) / 2) < 1
+    ids = task.ids.tolist()
+    expected = [
+        ids.index(i)
+        for tested, training in by_id(task, folds)[0]
+        for i in tested
+        if near[ids.index(i), [ids.index(other) for other in training]].any()
+    ]
+    notes = [note for note in fold_notes(task, folds) if note.reason == NEAR_IN_TRAINING]
+    assert 10 < len(expected) < 110, len(expected)
+    assert [(n.count, n.first) for n in notes] == [(len(expected), str(ids[min(expected)]))]
+
+
+def test_columns_that_are_constant_in_a_folds_training_rows():
+    x = np.random.default_rng(5).normal(size=(60, 5))
+    x[:, 1], x[:, 2], x[:, 3] = 7, 7, 0
+    x[8, 2] = 6  # in the held-out rows of one fold
+    x[[8, 9], 3] = 1  # in those of two: each fold has one among its training rows
+    where = np.arange(60) % 3
+    task = dataclasses.replace(
+        task_of(60, split=np.array([f"v{k}" for k in where], object)),
+        embeddings={"a": x},
+        columns={"a": tuple("vwxyz")},
+    )
+    folds = folds_of(task, Settings(split="column"))
+    (note,) = constant_notes(task, folds)
+    assert (note.source, note.reason, note.count, note.first) == ("a", CONSTANT_IN_FOLD, 1, "x")
+
+
 def test_tables_say_what_the_buffer_dropped(world):
     result = evaluated(world, "spatial", predictions=True)
     sizes = result.folds[["n_train", "n_test", "n_dropped"]]
@@ -512,6 +562,12 @@ GROUPS = np.array(["g1", "g2", "g3"] * 20, object)
         ),
         ({"split": "column"}, {"split": np.array([3] * 60, object)}, ('"3" in every row',)),
         ({"split": "column"}, {"split": np.array([None, "x"] * 30)}, ("split is null in 30 rows",)),
+        (
+            {"split": "stratified"},
+            {"labels": np.arange(60, dtype=np.int32) // 25, "kind": "classification"},
+            ('task "t": target "t" has 1 class with fewer members than --folds=20', '"c2" with 10')
+            + ('at id "353"', "use --folds=10 or fewer, another --split"),
+        ),
         ({"split": "hash", "folds": 30}, {}, ("none of 60 rows to fold", "--seed")),
         ({"split": "hash", "folds": 31}, {}, ("60 rows for --folds=31", "--folds=30")),
     ],

@@ -14,12 +14,13 @@ from ecjax import analyses, stream_evaluate
 from ecjax.align import align
 from ecjax.errors import InputError, UsageError
 from ecjax.fingerprints import of_rows, of_split
+from ecjax.notes import CONSTANT_IN_FOLD, NEAR_IN_TRAINING
 from ecjax.results import columns_of, frames_of
 from ecjax.settings import from_arguments
 
 LITTLE = 2e5  # bytes of the budget, such that batches have some twenty rows
 MUCH = 1e9
-NOT_LOOKED_FOR = ("near neighbours", "identical vectors")
+NOT_LOOKED_FOR = ("near neighbours", "identical vectors", NEAR_IN_TRAINING, CONSTANT_IN_FOLD)
 
 
 @pytest.fixture(scope="module")
