@@ -38,7 +38,8 @@ ORDER = (
     "page_beside page_methods page_downloads page_style page_script page fragments plots result "
     "scaled_plan stream_plan run_plan manifest stream_run evaluate status evaluated "
     "overlap_correlation overlap scale_correlation scale compare_tests compare_text compare "
-    "world truth demo __init__ options cli __main__"
+    "world truth demo addresses http_range utm geotiff alphaearth_index alphaearth __init__ "
+    "options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_folds host_nested host_between host_kept host_rechosen "
