@@ -119,7 +119,7 @@ class StoredTable:
         kind = self.schema.field(chosen[0]).type
         if not columns.is_list(kind):
             return len(chosen)
-        if pa.types.is_fixed_size_list(kind):
+        if pa.types.is_fixed_size_list(kind) and kind.list_size > 0:
             return kind.list_size
         for piece in self.pieces(np.arange(self.rows), chosen[:1], 1024):
             given = np.flatnonzero(piece[0].is_valid())

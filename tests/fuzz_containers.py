@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fuzz_models
 import mutate_arrow
 import mutate_npy
 import mutate_parquet
@@ -379,5 +380,5 @@ def _cells() -> list[Container]:
 def containers() -> dict[str, Container]:
     """All of them, by name."""
     made = [*_csv_tables(), *_parquet_tables(), *_arrow_tables(), *_arrays(), *_studies()]
-    made += _cells()
+    made += [*_cells(), *fuzz_models.containers()]
     return {container.name: container for container in made}

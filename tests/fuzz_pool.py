@@ -176,6 +176,7 @@ def _serve(work: Work, folder: Path, pipe, others, limits: Limits, said: Path) -
     """What a worker does: answers cases until nobody asks any more."""
     for other in others:
         other.close()
+    os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with said.open("wb") as stream:
         os.dup2(stream.fileno(), 2)

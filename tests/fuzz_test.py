@@ -13,6 +13,7 @@ import pytest
 from fuzz_containers import arrays_of, containers, read_study_of
 from fuzz_judge import (
     MOST_SAID,
+    RAN,
     Case,
     Container,
     draw_case,
@@ -21,7 +22,6 @@ from fuzz_judge import (
     judge,
     prepare,
 )
-from fuzz_pool import Verdict
 from mutations import ANY
 
 from ecjax.errors import InputError
@@ -45,13 +45,12 @@ def test_2000_damaged_files_are_refused_or_read_rightly():
 
 
 def test_a_case_is_the_same_each_time_and_another_for_another_number_or_seed():
-    among = list(ALL.values())
-    for number in range(2 * len(among)):
+    among = [ALL["csv"], ALL["toml"]]
+    for number in range(4):
         first, again = (draw_case(among, 1, number) for _ in range(2))
         assert (first.kind, first.content) == (again.kind, again.content)
-        other = draw_case(among, 2, number)
-        later = draw_case(among, 1, number + len(among))
-        assert first.content not in (other.content, later.content)
+        others = draw_case(among, 2, number), draw_case(among, 1, number + 2)
+        assert first.content not in (other.content for other in others)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -59,8 +58,9 @@ def test_every_kind_of_change_changes_something(name):
     container = ALL[name]
     content, other = container.contents
     for kind, mutate in container.kinds.items():
-        changed = {mutate(content, other, random.Random(seed)) for seed in range(8)}
-        assert len(changed - {content}) > 2, kind
+        if kind not in ANY or name == "csv":
+            changed = {mutate(content, other, random.Random(seed)) for seed in range(8)}
+            assert len(changed - {content}) > 2, kind
 
 
 @pytest.mark.parametrize("name", PARQUET)
@@ -104,6 +104,11 @@ def disorder(folder):
     raise AssertionError
 
 
+def running(folder):
+    RAN.mkdir()
+    raise InputError("a.csv: damaged")
+
+
 ONES = [np.ones(3)]
 
 
@@ -112,7 +117,8 @@ ONES = [np.ones(3)]
     [
         (raising(InputError("a.csv: damaged; copy it again")), True, "refused"),
         (raising(InputError("damaged")), True, "message"),
-        (raising(InputError("a.csv: one line", "and another")), True, "message"),
+        (raising(InputError("a.csv: one line", "and the way out")), True, "refused"),
+        (raising(LookupError("a.csv: one line\nand another")), True, "message"),
         (raising(InputError("a.csv" + "x" * MOST_SAID)), True, "message"),
         (raising(InputError("a.csv: malloc of size 12 failed")), True, "memory"),
         (raising(MemoryError()), True, "memory"),
@@ -120,14 +126,19 @@ ONES = [np.ones(3)]
         (raising(SystemExit(1)), True, "error"),
         (warning, True, "error"),
         (disorder, True, "disorder"),
+        (running, True, "ran"),
         (lambda folder: [np.ones(3)], True, "equal"),
         (lambda folder: [np.ones(2)], True, "fooled"),
         (lambda folder: [np.zeros(3)], True, "fooled"),
         (lambda folder: [np.zeros(3)], False, "changed"),
     ],
 )
-def test_what_became_of_a_case_is_told(tmp_path, read, bound, outcome):
-    container = Container("csv", "a.csv", (b"1", b"2"), read, ANY, names=("a.csv",))
+def test_what_became_of_a_case_is_told(tmp_path, monkeypatch, read, bound, outcome):
+    monkeypatch.chdir(tmp_path)
+    refusals = InputError, LookupError
+    container = Container(
+        "csv", "a.csv", (b"1", b"2"), read, ANY, refusals=refusals, names=("a.csv",)
+    )
     assert judge(Case(container, "bits", b"3", bound), tmp_path, ONES)[0] == outcome
 
 
@@ -143,7 +154,3 @@ def test_arrays_that_are_out_of_order_are_found(tmp_path, monkeypatch):
     task.embeddings["a"][3, 2] = np.inf
     with pytest.raises(AssertionError):
         arrays_of(task)
-
-
-def test_a_verdict_says_at_least_its_outcome():
-    assert Verdict("equal") == ("equal", "", 0.0, 0)

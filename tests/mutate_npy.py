@@ -56,7 +56,7 @@ def header(content: bytes, other: bytes, draw: random.Random) -> bytes:
 def pickled(content: bytes, other: bytes, draw: random.Random) -> bytes:
     """An array of objects, which is a pickle."""
     said, data = parts_of(content)
-    said = said.replace("<f4", "|O").replace("<f8", "|O")
+    said = re.sub(_PLACES[0], "'|O'", said)
     start = b"\x93NUMPY\x01\x00" + len(said).to_bytes(2, "little") + said.encode("latin1")
     return draw.choice((start + PICKLE, PICKLE + data, start + data))
 

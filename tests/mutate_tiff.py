@@ -74,18 +74,24 @@ def directory(content: bytes, other: bytes, draw: random.Random) -> bytes:
     return put(content, place, size, draw.choice((start, number(draw, start))))
 
 
+def covered(content: bytes) -> list[tuple[int, int]]:
+    """The blocks of a valid file, which Deflate puts a checksum over."""
+    tags = {entry.tag: entry for entry in entries(content)[0]}
+    starts, sizes = (
+        [
+            int.from_bytes(content[t.values + j * t.size :][: t.size], "little")
+            for j in range(t.count)
+        ]
+        for t in (tags[_BLOCK_OFFSETS], tags[_BLOCK_SIZES])
+    )
+    return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
 def block(content: bytes, other: bytes, draw: random.Random) -> bytes:
     """What a block holds, of the same length."""
-    tags = {entry.tag: entry for entry in entries(content)[0]}
-    offsets, sizes = tags[_BLOCK_OFFSETS], tags[_BLOCK_SIZES]
-    which = draw.randrange(offsets.count)
-    start, length = (
-        int.from_bytes(content[t.values + which * t.size :][: t.size], "little")
-        for t in (offsets, sizes)
-    )
-    piece = content[start : start + length]
-    changed = draw.choice((*ANY.values(),))(piece, other, draw)[:length]
-    return content[:start] + changed.ljust(length, b"\0") + content[start + length :]
+    start, stop = draw.choice(covered(content))
+    changed = draw.choice((*ANY.values(),))(content[start:stop], other, draw)[: stop - start]
+    return content[:start] + changed.ljust(stop - start, b"\0") + content[stop:]
 
 
 MUTATIONS: dict[str, Mutation] = {
