@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecjax.atomic import WriteError, replace_files
-from ecjax.errors import listing
+from ecjax.errors import listing, neutral
 from ecjax.models import Places, Unavailable
 from ecjax.utm import NORTHERNMOST, SOUTHERNMOST, project, zones
 from ecjax.web import shown
@@ -147,14 +147,21 @@ def _published(url: str) -> pa.Table:
             lacking = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
             if lacking:
                 raise Unavailable(f"{shown(url)}: has no column {listing(lacking)}")
-            if parquet.metadata.num_rows > MOST_FILES:
+            groups = range(parquet.metadata.num_row_groups)
+            rows = [parquet.metadata.row_group(i).num_rows for i in groups]
+            if min(rows, default=0) < 0 or sum(rows) > MOST_FILES:
                 raise Unavailable(f"{shown(url)}: has more than {MOST_FILES:,} rows")
             table = parquet.read(list(COLUMNS), use_threads=False)
     except Missing:
         raise Unavailable(f"{shown(url)}: there is no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise Unavailable(f"{shown(url)}: is no index as AlphaEarth's ({error})") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Unavailable(f"{shown(url)}: is no index as AlphaEarth's ({_told(error)})") from None
     return table.replace_schema_metadata({"version": file.etag})
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, on one line."""
+    return neutral(" ".join(str(error).split()))
 
 
 def _version(table: pa.Table) -> str:
@@ -189,7 +196,7 @@ def _index(table: pa.Table, where: str) -> Index:
         sides = np.stack([table[name].cast(pa.float64()).to_numpy() for name in SIDES], axis=1)
         named = pc.extract_regex(table["path"].cast(pa.string()), _KEY).combine_chunks()
     except pa.ArrowException as error:
-        raise Unavailable(f"{where}: is no index as AlphaEarth's ({error})") from None
+        raise Unavailable(f"{where}: is no index as AlphaEarth's ({_told(error)})") from None
     good = pc.is_valid(named).to_numpy(zero_copy_only=False) & np.isfinite(sides).all(axis=1)
     if not good.any():
         raise Unavailable(f"{where}: names no file as YEAR/ZONE/NAME.tiff")

@@ -15,10 +15,13 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecjax import arrow_types, flatbuffers
 from ecjax.arrow_types import Field
+from ecjax.columns import is_text
 from ecjax.containers import Source, Stored, opened, size_of
 from ecjax.errors import InputError, quote
 from ecjax.limits import MOST_METADATA, Budget, FileBudget
@@ -216,6 +219,7 @@ class _Reader:
             if field.dictionary is not None:
                 array = self._decoded(array, field)
             array.validate(full=True)
+            self.budget.take(_repeated(array))
             columns[field.name] = array
         return [columns[name] for name in self.names]
 
@@ -224,6 +228,21 @@ class _Reader:
             raise ValueError(f"column {quote(field.name)} lacks its dictionary")
         indices.validate(full=True)
         return pa.DictionaryArray.from_arrays(indices, self.dictionaries[field.dictionary])
+
+
+def _repeated(array: pa.Array) -> int:
+    """Bytes of texts that are stored once and given again and again, were each written out."""
+    if pa.types.is_dictionary(array.type) and is_text(array.type):
+        return len(array) * int(_lengths(array.dictionary).max(initial=0))
+    return int(_lengths(array).sum()) if pa.types.is_string_view(array.type) else 0
+
+
+def _lengths(texts: pa.Array) -> np.ndarray:
+    """(n,) bytes of each text that is given."""
+    if pa.types.is_string_view(texts.type):  # of which each is a length, and 12 bytes of where
+        views = np.frombuffer(texts.buffers()[1], np.int32)[::4][: len(texts)]
+        return views[texts.is_valid().to_numpy(zero_copy_only=False)]
+    return pc.binary_length(texts).drop_null().to_numpy()
 
 
 class _Body:

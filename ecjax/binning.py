@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ecjax import keys
-from ecjax.errors import InputError, counted, listing, quote
+from ecjax.errors import InputError, counted, listing, quote, shown
 from ecjax.values import class_target, regression_target
 
 VALUES = "values"
@@ -57,8 +57,8 @@ def checked(given: Any, where: str) -> How:
     if numbers and len(given) > 1 and all(a < b for a, b in itertools.pairwise(given)):
         return tuple(map(float, given))
     raise InputError(
-        f'{where} is {given!r}; give "values" (each value its own), a number of bins from 2 to '
-        f"{MOST}, or their edges in rising order, as in [0, 10, 20]"
+        f'{where} is {shown(given)}; give "values" (each value its own), a number of bins from 2 '
+        f"to {MOST}, or their edges in rising order, as in [0, 10, 20]"
     )
 
 

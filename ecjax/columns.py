@@ -1,12 +1,14 @@
 """Which columns of a table hold the embedding, decided from names and types alone."""
 
 import fnmatch
+import itertools
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,7 @@ LONGITUDES = ("lon", "lng", "long", "longitude", "x")
 PROVENANCE = ("dataset", "tile", "checksum")
 ID_NAMES = ("id", "index", "fid", "geoid", "tract_id", "system:index", "key", "name")
 _DIGITS = re.compile(r"\d+")
+_MOST_NUMBERS, _MOST_DIGITS = 16, 18  # in the name of a column that is one of a family
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -85,6 +88,21 @@ def version(schema: pa.Schema) -> list[str]:
     that name may be anything.
     """
     return [PROVENANCE[0]] if set(PROVENANCE) <= set(schema.names) else []
+
+
+def series(column: pa.ChunkedArray) -> pd.Series:
+    """A column as pandas has it, which wants each of a dictionary's words once; files need not."""
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array(map(_each_word_once, column.chunks), column.type)
+    return column.to_pandas()
+
+
+def _each_word_once(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    words = array.dictionary.unique().drop_null()
+    if len(words) == len(array.dictionary):
+        return array
+    places = pc.index_in(array.dictionary, words).cast(array.indices.type)
+    return pa.DictionaryArray.from_arrays(places.take(array.indices), words)
 
 
 def holds(column: pa.ChunkedArray, values: Sequence[float | str]) -> pa.ChunkedArray:
@@ -194,7 +212,10 @@ def _families(names: list[str]) -> list[dict[int, str]]:
     """
     groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for name in names:
-        for digits in _DIGITS.finditer(name):
+        numbers = list(itertools.islice(_DIGITS.finditer(name), _MOST_NUMBERS + 1))
+        if len(numbers) > _MOST_NUMBERS or any(len(n.group()) > _MOST_DIGITS for n in numbers):
+            continue
+        for digits in numbers:
             around = name[: digits.start()], name[digits.end() :]
             groups.setdefault(around, []).append((int(digits.group()), name))
     families = []

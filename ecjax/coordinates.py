@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ecjax.errors import InputError
+from ecjax.errors import InputError, shown
 from ecjax.keys import choice
 
 ENCODINGS = ("spherical_harmonics", "latlon")
@@ -74,8 +74,8 @@ def checked(encoding: Any, degree: Any, where: str) -> int | None:
     if encoding == "latlon":
         if degree is not None:
             raise InputError(
-                f'{where}: degree = {degree!r} is for encoding = "spherical_harmonics", but the '
-                'encoding is "latlon"; remove one of them'
+                f'{where}: degree = {shown(degree)} is for encoding = "spherical_harmonics", but '
+                'the encoding is "latlon"; remove one of them'
             )
         return None
     if degree is None:
@@ -83,7 +83,7 @@ def checked(encoding: Any, degree: Any, where: str) -> int | None:
     whole = isinstance(degree, int | np.integer) and not isinstance(degree, bool)
     if not whole or not 1 <= degree <= MAX_DEGREE:
         raise InputError(
-            f"{where}: degree = {degree!r} must be a whole number from 1 to {MAX_DEGREE}"
+            f"{where}: degree = {shown(degree)} must be a whole number from 1 to {MAX_DEGREE}"
         )
     return int(degree)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MOST_SHOWN = 200  # characters of a name or value
+
 
 class InputError(ValueError):
     """Input that ecjax cannot use; the message says what, where, how many, and the way out.
@@ -18,12 +20,24 @@ class InputError(ValueError):
 
 
 def quote(text: object) -> str:
-    """Returns `text` in double quotes with everything unprintable escaped.
+    """Returns `text` in double quotes with everything unprintable escaped; the middle of a long one
+    is left out.
 
     Names come from files of unknown origin; a control or bidirectional character in one must not
     reach a terminal.
     """
-    return '"' + neutral(text) + '"'
+    return '"' + neutral(_shortened(str(text))) + '"'
+
+
+def shown(value: object) -> str:
+    """Returns a value as code would write it; the middle of a long one is left out."""
+    return neutral(_shortened(repr(value)))
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[: MOST_SHOWN // 2]}… ({len(text):,} characters) …{text[-MOST_SHOWN // 4 :]}"
 
 
 def neutral(text: object) -> str:

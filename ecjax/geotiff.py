@@ -22,8 +22,8 @@ HEAD = 1 << 14  # bytes read at first; directories and small tags lie there
 WINDOW = 1 << 12  # bytes read at least for a tag that lies elsewhere; others are beside it
 MOST_TAGS, MOST_BLOCKS, MOST_SIDE = 256, 1 << 20, 1 << 13
 MASKED = -128
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 12: 8, 16: 8}
-_TYPES = {1: "u1", 2: "S1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
+_WHOLE = {1: "u1", 3: "<u2", 4: "<u4", 16: "<u8"}  # types of numbers, as TIFF counts types
+_DOUBLE = {12: "<f8"}
 _NONE, _DEFLATE, _OLD_DEFLATE, _ZSTD = 1, 8, 32946, 50000
 
 Read = Callable[[int, int], bytes]
@@ -155,8 +155,8 @@ def _expanded(data: bytes, compression: int, size: int) -> bytes:
             found = pa.Codec("zstd").decompress(data, size, asbytes=True)
         else:
             stream = zlib.decompressobj()
-            found = stream.decompress(data, size)
-            found = found if not stream.unconsumed_tail and not stream.decompress(b"", 1) else b""
+            found = stream.decompress(data, size) + stream.decompress(stream.unconsumed_tail, 1)
+            found = found if stream.eof else b""  # only there its checksum is compared
     except (zlib.error, OSError, ValueError) as error:
         raise FormatError(f"a block is damaged ({error})") from None
     if len(found) != size:
@@ -197,15 +197,18 @@ class _Tags:
         self._windows.append((start, window))
         return window[:count]
 
-    def many(self, tag: int, count: int | None = None) -> np.ndarray:
+    def many(
+        self, tag: int, count: int | None = None, types: dict[int, str] = _WHOLE
+    ) -> np.ndarray:
         """The values of a tag, so many; [] if it is not there and may be so."""
-        kind, many, held = self._found.get(tag, (3, 0, b""))
-        if kind not in _SIZES or many > MOST_BLOCKS or (count is not None and many != count):
+        kind, many, held = self._found.get(tag, (next(iter(types)), 0, b""))
+        if kind not in types or many > MOST_BLOCKS or (count is not None and many != count):
             raise FormatError(f"tag {tag} has {many:,} values of type {kind}")
-        nbytes = many * _SIZES[kind]
+        dtype = np.dtype(types[kind])
+        nbytes = many * dtype.itemsize
         if nbytes > len(held):
             held = self._bytes(*struct.unpack(self._word, held), nbytes)
-        return np.frombuffer(held[:nbytes], _TYPES[kind])
+        return np.frombuffer(held[:nbytes], dtype)
 
     def one(self, tag: int, default: int | None = None) -> int:
         """The value of a tag that has a single one."""
@@ -221,11 +224,11 @@ def _place(tags: _Tags, rows: int) -> tuple[float, float, float, bool]:
     """West, south, pixel and whether row 0 is the southernmost: ModelTransformation, or a
     ModelPixelScale and one ModelTiepoint."""
     if 34264 in tags:
-        matrix = tags.many(34264, 16)
+        matrix = tags.many(34264, 16, _DOUBLE)
         x, dx, y, dy = matrix[3], matrix[0], matrix[7], matrix[5]
         straight = not (matrix[1] or matrix[4])
     else:
-        scale, tie = tags.many(33550, 3), tags.many(33922, 6)
+        scale, tie = tags.many(33550, 3, _DOUBLE), tags.many(33922, 6, _DOUBLE)
         x, dx, y, dy = tie[3], scale[0], tie[4], -scale[1]
         straight = not (tie[0] or tie[1])
     if not (straight and np.isfinite([x, y]).all() and 0 < dx < 1e6 and abs(dy) == dx):

@@ -1,12 +1,40 @@
 """Typed access to the keys of a TOML table; every mistake is named with the nearest right thing."""
 
 import difflib
+import itertools
+import tomllib
 from collections.abc import Iterable
 from typing import Any
 
 from ecjax.errors import InputError, listing, quote
 
+MOST_NESTED = 8  # tables and lists within one another
 _COMPARED = 2000  # known names at most that an unknown one is compared with
+
+
+def parsed(content: str, where: str) -> dict[str, Any]:
+    """Returns what TOML says; whole numbers have 64 bits, and nothing is nested deeply."""
+    try:
+        data = tomllib.loads(content.replace("\r\n", "\n"))
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply; write it flatter") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML: {error}; correct that line") from None
+    except ValueError:
+        raise InputError(f"{where}: a number of thousands of digits; write a smaller one") from None
+    level: list[Any] = [data]
+    for _ in range(MOST_NESTED):
+        if any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in level):
+            raise InputError(f"{where}: a whole number beyond 64 bits; write a smaller one")
+        held = [v.values() if isinstance(v, dict) else v for v in level if _holds_others(v)]
+        level = list(itertools.chain.from_iterable(held))
+    if level:
+        raise InputError(f"{where}: nested too deeply; write it flatter")
+    return data
+
+
+def _holds_others(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def check_known(name: object, known: Iterable[str], what: str, where: str) -> None:

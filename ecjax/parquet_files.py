@@ -63,9 +63,12 @@ def open_parquet(source: Source, here: str, budget: Budget) -> Iterator[Stored]:
             check_pages(source, footer, range(len(footer.groups)), names, own)
             table = parquet.read(columns=list(names)).select(names)
             table.validate(full=True)
+            if len(table) != rows:
+                raise ValueError(f"{len(table):,} rows instead of {rows:,}")
             return table
 
-        yield Stored(schema_of(parquet), sum(footer.groups), read)
+        rows = sum(footer.groups)
+        yield Stored(schema_of(parquet), rows, read)
 
 
 @contextlib.contextmanager
@@ -141,7 +144,9 @@ def _pages(stream: BinaryIO, chunk: Chunk, size: int) -> Pages:
         place, own = place + packed, 0
         unpacked, largest = unpacked + content, max(largest, content)
         if kind == _DICTIONARY:
-            dictionary = content
+            dictionary, words = content, thrift.number(thrift.struct(header, 7), 1)
+            if not 0 <= words <= content:  # each takes a byte at least, and pyarrow makes room
+                raise ValueError(f"{words:,} words in {content:,} bytes")
         elif kind in (_DATA, _DATA_2):
             about = thrift.struct(header, 5 if kind == _DATA else 8)
             prefixed |= thrift.number(about, 2 if kind == _DATA else 4) == _PREFIXED

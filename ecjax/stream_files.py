@@ -119,7 +119,7 @@ class StoredTable:
         kind = self.schema.field(chosen[0]).type
         if not columns.is_list(kind):
             return len(chosen)
-        if pa.types.is_fixed_size_list(kind):
+        if pa.types.is_fixed_size_list(kind) and kind.list_size > 0:
             return kind.list_size
         for piece in self.pieces(np.arange(self.rows), chosen[:1], 1024):
             given = np.flatnonzero(piece[0].is_valid())
@@ -149,6 +149,8 @@ class StoredTable:
                                 table = pa.Table.from_batches([batch]).select(names)
                                 yield _rows(table, first, inside)
                             first += len(batch)
+                        if first != after:
+                            raise ValueError(f"{abs(after - first):,} rows more or fewer than said")
             except (pa.ArrowException, OSError, ValueError):
                 self._check_same(part.file)  # then that is what is wrong with it
                 raise

@@ -8,7 +8,6 @@ import dataclasses
 import fnmatch
 import os
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -204,7 +203,6 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         )
     try:
         text = path.read_bytes().decode("utf-8")
-        return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise InputError(f"study {path}: no such file; check the path") from None
     except OSError as error:
@@ -213,10 +211,7 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         raise InputError(
             f"study {path}: not UTF-8 at byte {error.start:,}; save it as UTF-8"
         ) from None
-    except RecursionError:
-        raise InputError(f"study {path}: nested too deeply; write it flatter") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"study {path}: not valid TOML: {error}; correct that line") from None
+    return keys.parsed(text, f"study {path}")
 
 
 def _embedding(name: str, table: dict, study: Path | RemotePath, where: str) -> EmbeddingSource:

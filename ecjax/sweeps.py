@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from ecjax import keys
-from ecjax.errors import InputError
+from ecjax.errors import InputError, shown
 
 SWEEPABLE = ("ridge_lambda", "logistic_c", "folds", "seed")
 
@@ -30,17 +30,17 @@ def _values(key: str, values: Any, where: str) -> tuple:
     grids = [value if penalty and isinstance(value, list) else [value] for value in values]
     for value in itertools.chain(*grids):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{where}: {value!r} is no number; give numbers only")
+            raise InputError(f"{where}: {shown(value)} is no number; give numbers only")
         whole, least = key in ("folds", "seed"), {"folds": 2, "seed": 0}.get(key)
         if whole and (not isinstance(value, int) or value < least or value >= 2**32):
-            raise InputError(f"{where}: {value!r} must be a whole number of at least {least}")
+            raise InputError(f"{where}: {shown(value)} must be a whole number of at least {least}")
         if not whole and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{where}: {value!r} must be a finite number above 0")
-    for several in (grids, *grids):
+            raise InputError(f"{where}: {shown(value)} must be a finite number above 0")
+    for several in ([tuple(grid) for grid in grids], *grids):
         if not several:
             raise InputError(f"{where}: an empty list is no grid; give at least one number")
-        if any(value in several[:i] for i, value in enumerate(several)):
-            raise InputError(f"{where}: a value is given twice in {values}; remove one")
+        if len(set(several)) < len(several):
+            raise InputError(f"{where}: a value is given twice in {shown(values)}; remove one")
     if whole:
         return tuple(values)
     numbers = [tuple(map(float, grid)) for grid in grids]

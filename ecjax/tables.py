@@ -204,7 +204,7 @@ class EmbeddingReader(_Reader):
     def _check_version(self, rows: pa.Table, ids: np.ndarray) -> None:
         """Raises an InputError if vectors come from different versions of a data set."""
         for name in self._provenance:
-            values = rows[name].to_pandas()
+            values = columns.series(rows[name])
             given = values.notna().to_numpy()
             self._version = self._version or next(iter(values[given]), None)
             other = np.flatnonzero(given & (values != self._version).to_numpy())
@@ -252,7 +252,7 @@ class TaskReader(_Reader):
         lat, lon = self._places(rows, ids)
         targets, declared = self._targets(rows)
         columns_of = {
-            role: None if name is None else rows[name].to_pandas().astype(object).to_numpy()
+            role: None if name is None else columns.series(rows[name]).astype(object).to_numpy()
             for role, name in self.labels.items()
         }
         roles = {"id": source.id, **self.asked}
@@ -270,7 +270,7 @@ class TaskReader(_Reader):
             files=source.files,
             roles={role: name for role, name in roles.items() if name is not None},
             transform=source.transform,
-            strata={name: (rows[name].to_pandas(), how) for name, how in source.strata.items()},
+            strata={name: (columns.series(rows[name]), how) for name, how in source.strata.items()},
             declared=declared,
         )
 
@@ -288,7 +288,7 @@ class TaskReader(_Reader):
                 none = columns.holds(column, self.source.missing)
                 declared |= none.to_numpy()
                 column = pc.if_else(none, pa.scalar(None, column.type), column)
-            targets[name] = column.to_pandas()
+            targets[name] = columns.series(column)
         return targets, declared
 
     def _places(
@@ -303,7 +303,7 @@ class TaskReader(_Reader):
             x, y = points.coordinates(rows[source.lat], source.lat, ids, where)
             lat, lon = pd.Series(y), pd.Series(x)
         else:
-            lat, lon = rows[source.lat].to_pandas(), rows[source.lon].to_pandas()
+            lat, lon = columns.series(rows[source.lat]), columns.series(rows[source.lon])
         lat = coordinate(lat, source.lat, 90, ids, where)
         return lat, coordinate(lon, source.lon, 180, ids, where)
 

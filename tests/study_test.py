@@ -132,6 +132,9 @@ def test_sweep_of_whole_numbers(tmp_path):
         ('target = "height"', 'target = "height"\nstrata = { height = 3 }', ("the target itself",)),
         ('target = "height"', 'target = "height"\nstrata = { x = "bins" }', ("number of bins",)),
         ("[tasks.t]", '[regions]\npath = "x"\n[tasks.t]', ('"name" is missing',)),
+        ('path = "b.csv"', "path = " + "9" * 5000, ("thousands of digits",)),
+        ('path = "b.csv"', "path = 0x" + "f" * 17, ("beyond 64 bits",)),
+        ('path = "b.csv"', "path = " + "[" * 300 + "]" * 300, ("nested too deeply",)),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(tmp_path, old, new, words):
