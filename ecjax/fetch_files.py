@@ -119,7 +119,8 @@ class Output:
 
     def begin(self, models: Mapping[str, Mapping[str, str]]) -> None:
         """Says whose the directory is, before anything else is written. Raises WriteError."""
-        known = {**self.earlier.get("models", {}), **models}
+        before = self.earlier.get("models", {})
+        known = before | {name: {**before.get(name, {}), **own} for name, own in models.items()}
         self.earlier = {**self.earlier, "complete": False, "models": known}
         self._write_manifest(self.earlier)
 

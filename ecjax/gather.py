@@ -149,22 +149,27 @@ class OfModel:
 
 
 class OfTable:
-    """The vectors of a table, joined on the ids; as `OfModel`."""
+    """The vectors of a table, joined on the ids; as `OfModel`.
+
+    What was had is there only as long as the table's files are the same by their stamp.
+    """
 
     timeless = True
 
     def __init__(self, table: Precomputed, wanted: Wanted, where: Where):
         self._table, self._wanted, self.licence = table, wanted, table.licence
         self._store = PartStore(where.place, table.name, where.progress.say, where.mend)
-        self._about = {"source": shown(table.source)}
+        self._stamp = table.stamp()
+        self._about = {"source": shown(table.source), "files": self._stamp or ""}
         self._keys = {"id": hashed(wanted.ids)}
-        self._part = next((p for p in self._store.read(where.workers) if self._serves(p)), None)
+        kept = self._store.read(where.workers) if self._stamp is not None else ()
+        self._part = next((part for part in kept if self._serves(part)), None)
         rows = len(wanted.ids)
         self.rows = rows, rows if self._part else 0
         self.parts = [] if self._part else [np.arange(rows)]
 
     def _serves(self, part: Part) -> bool:
-        same = part.about["source"] == self._about["source"]
+        same = all(part.about.get(key) == value for key, value in self._about.items())
         return same and np.array_equal(part.keys.get("id", ()), self._keys["id"])
 
     @property
@@ -186,7 +191,8 @@ class OfTable:
         if self._part is None:
             vectors, version = self._table.read(self._wanted.task)
             self._part = Part({**self._about, "version": version}, self._keys, vectors)
-            self._store.save(self._part)
+            if self._stamp is not None:
+                self._store.save(self._part)
         return self._part
 
 

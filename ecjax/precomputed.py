@@ -37,6 +37,13 @@ class Precomputed:
         remote = sum(not isinstance(file, Path) for file in found)
         return Estimate(remote, nbytes, None, "read from where it is")
 
+    def stamp(self) -> str | None:
+        """Sizes and times of writing of the files; None where a store does not tell the times."""
+        stats = [file.stat() for file in self._files()]
+        if any(stat.st_mtime_ns is None for stat in stats):
+            return None
+        return " ".join(f"{stat.st_size}@{stat.st_mtime_ns}" for stat in stats)
+
     def read(self, task: TaskTable) -> tuple[Vectors, str]:
         """The vectors of a task's rows, and the version: a digest of the whole table.
 

@@ -23,6 +23,7 @@ from ecjax.errors import InputError, UsageError
 from ecjax.fetch_asked import Asked
 from ecjax.models import Places, Unavailable
 from ecjax.places import place_of
+from ecjax.precomputed import Precomputed
 from ecjax.progress import Silent
 from ecjax.study import read_study
 from ecjax.wanted import Given
@@ -265,7 +266,7 @@ def vectors_csv(path, table, columns=4):
     return frame.set_index("id")
 
 
-def test_a_table_computed_before_is_joined_on_the_ids(tmp_path):
+def test_a_table_computed_before_is_joined_on_the_ids(tmp_path, monkeypatch):
     given = places_table().rename(columns={"id": "plot", "lat": "Latitude", "lon": "X"})
     mine = vectors_csv(tmp_path / "mine.csv", given.rename(columns={"plot": "id"})[:30])
     plots = write_places(tmp_path / "plots.csv", given)
@@ -277,8 +278,23 @@ def test_a_table_computed_before_is_joined_on_the_ids(tmp_path):
     assert np.allclose(np.stack(table["embedding"]), mine.drop(index=3), rtol=1e-6)
     assert found.models["mine"]["missing"] == {"masked in the table": 1, "not in the table": 10}
     before = tables(tmp_path / "out")
-    (tmp_path / "mine.csv").unlink()  # nothing is asked for again
+    monkeypatch.setattr(Precomputed, "read", None)  # it is not read again
     get(plots, tmp_path / "out", **how, **ids)
+    assert tables(tmp_path / "out") == before
+
+
+def test_a_table_that_changed_is_not_taken_for_what_was_read(places, tmp_path):
+    mine = tmp_path / "mine.csv"
+    how = dict(models=("mine",), sources={"mine": str(mine)})
+    vectors_csv(mine, places_table())
+    get(places, tmp_path / "out", **how)
+    before = tables(tmp_path / "out")
+    mine.write_text(mine.read_text())  # the same, written anew
+    get(places, tmp_path / "out", **how)
+    assert tables(tmp_path / "out") == before
+    mine.write_text(mine.read_text().replace("0.1", "0.2"))
+    with pytest.raises(InputError, match="version"):
+        get(places, tmp_path / "out", **how)
     assert tables(tmp_path / "out") == before
 
 
