@@ -1,12 +1,13 @@
 """Does the leak guard find what is planted, and is it silent where nothing is?
 
-    python experiments/planted_leaks.py --data=DIR [--out=experiments/planted_leaks.md]
+    python experiments/planted_leaks.py [--out=experiments/planted_leaks.md]
 
-One column more is planted into real tables (`--data`: the folder released with the paper,
-`better_together`) and into made ones: about 200 leaks of some 40 kinds, see `leak_kinds.py`. Each
-is read as a user's arrays are. It is refused (an InputError that names the column), or warned of (a
-note, and the run goes on), or missed. Then the real tables and 100 clean ones of every make, see
-`clean_tables.py`, are read, and no column may be refused or warned of.
+One column more is planted into the real tables released with the paper (in
+../shared/data/better_together or where ECJAX_PAPER_DATA points) and into made ones: some 350 leaks
+of 40 kinds, see `leak_kinds.py`. Each is read as a user's arrays are. It is refused (an InputError
+that names the column), or warned of (a note, and the run goes on), or missed. Then the real tables
+and 100 clean ones of every make, see `clean_tables.py`, are read, and no column may be refused or
+warned of.
 
 Demanded, or the script exits with 1: no false alarm; every id, row number, coordinate, target,
 monotone copy and code of the class refused; every noisy copy with r > 0.999 and every mean of the
@@ -16,6 +17,7 @@ target refused or warned of. Takes two minutes on one core.
 from __future__ import annotations
 
 import collections
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +31,6 @@ from leak_kinds import Leak, Rows, leaks_of
 import ecjax
 from ecjax.arrays import align_arrays
 
-DATA = flags.DEFINE_string("data", "../shared/data/better_together", "The paper's tables.")
 OUT = flags.DEFINE_string("out", "experiments/planted_leaks.md", "Where the table is written.")
 CLEAN = flags.DEFINE_integer("clean", 100, "Clean tables.", 1)
 
@@ -119,7 +120,8 @@ def task_of(rows: Rows, leak: Leak | None) -> ecjax.Task:
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"no such argument: {argv[1]}")
-    real = list(real_tables(Path(DATA.value)))
+    beside = Path(__file__).resolve().parents[2] / "shared/data/better_together"
+    real = list(real_tables(Path(os.environ.get("ECJAX_PAPER_DATA") or beside)))
     found, faults = collections.defaultdict(collections.Counter), []
     for number, rows in enumerate([*real, *made_tables()]):
         for leak in leaks_of(rows, np.random.default_rng(number)):
