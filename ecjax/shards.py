@@ -2,7 +2,8 @@
 
 A shard is one file: its chunks, each compressed by itself, and at its end an index of where they
 are (Zarr's codec `sharding_indexed`). To read a pixel, the entry of its chunk is read from the
-index, then the chunk; of a large index never the whole.
+index, then the chunk; of a large index never the whole, so that its checksum is compared where it
+is small alone.
 
 Axes: (time, …, y, x); a chunk holds one time and all that is between time and y. k pixels.
 """
@@ -148,6 +149,9 @@ class Array:
         if start < 0:
             raise _Broken(f"has {end.size:,} bytes, too few for its index of {index:,}")
         if index <= GAP:
+            told = int.from_bytes(end.content[-_CHECKSUM:], "little")
+            if crc32c(end.content[:-_CHECKSUM]) != told:
+                raise _Broken("has an index whose checksum does not agree")
             entries = [end.content[number * _ENTRY :][:_ENTRY] for number in chunks]
         else:
             entries = _pieces(url, end, [(start + int(n) * _ENTRY, _ENTRY) for n in chunks])
@@ -213,6 +217,23 @@ def decompressed(content: bytes, length: int) -> bytes:
         return decompress(content)
     except (RuntimeError, ValueError) as error:
         raise _Broken(f"holds a chunk that cannot be decompressed ({error})") from None
+
+
+def crc32c(content: bytes) -> int:
+    """The checksum behind an index (Castagnoli's polynomial, reflected)."""
+    value = 0xFFFFFFFF
+    for byte in content:
+        value = _CRC32C[(value ^ byte) & 255] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+def _remainder(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_CRC32C = [_remainder(byte) for byte in range(256)]
 
 
 def groups(*keys: np.ndarray) -> Iterator[np.ndarray]:

@@ -17,8 +17,9 @@ import mutations
 import numpy as np
 import pyarrow.parquet as pq
 from fuzz_judge import Container
+from numcodecs.blosc import compress
 
-from ecjax import satclip, web
+from ecjax import satclip, shards, web
 from ecjax.alphaearth import AlphaEarth
 from ecjax.alphaearth_index import COLUMNS
 from ecjax.alphaearth_index import NAME as INDEX
@@ -35,6 +36,25 @@ FORMS = {
         "interleave": "pixel",
         "predictor": 2,
     },
+}
+# Of an array of one time and 8 x 8 pixels, in one shard of 2 x 2 chunks.
+SHARD = "0"
+METADATA = {
+    "shape": [1, 8, 8],
+    "data_type": "float32",
+    "fill_value": 0.0,
+    "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 8, 8]}},
+    "chunk_key_encoding": {"name": "default"},
+    "codecs": [
+        {
+            "name": "sharding_indexed",
+            "configuration": {
+                "chunk_shape": [1, 4, 4],
+                "index_codecs": [{"name": "bytes"}, {"name": "crc32c"}],
+                "codecs": [{"name": "bytes"}, {"name": "blosc"}],
+            },
+        }
+    ],
 }
 
 
@@ -64,6 +84,15 @@ def read_alphaearth(folder: Path) -> list[np.ndarray]:
     assert (given == (vectors.reason == "")).all()
     assert np.abs(vectors.values[given]).max(initial=0) <= 1.01
     return [np.nan_to_num(vectors.values, nan=9), vectors.reason.astype(str)]
+
+
+def read_shard(folder: Path) -> list[np.ndarray]:
+    """Some pixels of a shard of a Zarr store, as Tessera's client reads them."""
+    with mock.patch.object(web, "get", from_folder(folder)):
+        array = shards.Array("https://tiles.example", METADATA, "made")
+        found = array.pixels(0, np.array([0, 3, 7]), np.array([1, 6, 7]))
+    assert found.values.shape == (3,) and found.values.dtype == np.float32
+    return [np.nan_to_num(found.values, nan=9), found.checksums.astype(str)]
 
 
 def read_weights(name: str) -> Callable[[Path], list[np.ndarray]]:
@@ -114,6 +143,24 @@ def _geotiffs() -> list[Container]:
     ]  # fmt: skip
 
 
+def _shards() -> list[Container]:
+    def content(seed: int) -> bytes:
+        values = np.random.default_rng(seed).normal(size=(2, 2, 4, 4)).astype("<f4")
+        chunks = [compress(chunk.tobytes(), b"zstd", 1) for chunk in values.reshape(4, 16)]
+        lengths = [len(chunk) for chunk in chunks]
+        places = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
+        index = places.astype("<u8").tobytes()
+        return b"".join(chunks) + index + shards.crc32c(index).to_bytes(4, "little")
+
+    return [
+        Container(
+            "shard", SHARD, (content(1), content(2)), read_shard, mutations.ANY,
+            covered=lambda shard: [(len(shard) - 68, len(shard))],
+            refusals=(Unavailable,), names=("c/0/0/0",),
+        )
+    ]  # fmt: skip
+
+
 def _checkpoints() -> list[Container]:
     values = [make_checkpoints.satclip_checkpoint(seed, degrees=2, h=4, p=3) for seed in (1, 2)]
     with tempfile.TemporaryDirectory() as name:
@@ -139,4 +186,4 @@ def _checkpoints() -> list[Container]:
 
 def containers() -> list[Container]:
     """All of them."""
-    return [*_geotiffs(), *_checkpoints()]
+    return [*_geotiffs(), *_shards(), *_checkpoints()]

@@ -182,3 +182,13 @@ def test_groups_are_of_equal_keys():
     keys = np.array([2, 1, 2, 1, 1]), np.array([0, 5, 0, 5, 4])
     assert [group.tolist() for group in shards.groups(*keys)] == [[4], [1, 3], [0, 2]]
     assert list(shards.groups(np.array([], int))) == []
+
+
+def test_a_small_index_has_a_checksum_which_is_compared(server):
+    assert shards.crc32c(b"123456789") == 0xE3069283  # the check value that its catalogues give
+    key = "small/c/0/0/0"
+    content = bytearray(server.files[key])
+    content[-20] ^= 1  # where the last chunk starts
+    server.files[key] = bytes(content)
+    with pytest.raises(Unavailable, match="an index whose checksum does not agree"):
+        array(server, "small").pixels(0, np.array([0]), np.array([0]))
