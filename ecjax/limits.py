@@ -11,7 +11,7 @@ import os
 from ecjax.errors import InputError, counted
 
 MOST_FILES = 10_000
-MOST_COLUMNS = 100_000  # of a file
+MOST_COLUMNS = 50_000  # of a file
 MOST_METADATA = 1 << 26  # bytes of a footer, header or message, that describe a file's columns
 MEMORY_SHARE = 0.7
 # Embeddings hardly shrink, labels at times by a few dozen; up to so many bytes nobody minds.

@@ -38,5 +38,5 @@ def test_what_is_small_may_expand_to_little():
 
 def test_columns():
     check_columns(limits.MOST_COLUMNS, "a")
-    with pytest.raises(InputError, match=r"a: 100,001 columns, and at most 100,000 are read"):
+    with pytest.raises(InputError, match=r"a: 50,001 columns, and at most 50,000 are read"):
         check_columns(limits.MOST_COLUMNS + 1, "a")
