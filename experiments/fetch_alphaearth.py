@@ -12,7 +12,8 @@ again, as `ecjax fetch` does. What must hold, else the script ends with 1:
 
 - every vector and every reason is the expected one, both times;
 - bytes read are at most 1.5 times those of the blocks touched (index and heads included);
-- a second model with the same cache asks for no index.
+- a second model with the same cache asks for no index;
+- 20 kills of `ecjax fetch` change no byte, and when all is there it asks for nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from client_kills import survives
 from make_geotiffs import BANDS, PIXEL, Square, index, pixel_codes, place_of
 from tile_server import Fault, TileServer
 
@@ -195,6 +197,7 @@ def main() -> int:
         asked = sum(request.path == "aef_index.parquet" for request in server.requests) - before
         print(f"a second model with the same cache: {asked} requests for the index")
         ok = ok and not asked
+        ok = survives("alphaearth", server, places) and ok
     return 0 if ok else 1
 
 

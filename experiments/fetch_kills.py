@@ -1,7 +1,9 @@
 """Kills `ecjax fetch` at random moments, and starts it again, until it has been killed often.
 
     python experiments/fetch_kills.py               # 20 kills, a made model, 2,000 places: a minute
-    python experiments/fetch_kills.py --model=alphaearth --source=http://127.0.0.1:8000 --year=2021
+    python experiments/fetch_kills.py --model=alphaearth --source=http://127.0.0.1:8000
+
+`fetch_alphaearth.py` and `fetch_tessera.py` run it against made servers of theirs.
 
 A run is ended by SIGKILL, or every third time by SIGTERM, at a moment drawn from all of its time:
 while it starts, reads parts, writes them or the tables. Then the same command goes on. A run that
@@ -32,7 +34,7 @@ COUNT = flags.DEFINE_integer("count", 2000, "Places, unless there is a table of 
 PLACES = flags.DEFINE_string("places", None, "Table of places; None: made ones.")
 MODEL = flags.DEFINE_string("model", "made", "Which model, as in --models.")
 SOURCE = flags.DEFINE_string("source", None, "Where its data are, as in --sources.")
-YEAR = flags.DEFINE_integer("year", 2021, "Of the vectors.")
+YEAR = flags.DEFINE_integer("year", 2021, "Of the vectors; 0: the places have a column year.")
 WORKERS = flags.DEFINE_integer("workers", 4, "Parts that are read at once.", 1)
 SEED = flags.DEFINE_integer("seed", 0, "Of places and moments.", 0)
 
@@ -42,7 +44,8 @@ registry.BUILT_IN["made"] = "made_model:Made"
 def command(places: Path, out: Path) -> list[str]:
     """The arguments of a run."""
     source = [] if SOURCE.value is None else [f"--sources={MODEL.value}={SOURCE.value}"]
-    flagged = [f"--models={MODEL.value}", f"--year={YEAR.value}", f"--workers={WORKERS.value}"]
+    flagged = [f"--models={MODEL.value}", f"--workers={WORKERS.value}"]
+    flagged += [f"--year={YEAR.value}"] if YEAR.value else []
     return ["fetch", str(places), f"--out={out}", *flagged, *source]
 
 
