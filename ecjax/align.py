@@ -24,6 +24,7 @@ from ecjax.notes import (
     Note,
     near_neighbours,
     note_rows,
+    notice_targets,
     notice_vectors,
 )
 from ecjax.study import EmbeddingSource, Study, TaskSource
@@ -227,6 +228,8 @@ def _align_one(
     kept = kept_rows(task, keep)
     y, classes = _used_classes(y[keep], classes) if classes else (y[keep], ())
     check_distinct(matrices, tables, task.where)
+    if not classes:
+        notes += notice_targets(task.name, tuple(task.targets), y, ids)
     suspects = {}
     for name, matrix in matrices.items():
         notes += guard(kept, y, classes, tables[name], matrix, rows[name])

@@ -27,7 +27,7 @@ from ecjax import (
     store,
 )
 from ecjax.compare import compare
-from ecjax.errors import InputError, UsageError, counted, neutral
+from ecjax.errors import InputError, UsageError, counted, listing, neutral
 from ecjax.evaluate import run_of
 from ecjax.fetch_asked import Asked
 from ecjax.fetch_files import STUDY
@@ -42,6 +42,7 @@ from ecjax.scaled_plan import Machines
 from ecjax.settings import from_arguments
 from ecjax.study import Study, read_study
 from ecjax.validate import validate
+from ecjax.validation import of_error
 from ecjax.validation_text import as_text
 from ecjax.wanted import Given
 
@@ -65,7 +66,13 @@ def _validate(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "validate", ("STUDY",))
     if values.format not in ("text", "json"):
         raise UsageError(f"--format={neutral(values.format)}: validate has text and json")
-    found = validate(_study(arguments[0], values), from_arguments(_settings(values)), Progress())
+    try:
+        study = _study(arguments[0], values)
+    except InputError as error:
+        if values.format == "json":
+            _print(of_error(arguments[0], error).as_json())
+        raise
+    found = validate(study, from_arguments(_settings(values)), Progress())
     if values.format == "json":
         _print(found.as_json())
     elif found.tasks or found.needs:
@@ -203,6 +210,11 @@ def _fetch(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _print(str(found))
     study = shlex.quote(f"{neutral(found.output)}/{STUDY}")
     _print(f"\nTables: {neutral(found.output)}. `ecjax validate {study}` tells what is in them.")
+    if found.late:
+        raise Unavailable(
+            f"{'; '.join(found.late.values())}. The same command goes on; without "
+            f"{listing(found.late)} in --models there is nothing left to get"
+        )
     return UNDEFINED if found.empty else DONE
 
 

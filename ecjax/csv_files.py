@@ -73,7 +73,7 @@ def _unpacked(member, packed: bytes, here: str) -> bytes:
 
 def _table(source: Source, here: str, text: Collection[str], budget: FileBudget) -> pa.Table:
     size, lines = _check_utf8(source, here)
-    columns = _columns(source)
+    columns = _columns(source, here)
     check_columns(columns, here)
     in_memory = isinstance(source, bytes)  # and counted when it came there
     budget.take(lines * columns * _VALUE_BYTES + (0 if in_memory else size))
@@ -103,10 +103,18 @@ def _table(source: Source, here: str, text: Collection[str], budget: FileBudget)
     return table
 
 
-def _columns(source: Source) -> int:
+def _columns(source: Source, here: str) -> int:
     """How many columns the first line may have at most."""
     with opened(source) as stream:
-        return stream.readline(_READ_BYTES).count(b",") + 1
+        line = stream.readline(_READ_BYTES)
+    other = next((mark for mark in (b";", b"\t") if mark in line), None)
+    if other and b"," not in line:
+        name = {b";": "semicolons", b"\t": "tabs"}[other]
+        raise InputError(
+            f"{here}: its columns are separated by {name}; save it with commas between values, and "
+            "points in numbers"
+        )
+    return line.count(b",") + 1
 
 
 def _line(source: Source, row: csv.InvalidRow) -> int:

@@ -31,7 +31,7 @@ from ecjax.fetch_files import (
 from ecjax.gather import OfModel, OfTable, Where
 from ecjax.manifest import made_by
 from ecjax.memory import size_text
-from ecjax.models import Model
+from ecjax.models import Model, Unavailable
 from ecjax.part_store import FOLDER
 from ecjax.places import Directory, LocalPlace, place_of
 from ecjax.precomputed import Precomputed
@@ -50,6 +50,7 @@ class Fetched:
       models: name → what the manifest says of it.
       tasks: those of the study.
       notes: lines for the user.
+      late: models whose source does not answer → what it says; what was had of them is kept.
     """
 
     output: str
@@ -57,6 +58,7 @@ class Fetched:
     models: Mapping[str, Mapping[str, Any]]
     tasks: Tasks
     notes: tuple[str, ...]
+    late: Mapping[str, str]
 
     @property
     def empty(self) -> list[str]:
@@ -82,12 +84,12 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     Raises:
       UsageError: an unknown model, or no year where a model needs one.
       InputError: places, a source, an encoder or the directory cannot be used.
-      Unavailable: a source does not answer. What was had is kept.
+      Unavailable: a public label set cannot be had.
       WriteError: the system refused to write. What was had is kept.
       KeyboardInterrupt: the user has asked to end. What was had is kept.
     """
     progress = progress or Silent()
-    output, models = _models(asked, out, keep=True)
+    output, models, late = _models(asked, out, keep=True)
     output.check_writable()
     labels = labels_of(asked, output.place)
     _check_years(models, labels.wanted)
@@ -96,10 +98,13 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     facts, reasons = {}, {}
     for name, model in models.items():
         progress.check()
-        own = _gathered(model, asked, labels.wanted, where)
-        if own.parts:
-            progress.say(f"{neutral(name)}: {_estimate_text(own)}")
-        facts[name], reasons[name] = _write(name, own, asked, labels.wanted, output)
+        try:
+            own = _gathered(model, asked, labels.wanted, where)
+            if own.parts:
+                progress.say(f"{neutral(name)}: {_estimate_text(own)}")
+            facts[name], reasons[name] = _write(name, own, asked, labels.wanted, output)
+        except Unavailable as error:  # the others may be had
+            late[name] = error
     if labels.public is None:
         output.write_table(LABELS, labels.wanted.labels)
     if models:
@@ -107,13 +112,14 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     had = [name for name, own in facts.items() if own["rows"]]
     text = study_text(labels.wanted.task.name, had, labels.tasks, labels.offered)
     notes = (*labels.notes, *_notes(output, had, output.write_study(text)))
-    output.finish(_manifest(asked, labels, facts))
-    return Fetched(str(output.place), len(labels.wanted.ids), facts, labels.tasks, notes)
+    output.finish(_manifest(asked, labels, facts), complete=not late)
+    late = {name: str(error) for name, error in late.items()}
+    return Fetched(str(output.place), len(labels.wanted.ids), facts, labels.tasks, notes, late)
 
 
 def plan(asked: Asked, out: Directory) -> str:
     """What `fetch` would take; writes nothing and asks for no more than an index. Raises as it."""
-    output, models = _models(asked, out, keep=False)
+    output, models, late = _models(asked, out, keep=False)
     if not has_places(asked, output.place):
         raise UsageError(
             "--dry_run: the places of a task are known once it is here; get it first, without "
@@ -124,25 +130,30 @@ def plan(asked: Asked, out: Directory) -> str:
     where = Where(output.place, asked.workers, Silent(), mend=False)
     lines = []
     for name, model in models.items():
-        own = _gathered(model, asked, labels.wanted, where)
-        lines += [f"{neutral(name)}: {_estimate_text(own)}", f"    licence: {neutral(own.licence)}"]
+        try:
+            own = _gathered(model, asked, labels.wanted, where)
+            lines.append(f"{neutral(name)}: {_estimate_text(own)}")
+            lines.append(f"    licence: {neutral(own.licence)}")
+        except Unavailable as error:
+            late[name] = error
+    lines += [f"{neutral(name)}: not known now: {neutral(late[name])}" for name in late]
     return "\n".join([*lines, "", *_in_words(labels.tasks), *labels.notes])
 
 
 def _models(
     asked: Asked, out: Directory, keep: bool
-) -> tuple[Output, dict[str, Model | Precomputed]]:
-    """The directory and the models, which fit each other.
+) -> tuple[Output, dict[str, Model | Precomputed], dict[str, Unavailable]]:
+    """The directory and the models, which fit each other; and those that cannot be had now.
 
     Args:
-      keep: whether models may keep an index there.
+      keep: whether models may fetch weights, and keep an index in the directory.
     """
     asked.check()
     place = place_of(out)
     folder = place.path(FOLDER) if keep and isinstance(place, LocalPlace) else None
-    models = {}
+    models, late = {}, {}
     if asked.models or not asked.task:
-        models = registry.models_of(asked.models, asked.sources, folder)
+        models, late = registry.models_of(asked.models, asked.sources, folder, download=keep)
     own = LABELS, MISSING, table_name(asked.task or "")
     taken = [name for name in models if table_name(name) in own]
     if taken:
@@ -153,14 +164,16 @@ def _models(
     output = Output(place, list(models), own_labels=not asked.task)
     for name, model in models.items():
         output.check(name, _identity(model, asked))
-    return output, models
+    return output, models, late
 
 
 def _check_years(models: Mapping[str, Model | Precomputed], wanted: Wanted) -> None:
     needing = [name for name, model in models.items() if not _is_timeless(model)]
     if needing and wanted.year is None:
+        own = any(name not in registry.BUILT_IN for name in needing)
         raise UsageError(
             f"{listing(needing)}: of which year? Give --year, or the places a column year"
+            + "; an encoder of your own that knows none says so by timeless = True" * own
         )
 
 

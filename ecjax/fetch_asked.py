@@ -114,5 +114,8 @@ def _offer(targets: Targets) -> list[str]:
     if targets.taken:
         return [f"other columns that could be targets: {listing(offered, 6)}"] * bool(offered)
     if offered:
-        return [f"no task: {listing(offered, 6)} could be targets; say which with --target=…"]
+        whole = [target.column for target in targets.offered if target.kind is None]
+        kind = f", and of {listing(whole, 6)}, whole numbers, the --kind" if whole else ""
+        which = f"say which with --target=…{kind}"
+        return [f"no task: {listing(offered, 6)} could be targets; {which}"]
     return [f"no task: the places have no labels; add them, or a task to {STUDY}"]

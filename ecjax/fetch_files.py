@@ -14,6 +14,7 @@ from ecjax.atomic import WriteError, sync_and_hash
 from ecjax.encode import differences, plain
 from ecjax.errors import InputError, listing
 from ecjax.models import Vectors
+from ecjax.part_store import ENDING, FOLDER
 from ecjax.places import Place
 from ecjax.study_text import is_unchanged
 from ecjax.wanted import Wanted
@@ -56,10 +57,10 @@ def missing_table(wanted: Wanted, reasons: Mapping[str, np.ndarray]) -> pa.Table
     Args:
       reasons: model → (n,) why there is none, "" where there is one.
     """
-    rows = {name: np.flatnonzero(reason != "") for name, reason in reasons.items()}
-    ids = np.concatenate([wanted.ids[own] for own in rows.values()])
-    models = [name for name, own in rows.items() for _ in own]
-    why = np.concatenate([reasons[name][own] for name, own in rows.items()])
+    rows = [(name, row) for name, own in reasons.items() for row in np.flatnonzero(own != "")]
+    ids = wanted.ids[[row for _, row in rows]] if rows else wanted.ids[:0]
+    models = [name for name, _ in rows]
+    why = [reasons[name][row] for name, row in rows]
     kind = wanted.labels.schema.field(wanted.task.roles["id"]).type
     columns = {"id": pa.array(ids, kind), "model": pa.array(models, pa.string())}
     return pa.table(columns | {"reason": pa.array(why, pa.string())})
@@ -107,7 +108,9 @@ class Output:
             ) from error
 
     def check(self, model: str, facts: Mapping[str, str]) -> None:
-        """Raises an InputError where an earlier run had a model from elsewhere."""
+        """Raises an InputError where vectors of a model are there that are from elsewhere."""
+        if not self._has_vectors(model):
+            return
         before = self.earlier.get("models", {}).get(model, {})
         known = {key: before[key] for key in facts if key in before}
         shown = differences({model: known}, {model: {key: facts[key] for key in known}})
@@ -117,6 +120,10 @@ class Output:
                 "they are not mixed. Name another directory with --out"
             )
 
+    def _has_vectors(self, model: str) -> bool:
+        parts = self.place.files(f"{FOLDER}/{model}")
+        return self.place.has(table_name(model)) or any(name.endswith(ENDING) for name in parts)
+
     def begin(self, models: Mapping[str, Mapping[str, str]]) -> None:
         """Says whose the directory is, before anything else is written. Raises WriteError."""
         before = self.earlier.get("models", {})
@@ -124,10 +131,10 @@ class Output:
         self.earlier = {**self.earlier, "complete": False, "models": known}
         self._write_manifest(self.earlier)
 
-    def finish(self, facts: Mapping[str, Any]) -> None:
-        """Says that all is there. Raises WriteError."""
+    def finish(self, facts: Mapping[str, Any], complete: bool) -> None:
+        """Says what is there, and whether that is all. Raises WriteError."""
         models = {**self.earlier.get("models", {}), **facts["models"]}
-        facts = {**facts, "models": models, "complete": True, "files": self.files}
+        facts = {**facts, "models": models, "complete": complete, "files": self.files}
         self._write_manifest(facts)
 
     def write_table(self, name: str, table: pa.Table) -> None:

@@ -14,6 +14,8 @@ SUSPECTED = "suspected leak"  # what a reason begins with that then says the kin
 IN_LOG1P = "scores are of log(1 + target)"
 CONSTANT_IN_FOLD = "column constant in a fold's training rows"
 NEAR_IN_TRAINING = f"rows nearer than {NEAR_KM:g} km to one that their fold trains on"
+APART = "far from all others"  # of a target's value that may stand for none
+SENTINELS = (-999.0, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0)
 _HASHED_COLUMNS = 8
 
 # What a note says, after its count of the things in brackets.
@@ -95,6 +97,24 @@ def constant_columns(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return columns
 
 
+def notice_targets(
+    task: str, targets: Sequence[str], y: np.ndarray, ids: np.ndarray
+) -> tuple[Note, ...]:
+    """Returns a note on each target of (n, t) that holds what usually stands for no value.
+
+    Such a value is told where it lies further from all others than these from each other.
+    """
+    notes = ()
+    for name, values in zip(targets, y.T, strict=True):
+        for value in SENTINELS:
+            others = values[values != value]
+            if 0 < len(others) < len(values) and np.abs(others - value).min() > np.ptp(others):
+                reason = f"with {value:g} as {quote(name)}, {APART}: if it stands for none, say "
+                reason += f"missing = [{value:g}]"
+                notes += note_rows(task, TASK_TABLE, reason, values == value, ids)
+    return notes
+
+
 def notice_vectors(
     task: str, source: str, columns: Sequence[str], matrix: np.ndarray, ids: np.ndarray
 ) -> tuple[Note, ...]:
@@ -116,6 +136,7 @@ def in_words(note: Note) -> str:
 def what_in_words(note: Note) -> str:
     """Returns what a note says, without whose table it is about."""
     noun, meaning = _WORDS.get(note.reason, ("", note.reason))
+    noun = "row" if APART in note.reason else noun
     if note.reason.startswith(SUSPECTED):
         noun, meaning = "column", note.reason.replace(SUSPECTED, "that may be a leak", 1)
     amount = counted(note.count, noun) if noun else f"{note.count:,}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from ecjax.errors import InputError, UsageError, listing, neutral, quote
 from ecjax.filesystems import is_url, split
-from ecjax.models import Model
+from ecjax.models import Model, Unavailable
 from ecjax.own_encoder import GROUP, Encoder, registered
 from ecjax.precomputed import Precomputed
 from ecjax.study import TABLE_SUFFIXES, check_name
@@ -33,9 +33,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def models_of(
-    names: Sequence[str], sources: Mapping[str, str], folder: Path | None = None
-) -> dict[str, Model | Precomputed]:
-    """The models of these names, in their order.
+    names: Sequence[str],
+    sources: Mapping[str, str],
+    folder: Path | None = None,
+    download: bool = True,
+) -> tuple[dict[str, Model | Precomputed], dict[str, Unavailable]]:
+    """The models of these names, in their order, and those that cannot be had now.
 
     Args:
       names: as in `--models`.
@@ -43,10 +46,11 @@ def models_of(
         table (or of a folder or pattern, under a name that is no model's): the vectors themselves.
       folder: of this machine, in which those that have a `cache` may use one of their name; it need
         not be there yet. None: nothing is kept.
+      download: whether weights may be fetched that are not here.
 
     Raises:
       UsageError: a name that is unknown or given twice, or a source that nothing asks for.
-      InputError: a model cannot be loaded.
+      InputError: models cannot be loaded; all of them are told.
     """
     if not names:
         raise UsageError(f"fetch needs --models=…; known: {', '.join(known())}")
@@ -59,7 +63,18 @@ def models_of(
                 f"--sources has one for {quote(name)}, which is not among --models "
                 f"({listing(names, 12)}); add it there, or leave it out here"
             )
-    return {name: _model(name, sources.get(name), folder) for name in names}
+    found, late, unusable = {}, {}, []
+    for name in names:
+        try:
+            found[name] = _model(name, sources.get(name), folder, download)
+        except Unavailable as error:
+            late[name] = error
+        except InputError as error:
+            unusable.append(str(error))
+    if unusable:
+        head = [f"{len(unusable)} models cannot be used:"] if len(unusable) > 1 else []
+        raise InputError(*head, *unusable)
+    return found, late
 
 
 def sources_of(texts: Sequence[str]) -> dict[str, str]:
@@ -99,17 +114,19 @@ def loaded(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _model(name: str, source: str | None, folder: Path | None) -> Model | Precomputed:
+def _model(
+    name: str, source: str | None, folder: Path | None, download: bool
+) -> Model | Precomputed:
     check_name(name, "embedding", "--models")
     entries = registered().get(name, [])
     is_model = name in BUILT_IN or bool(entries)
     if source is not None and (_is_table(source) or not is_model):
         return Precomputed(name, source)
     if name in BUILT_IN and not entries:
-        return _built_in(name, source, folder)
+        return _built_in(name, source, folder, download)
     if not is_model:
         near = difflib.get_close_matches(name, known(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known())}"
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known())}."
         raise UsageError(
             f"unknown model {quote(name)}; {hint} A table of its vectors is given by "
             f"--sources={neutral(name)}=URL"
@@ -128,11 +145,15 @@ def _model(name: str, source: str | None, folder: Path | None) -> Model | Precom
     return Encoder(entries[0])
 
 
-def _built_in(name: str, source: str | None, folder: Path | None) -> Model:
+def _built_in(name: str, source: str | None, folder: Path | None, download: bool) -> Model:
     """A model of ours, which knows best where it is published."""
-    kind = loaded(BUILT_IN[name])
-    caches = folder is not None and "cache" in inspect.signature(kind).parameters
-    return kind(*[source] * (source is not None), **({"cache": folder / name} if caches else {}))
+    kind, given = loaded(BUILT_IN[name]), {}
+    takes = inspect.signature(kind).parameters
+    if folder is not None and "cache" in takes:
+        given["cache"] = folder / name
+    if "download" in takes:
+        given["download"] = download
+    return kind(*[source] * (source is not None), **given)
 
 
 def _is_table(source: str) -> bool:

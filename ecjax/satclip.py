@@ -46,6 +46,7 @@ class SatCLIP(LocationEncoder):
     Args:
       weights: The path of a published checkpoint, or the name of one, such as "SatCLIP-ViT16-L40",
         which is fetched from the model hub (the extra `cloud`) unless it was before.
+      download: Whether it may be.
 
     Raises:
       InputError: There is none, or it holds something else.
@@ -55,10 +56,10 @@ class SatCLIP(LocationEncoder):
     name = "satclip"
     licence = "MIT; SatCLIP, Klemmer et al. (2023), arXiv 2311.17179"
 
-    def __init__(self, weights: str | os.PathLike = DEFAULT):
+    def __init__(self, weights: str | os.PathLike = DEFAULT, download: bool = True):
         name = os.fspath(weights).removeprefix(f"{OWNER}/")
-        path = from_hub(name) if name in PUBLISHED else weights
-        if name.startswith("SatCLIP-") and "/" not in name and not Path(path).exists():
+        path = from_hub(name, download) if name in PUBLISHED else weights
+        if not Path(name).suffix and "/" not in name and not Path(path).exists():
             raise InputError(
                 f"satclip: {quote(name)} is neither a file nor a published checkpoint; those are "
                 f"{listing(PUBLISHED, 9)}"
@@ -79,8 +80,11 @@ class SatCLIP(LocationEncoder):
             return in_batches(network, np.stack([lat, lon], axis=1).astype(float), self.dims)
 
 
-def from_hub(name: str) -> Path:
+def from_hub(name: str, download: bool = True) -> Path:
     """The file of a published checkpoint, fetched from the model hub or kept since an earlier time.
+
+    Args:
+      download: False: it must have been fetched before, and nothing is asked for.
 
     Raises:
       InputError: the hub's package is not installed.
@@ -88,20 +92,30 @@ def from_hub(name: str) -> Path:
     """
     try:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging
     except ImportError:
         raise InputError(
             f"satclip: fetching {quote(name)} needs huggingface_hub, which {CLOUD} brings; or give "
             "the path of a checkpoint"
         ) from None
     repository, file = f"{OWNER}/{name}", f"{name.lower()}.ckpt"
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # what fails is told below, once
     try:
-        return Path(hf_hub_download(repository, file))
+        return Path(hf_hub_download(repository, file, local_files_only=not download))
     except Exception as error:  # of many kinds, the HTTP client's own among them
+        if not download:
+            raise Unavailable(
+                f"satclip: {file} is not here yet; a fetch without --dry_run gets it from the "
+                "model hub"
+            ) from None
         fault = " ".join(str(error).split())[:300] or type(error).__name__
         raise Unavailable(
             f"satclip: the model hub does not give {file} of {repository} ({fault}); fetch it "
             "elsewhere and give its path"
         ) from None
+    finally:
+        logging.set_verbosity(loud)
 
 
 def _weights(checkpoint: Checkpoint) -> tuple[tuple[Layer, ...], int, str]:

@@ -205,6 +205,8 @@ def _load(path: Path | RemotePath) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"study {path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"study {path}: is a directory; name the study file in it") from None
     except OSError as error:
         raise InputError(f"study {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -155,6 +155,11 @@ class Validation:
         return json.dumps(_plain(dataclasses.asdict(self)), indent=1, allow_nan=False)
 
 
+def of_error(path: str, error: Exception) -> Validation:
+    """Of a study file that cannot be used itself."""
+    return Validation("", path.rpartition("/")[2], False, (str(error),), (), None)
+
+
 def _plain(value: Any) -> Any:
     """Of numbers, texts, lists and dicts: with null for what JSON has no number for."""
     if isinstance(value, dict):

@@ -86,13 +86,23 @@ def coordinate(
         first = int(np.flatnonzero(bad)[0])
         swapped = limit == 90 and (np.abs(degrees[~np.isnan(degrees)]) <= 180).all()
         swapped = swapped and not np.isnan(degrees[first])
-        hint = "; perhaps lat and lon are swapped" if swapped else ""
+        hint = "; perhaps lat and lon are swapped" if swapped else _of_other_degrees(degrees, limit)
         raise InputError(
             f"{where}: column {quote(name)} has {counted(int(bad.sum()), 'value')} missing or "
             f"outside ±{limit} degrees, first {degrees[first]} at id {quote(ids[first])}{hint}; "
-            "correct them, remove those rows, or leave out lat and lon"
+            "correct them or remove those rows; a task may also do without lat and lon"
         )
     return degrees
+
+
+def _of_other_degrees(values: np.ndarray, limit: float) -> str:
+    """What coordinates beyond the limit may be instead."""
+    largest = np.nanmax(np.abs(values), initial=0)
+    if largest > 360:
+        return "; perhaps they are metres: transform them to EPSG:4326"
+    if limit == 180 and np.nanmin(values) >= 0:
+        return "; perhaps they go from 0 to 360: subtract 360 from those above 180"
+    return ""
 
 
 def check_not_swapped(lat: str, lon: str, where: str) -> None:

@@ -59,11 +59,11 @@ def start(places: Path, out: Path) -> int:
     os.dup2(log, 2)
     models_of = registry.models_of
 
-    def watched(*given):
-        models = models_of(*given)
+    def watched(*given, **more):
+        models, late = models_of(*given, **more)
         for model in models.values():
             _watch(model, out.with_suffix(".asked"))
-        return models
+        return models, late
 
     registry.models_of = watched
     os._exit(cli.main(command(places, out)))

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -100,14 +101,28 @@ def test_a_source_that_fails_in_between_changes_nothing(places, tmp_path, monkey
     get(places, tmp_path / "whole")
     whole, Made.asked[:] = list(Made.asked), []
     monkeypatch.setattr(Made, "fails_after", 7)
-    with pytest.raises(Unavailable, match="503 .*; 7 of .* parts of made were read and are kept"):
-        get(places, tmp_path / "out", workers=1)
+    vectors_csv(tmp_path / "mine.csv", places_table())
+    mine = {"mine": str(tmp_path / "mine.csv")}
+    found = get(places, tmp_path / "out", ("made", "mine"), workers=1, sources=mine)
+    assert re.search("503 .*; 7 of .* parts of made were read and are kept", found.late["made"])
+    assert list(found.models) == ["mine"] and found.models["mine"]["rows"] == 39
+    assert not json.loads((tmp_path / "out" / "fetch.json").read_text())["complete"]
     assert len(parts(tmp_path / "out")) == 7
     assert not (tmp_path / "out" / "made.parquet").exists()
     monkeypatch.setattr(Made, "fails_after", None)
     get(places, tmp_path / "out")
     assert sorted(Made.asked) == sorted(whole)  # each once
+    (tmp_path / "out" / "mine.parquet").unlink()
     assert tables(tmp_path / "out") == tables(tmp_path / "whole")
+
+
+def test_a_directory_without_vectors_is_bound_to_no_source(places, tmp_path):
+    how = dict(models=("mine",), sources={"mine": str(tmp_path / "nope.csv")})
+    with pytest.raises(InputError, match="nope"):
+        get(places, tmp_path / "out", **how)
+    vectors_csv(tmp_path / "mine.csv", places_table())
+    found = get(places, tmp_path / "out", ("mine",), sources={"mine": str(tmp_path / "mine.csv")})
+    assert found.models["mine"]["rows"] == 39
 
 
 class EndsEarly(Silent):
@@ -354,7 +369,8 @@ def test_exit_codes(places, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Made, "fails_after", 0)
     how = "fetch", places, f"--out={tmp_path / 'other'}", "--year=2021"
     assert run(*how, "--models=made") == cli.INTERRUPTED
-    assert "HTTP 503" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "HTTP 503" in told and 'goes on; without "made" in --models' in told
 
 
 def test_a_model_without_a_single_vector_exits_3(tmp_path, capsys):

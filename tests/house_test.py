@@ -40,7 +40,7 @@ ORDER = (
     "plots result scaled_plan stream_plan run_plan manifest stream_run evaluate validation "
     "validate validation_text status evaluated overlap_correlation overlap scale_correlation "
     "scale compare_tests compare_text compare world truth demo own_encoder precomputed registry "
-    "wanted study_text fetch_files fetch_asked part_store gather fetch __init__ options cli "
+    "wanted study_text part_store fetch_files fetch_asked gather fetch __init__ options cli "
     "__main__"
 ).split()
 SOLVERS = (

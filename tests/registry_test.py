@@ -7,6 +7,7 @@ from make_models import Made
 
 from ecjax import own_encoder, registry
 from ecjax.errors import InputError, UsageError
+from ecjax.models import Unavailable
 from ecjax.own_encoder import Encoder
 from ecjax.precomputed import Precomputed
 from ecjax.registry import models_of, shown, sources_of
@@ -26,9 +27,9 @@ def made(monkeypatch):
 
 def test_names_stand_for_models_encoders_and_tables():
     sources = {"made": "s3://bucket/tiles", "given": "vectors", "alphaearth": "ae.csv"}
-    found = models_of(["made", "mine", "given", "alphaearth"], sources)
+    found, late = models_of(["made", "mine", "given", "alphaearth"], sources)
     kinds = {"made": Made, "mine": Encoder, "given": Precomputed, "alphaearth": Precomputed}
-    assert {name: type(model) for name, model in found.items()} == kinds
+    assert {name: type(model) for name, model in found.items()} == kinds and not late
     assert found["made"].source == "s3://bucket/tiles"
 
 
@@ -38,10 +39,24 @@ def test_models_take_what_they_know(monkeypatch, tmp_path):
             self.source, self.cache = source, cache
 
     monkeypatch.setattr(registry, "loaded", lambda where: Indexed)
-    (model,) = models_of(["made"], {}).values()
+    (model,) = models_of(["made"], {})[0].values()
     assert (model.source, model.cache) == ("default", None)
-    (model,) = models_of(["made"], {"made": "/tiles"}, tmp_path).values()
+    (model,) = models_of(["made"], {"made": "/tiles"}, tmp_path)[0].values()
     assert (model.source, model.cache) == ("/tiles", tmp_path / "made")
+
+
+def test_all_that_cannot_be_used_or_had_is_told(monkeypatch):
+    class Away(Made):
+        def __init__(self, source=None, download=True):
+            assert not download
+            raise Unavailable("away is not here yet")
+
+    monkeypatch.setitem(registry.BUILT_IN, "away", "away")
+    monkeypatch.setattr(registry, "loaded", lambda where: Away if where == "away" else Made)
+    found, late = models_of(["away", "made"], {}, download=False)
+    assert list(found) == ["made"] and str(late["away"]) == "away is not here yet"
+    with pytest.raises(InputError, match=r"2 models cannot be used:\n.*twice.*\n.*geoclip"):
+        models_of(["twice", "made", "geoclip"], {})
 
 
 @pytest.mark.parametrize(

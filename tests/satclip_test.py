@@ -194,14 +194,21 @@ def hub(monkeypatch, tmp_path):
     """A stand-in for the model hub's package; what was asked for."""
     asked = []
 
-    def hf_hub_download(repository, file):
+    def hf_hub_download(repository, file, local_files_only):
+        if local_files_only:
+            raise FileNotFoundError(file)
         asked.append((repository, file))
         if "ViT16" in repository:
             raise ConnectionError("no\nroute")
         return str(make.save(tmp_path / file, make.satclip_checkpoint()))
 
+    logging = types.SimpleNamespace(
+        get_verbosity=lambda: 30, set_verbosity_error=lambda: None, set_verbosity=lambda level: None
+    )
     module = types.SimpleNamespace(hf_hub_download=hf_hub_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    utils = types.SimpleNamespace(logging=logging)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", utils)
     return asked
 
 
@@ -214,6 +221,10 @@ def test_published_checkpoints_come_from_the_hub(hub):
         SatCLIP()
     with pytest.raises(InputError, match=r'"SatCLIP-L10" is neither a file nor a published'):
         SatCLIP("SatCLIP-L10")
+    with pytest.raises(InputError, match="SatCLIP-ViT16-L10"):
+        SatCLIP("L10")
+    with pytest.raises(Unavailable, match="is not here yet; a fetch without --dry_run gets it"):
+        SatCLIP(download=False)
 
 
 def test_the_hubs_package_is_named_where_it_lacks(monkeypatch):
