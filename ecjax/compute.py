@@ -124,10 +124,10 @@ class Runner:
             self._journal.expect([*weights, *further], done)
         results = devices.study(self._jobs(calls), self._devices[: self._most(calls)])
         started = time.perf_counter()
-        for number in range(1, len(calls) + 1):
-            label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
-            seconds = calls[number - 1].seconds  # with several devices, of one like it
-            with self._told():
+        with self._told():
+            for number in range(1, len(calls) + 1):
+                label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
+                seconds = calls[number - 1].seconds  # with several devices, of one like it
                 found = self._progress.run(lambda: next(results, None), label, seconds)
                 if found is None:  # no more were begun
                     raise KeyboardInterrupt
@@ -135,12 +135,11 @@ class Runner:
                 self._keep(calls[position], sums, weights[position], now - started)
                 started = now
                 self._peers.check()
-            elsewhere = self._look(elsewhere)
-        while elsewhere and not isinstance(self._peers, Shard):
-            with self._told():
+                elsewhere = self._look(elsewhere)
+            while elsewhere and not isinstance(self._peers, Shard):
                 time.sleep(LOOK_EVERY_S)
                 self._peers.check()
-            elsewhere = self._look(elsewhere)
+                elsewhere = self._look(elsewhere)
 
     def _look(self, elsewhere: list[Call]) -> list[Call]:
         """Which calls of other processes are still to be made, now and then."""
