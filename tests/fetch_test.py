@@ -22,7 +22,7 @@ from ecjax import cli, fetch, part_store, registry
 from ecjax.align import align
 from ecjax.errors import InputError, UsageError
 from ecjax.fetch_asked import Asked
-from ecjax.models import Places, Unavailable
+from ecjax.models import Places
 from ecjax.places import place_of
 from ecjax.precomputed import Precomputed
 from ecjax.progress import Silent

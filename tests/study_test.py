@@ -241,7 +241,7 @@ def test_number_of_embeddings(tmp_path):
 
 def test_unreadable_study_files(tmp_path):
     refused(tmp_path / "absent.toml", "absent.toml", "no such file")
-    refused(tmp_path, "cannot be read")
+    refused(tmp_path, "is a directory; name the study file in it")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     refused(tmp_path / "latin.toml", "not UTF-8 at byte 8")
 
