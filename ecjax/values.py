@@ -100,7 +100,7 @@ def _of_other_degrees(values: np.ndarray, limit: float) -> str:
     largest = np.nanmax(np.abs(values), initial=0)
     if largest > 360:
         return "; perhaps they are metres: transform them to EPSG:4326"
-    if limit == 180 and np.nanmin(values) >= 0:
+    if largest > limit == 180 and np.nanmin(values) >= 0:
         return "; perhaps they go from 0 to 360: subtract 360 from those above 180"
     return ""
 

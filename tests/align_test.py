@@ -11,7 +11,7 @@ from ecjax.align import align, check_rows, class_notes
 from ecjax.arrays import Task, align_arrays
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError
-from ecjax.notes import constant_columns, near_neighbours, shared_vectors
+from ecjax.notes import constant_columns, in_words, near_neighbours, shared_vectors
 from ecjax.study import read_study
 
 X = np.random.default_rng(1).normal(size=(N, 4))
@@ -360,6 +360,25 @@ def test_unusable_arrays_are_named(embeddings, tasks, words):
 
 
 # Notes
+
+
+def test_what_longitudes_beyond_180_may_be():
+    east = np.linspace(0, 350, N)
+    gaps = np.where(np.arange(N) == 4, np.nan, np.linspace(0, 170, N))
+    for lon, said in ((east, True), (east - 200, False), (gaps, False)):
+        with pytest.raises(InputError) as caught:
+            align_arrays({"a": X}, {"t": Task(Y, lat=np.zeros(N), lon=lon)})
+        assert ("from 0 to 360: subtract 360" in str(caught.value)) == said
+
+
+def test_a_value_that_may_stand_for_none_is_told():
+    for value, others, said in ((-999, Y, True), (-999, 900 * Y, False), (-5, Y, False)):
+        y = np.where(np.isin(np.arange(N), [4, 9]), value, others)
+        (found,) = align_arrays({"a": X}, {"t": Task(y)})
+        told = [in_words(note) for note in found.notes if "missing = [-999]" in note.reason]
+        assert len(told) == said
+    (found,) = align_arrays({"a": X}, {"t": Task(np.where(np.arange(N) == 4, -9999, Y))})
+    assert '1 row with -9999 as "t", far from all others' in in_words(found.notes[0])
 
 
 def test_shared_vectors_are_counted_with_all_of_their_rows():

@@ -171,6 +171,11 @@ def test_validate_as_json(study_folder, capsys):
     assert found["errors"][0] in printed.err
     assert run("validate", study_folder / "study.toml", "--format=xml") == cli.USAGE
     assert "validate has text and json" in capsys.readouterr().err
+    assert run("validate", study_folder / "none.toml", flags[0]) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["path"] == "none.toml" and not found["usable"] and not found["tasks"]
+    assert "no such file" in found["errors"][0] and found["errors"][0] in printed.err
 
 
 def test_validate_tells_every_table_that_cannot_be_used(study_folder, capsys):

@@ -296,6 +296,7 @@ def test_whole_numbers_are_classes():
         ({"lon": 181.0}, ("lon", "1 value", "±180", "181.0", "correct them")),
         ({"lat": 120.0, "lon": 30.0}, ("lat", "1 value", "lat and lon are swapped")),
         ({"lat": np.nan}, ("lat", "1 value missing", "do without lat and lon")),
+        ({"lon": 500_000.0}, ("lon", "1 value", "perhaps they are metres", "EPSG:4326")),
     ],
 )
 def test_coordinates_out_of_range(case, change, words):

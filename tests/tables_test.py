@@ -229,3 +229,11 @@ def test_no_content_ends_in_another_exception(tmp_path_factory, content, name):
     path.write_bytes(b"PAR1" + content + b"PAR1" if name == "x.parquet" else content)
     with pytest.raises(InputError):
         read_embedding(source(path))
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_named(tmp_path, mark, name):
+    path = tmp_path / "a.csv"
+    vectors().to_csv(path, index=False, sep=mark)
+    with pytest.raises(InputError, match=f"separated by {name}; save it with commas"):
+        read_embedding(source(path))
