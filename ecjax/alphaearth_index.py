@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from ecjax.atomic import WriteError, replace_files
 from ecjax.errors import listing, neutral
 from ecjax.models import Places, Unavailable
+from ecjax.ranges import Ranges
 from ecjax.utm import NORTHERNMOST, SOUTHERNMOST, project, zones
 from ecjax.web import shown
-from ecjax.web_file import Missing, Opened, WebFile
+from ecjax.web_file import Missing, WebFile
 
 NAME = "aef_index.parquet"  # as published
 KEPT = "alphaearth_index.parquet"  # ours of it, without the outlines that make it large
@@ -143,7 +144,7 @@ def _published(url: str) -> pa.Table:
     """The columns of the published index that are needed, read by their ranges."""
     file = WebFile(url)
     try:
-        with pq.ParquetFile(Opened(file), pre_buffer=False) as parquet:
+        with pq.ParquetFile(Ranges(file.size, file.read), pre_buffer=False) as parquet:
             lacking = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
             if lacking:
                 raise Unavailable(f"{shown(url)}: has no column {listing(lacking)}")

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import errno
 import fnmatch
-import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from ecjax.filesystems import (
     patiently,
     split,
 )
+from ecjax.ranges import Ranges
 
 SLOWEST = 1e6  # bytes a second that a store must take in
 
@@ -148,7 +148,7 @@ class RemotePath:
         """For reading; each read is a request for so many bytes."""
         if mode != "rb":
             raise ValueError(f"mode {mode}: a remote file is opened for reading only")
-        return _Opened(self)
+        return Ranges(self.stat().st_size, lambda start, stop: self.read_bytes(stop - start, start))
 
     def entries(self) -> list[tuple[RemotePath, fs.FileInfo]]:
         """What is in the folder, sorted; [] where there is none."""
@@ -236,41 +236,6 @@ class RemotePath:
         except FileNotFoundError:
             if not missing_ok:
                 raise
-
-
-class _Opened(io.RawIOBase):
-    """A remote file as it is read from place to place."""
-
-    def __init__(self, path: RemotePath):
-        self._path, self._place, self._size = path, 0, path.stat().st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}
-        self._place = max(0, starts[whence] + offset)
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self._place)
-        wanted = left if size is None or size < 0 else min(size, left)
-        found = self._path.read_bytes(wanted, self._place) if wanted else b""
-        if len(found) < wanted:
-            raise OSError(errno.EIO, f"ended {wanted - len(found):,} bytes early")
-        self._place += wanted
-        return found
-
-    def readinto(self, buffer) -> int:
-        found = self.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
 
 
 def _matches(folder: RemotePath, parts: list[str]) -> Iterator[RemotePath]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import threading
 import time
 
@@ -67,39 +65,6 @@ class WebFile:
             f"{web.shown(self.url)}: the file changed while it was read: first "
             f"{_described(first)}, then {_described(version)}"
         )
-
-
-class Opened(io.RawIOBase):
-    """A web file as Python reads files, from place to place."""
-
-    def __init__(self, file: WebFile):
-        self._file, self._place = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence, self._file.size)
-        self._place = max(0, start + offset)
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._file.size - self._place)
-        wanted = left if size is None or size < 0 else min(size, left)
-        found = self._file.read(self._place, self._place + wanted) if wanted else b""
-        self._place += len(found)
-        return found
-
-    def readinto(self, buffer) -> int:
-        found = self.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
 
 
 def _described(version: tuple[int, str]) -> str:

@@ -7,7 +7,8 @@ from tile_server import Fault, TileServer
 
 from ecjax import web
 from ecjax.models import Unavailable
-from ecjax.web_file import Changed, Missing, Opened, WebFile
+from ecjax.ranges import Ranges
+from ecjax.web_file import Changed, Missing, WebFile
 
 CONTENT = bytes(range(256)) * 40
 PATH = "2021/10N/a.tiff"
@@ -75,13 +76,15 @@ def test_parquet_is_read_by_its_columns(server):
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="none", use_dictionary=False)
     server.files["t.parquet"] = sink.getvalue().to_pybytes()
-    opened = Opened(WebFile(f"{server.url}/t.parquet"))
-    with pq.ParquetFile(opened, pre_buffer=False) as parquet:
+    file = WebFile(f"{server.url}/t.parquet")
+    with pq.ParquetFile(Ranges(file.size, file.read), pre_buffer=False) as parquet:
         assert parquet.read(["a"]).equals(table.select(["a"]))
     assert server.nbytes < len(server.files["t.parquet"]) / 10
 
 
 def test_failures_reach_who_reads_through_parquet(server):
+    file = WebFile(f"{server.url}/{PATH}")
+    opened = Ranges(file.size, file.read)
     server.misbehave(Fault(status=403), times=None)
     with pytest.raises(Unavailable, match="answers 403"):
-        pq.ParquetFile(Opened(WebFile(f"{server.url}/{PATH}")), pre_buffer=False)
+        pq.ParquetFile(opened, pre_buffer=False)
