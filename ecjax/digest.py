@@ -18,17 +18,24 @@ from ecjax.rounding import number
 
 SIGNIFICANCE = 0.05
 NAME_LIMIT = 30
+EXCESS = 0.01  # of an index above what is gained over the better single alone: worth a word
 PERFECT = 1.0  # of r2 and accuracy, the primary metrics
 
 # Which score stands where, by protocol.
 SCORES_ARE = {
     "strict": "Scores in table and sentences are pooled over all rows; that in brackets is of the "
-    "singles that the folds chose, each by the others. Smallest sets go by means over folds.",
+    "singles that the folds chose, each by the others, with how many chose the one named. Smallest "
+    "sets go by means over folds.",
     "paper": "Scores are means over folds.",
 }
 
 Mark = Callable[[str], str]
 Tables = Mapping[str, pd.DataFrame]
+
+
+def _index(score: float, single: float) -> float:
+    left = PERFECT - single
+    return (score - single) / left if left > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,28 @@ class Cell:
     high: float
     p: float  # adjusted
     reason: str
+    share: float  # of the folds that chose `best_single`; NaN where it was chosen for all at once
+    alone: str  # the member with the best score, "" where none has one
+    alone_score: float
 
     @property
     def significant(self) -> bool:
         return self.p < SIGNIFICANCE
+
+    @property
+    def over_alone(self) -> float:
+        """The index against the best member alone, the same for all folds."""
+        return _index(self.score, self.alone_score)
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the index is well above what is gained over any one member.
+
+        So it is where folds are unlike: each one's single is chosen by the others, and together
+        they can score less than one of them would alone.
+        """
+        excess = _index(self.score, self.best_single_score) - self.over_alone
+        return self.share < 1 and excess >= EXCESS
 
 
 @dataclass(frozen=True)
@@ -159,21 +184,27 @@ def _task_view(
     # The paper's test is bounded by the number of folds: of five, none is below 1/32.
     p = "p_better_adjusted" if manifest.get("protocol") == "strict" else "p_adjusted"
     true = index["eci_true"] if has_truth else [math.nan] * len(index)
+    # Under `strict` the scores of the index table are pooled ones; the single must be comparable.
+    column = "pooled" if manifest.get("protocol") == "strict" else "score"
+    alone = scores[(scores["n_models"] == 1) & (scores["metric"] == metric)]
+    singles = dict(zip(alone["subset"], alone[column], strict=True))
     cells = [
         Cell(row.subset, row.score, _text(row.best_single), row.best_single_score, *pair,
-             row.eci_pooled, row.eci_low, row.eci_high, getattr(row, p), _text(row.reason))
+             row.eci_pooled, row.eci_low, row.eci_high, getattr(row, p), _text(row.reason),
+             row.best_single_share, *_best({m: singles.get(m) for m in row.subset.split("+")}))
         for row, *pair in zip(index.itertuples(), value, true, strict=True)
     ]  # fmt: skip
     cells.sort(key=lambda cell: _study_order(cell.subset, order))
-    # Under `strict` the scores of the index table are pooled ones; the single must be comparable.
-    column = "pooled" if manifest.get("protocol") == "strict" else "score"
-    singles = scores[(scores["n_models"] == 1) & (scores["metric"] == metric)]
-    singles = singles.dropna(subset=[column])
-    best = singles.loc[singles[column].idxmax()] if len(singles) else None
-    single, score = ("", math.nan) if best is None else (best["subset"], best[column])
+    single, score = _best(singles)
     transform = str((manifest.get("tasks") or {}).get(name, {}).get("transform", "none"))
     rows = scores[scores["metric"] == metric]
     return TaskView(name, metric, tuple(cells), single, score, transform, *_smallest(rows))
+
+
+def _best(scores: Mapping[str, float | None]) -> tuple[str, float]:
+    """The model with the best score, of equals the first; ("", NaN) where none has one."""
+    known = {name: score for name, score in scores.items() if not pd.isna(score)}
+    return max(known.items(), key=lambda item: item[1], default=("", math.nan))
 
 
 def _smallest(scores: pd.DataFrame) -> tuple:
@@ -243,10 +274,10 @@ def finding(task: TaskView, mark: Mark) -> str:
     share = best.value  # the index that stands in the cell
     if math.isnan(share) or not PERFECT - best.best_single_score > 0:
         return f"{name}: {score}; no index: {mark(best.reason or 'nothing was left to close')}"
-    percent = f"{100 * share:.0f} %" if abs(share) >= 0.01 else f"{100 * share:.1g} %"
-    verb = f"closes {percent}" if share >= 0 else f"falls short by {percent.lstrip('-')}"
-    words = f"{name}: {score}, {verb} of what {mark(best.best_single)} "
-    words += f"({number(best.best_single_score)}) left"
+    words = f"{name}: {score}, {_closes(share)} of what {_against(best, mark)} left"
+    if best.exceeds:
+        alone = f"{mark(best.alone)} alone ({number(best.alone_score)})"
+        words += f", {_closes(best.over_alone)} of what {alone} left"
     if not math.isnan(best.low):
         ends = " to ".join(number(end, 2, signed=True) for end in (best.low, best.high))
         words += f"; eci_pooled {number(best.eci_pooled, 2, signed=True)}, interval {ends}"
@@ -254,6 +285,24 @@ def finding(task: TaskView, mark: Mark) -> str:
         return words
     p = "p < 0.001" if best.p < 0.001 else f"p = {number(best.p)}"
     return f"{words}; {'' if best.significant else 'not '}significant ({p})"
+
+
+def _against(cell: Cell, mark: Mark) -> str:
+    """What the index is against: one model, or several where folds chose several."""
+    score = number(cell.best_single_score)
+    if cell.share < 1:
+        return f"each fold's single ({score}; {single_text(cell.best_single, cell.share, mark)})"
+    return f"{mark(cell.best_single)} ({score})"
+
+
+def _closes(share: float) -> str:
+    percent = f"{100 * abs(share):.0f} %" if abs(share) >= 0.01 else f"{100 * abs(share):.1g} %"
+    return f"closes {percent}" if share >= 0 else f"falls short by {percent}"
+
+
+def single_text(single: str, share: float, mark: Mark) -> str:
+    """The best single, and which part of the folds chose it where not all did."""
+    return f"{mark(single)} in {100 * share:.0f} %" if share < 1 else mark(single)
 
 
 def smallest(task: TaskView, mark: Mark) -> str:

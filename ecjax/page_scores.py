@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecjax.digest import Setting, Tables, TaskView, at_setting
+from ecjax.digest import Setting, Tables, TaskView, at_setting, single_text
 from ecjax.page_tables import (
     Cell,
     Column,
@@ -88,7 +88,8 @@ def scores_table(place: Place) -> str:
         rows.append([*own, *_index_cells(index, row.subset, p)])
     caption = (
         "All sets, best first. sem: standard error over folds; pooled: over all rows, with its "
-        "interval in small print; the index is of fused sets alone."
+        "interval in small print; the index is of fused sets alone; the best single with the folds "
+        "that chose it, where not all did."
     )
     return table(
         f"{place.key}-scores", caption, columns, rows, label=place.label("all sets"),
@@ -114,7 +115,8 @@ def _index_cells(index: Mapping[str, Any], subset: str, p: Mapping[str, float]) 
         return [""] * 4
     eci = measured(row.eci, row.eci_low, row.eci_high, signed=True)[0]
     pooled = with_interval(row.eci_pooled, row.eci_low, row.eci_high)
-    return [eci, pooled, text_of(row.best_single) or "-", p_text(p.get(subset))]
+    single = single_text(row.best_single, row.best_single_share, text_of) or "-"
+    return [eci, pooled, single, p_text(p.get(subset))]
 
 
 def gains_table(place: Place) -> str:

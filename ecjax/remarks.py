@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from ecjax.digest import Mark, Tables, words_of
+from ecjax.chosen import COLUMN
+from ecjax.digest import Cell, Mark, Tables, set_name, settings, words_of
 from ecjax.errors import counted
+from ecjax.rounding import number
 
 
 def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
@@ -27,6 +29,7 @@ def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tup
     index = tables["index"]
     scored = index[index["score"].notna() & index["best_single_score"].notna()]
     found += _missing(scored[scored["target"].isna()], "eci", "subset", "set", mark)
+    found += _unlike_singles(tables, manifest, mark)
     found += _at_edges(tables.get("folds"), manifest, mark)
     return found + _unconverged(tables.get("folds"), manifest, mark)
 
@@ -44,6 +47,28 @@ def _missing(frame: pd.DataFrame, column: str, of: str, noun: str, mark: Mark) -
     return found
 
 
+def _unlike_singles(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list:
+    """Sets whose index is above what is gained over any one member, as folds chose several."""
+    cells: dict[str, list[Cell]] = {}
+    for setting in settings(tables, manifest):
+        for task in setting.tasks:
+            cells.setdefault(task.name, []).extend(task.cells)
+    found = []
+    for task, all_of_task in cells.items():
+        above = [cell for cell in all_of_task if cell.exceeds]
+        if above:
+            worst = max(above, key=lambda cell: cell.alone_score - cell.best_single_score)
+            gain = number(worst.over_alone, signed=True)
+            words = (
+                f"folds differ in the single they choose: the index of {len(above):,} of "
+                f"{counted(len(all_of_task), 'set')} is above the gain over the better single "
+                f"alone, of {set_name(worst.subset, mark)} {gain} over {mark(worst.alone)} "
+                "(gains.parquet)"
+            )
+            found.append((mark(task), words))
+    return found
+
+
 def _at_edges(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:
     """Penalties chosen at an edge of their grid, beyond which a better one may lie."""
     if folds is None or "grid_edge" not in folds.columns:
@@ -54,10 +79,25 @@ def _at_edges(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mar
     for task, rows in choices.groupby("task", sort=False):
         edge = rows[rows["grid_edge"].astype(bool)]
         if len(edge):
+            what, flag = _penalty(edge)
             sets = counted(edge["subset"].nunique(), "set")
             words = f"at an edge of the grid for {len(edge):,} of {counted(len(rows), 'choice')}"
-            found.append((mark(task), f"penalty {words}, of {sets} (grid_edge in folds.parquet)"))
+            words += f", of {sets} (grid_edge in folds.parquet; {flag} takes a wider grid)"
+            found.append((mark(task), f"{what} {words}"))
     return found
+
+
+def _penalty(folds: pd.DataFrame) -> tuple[str, str]:
+    """Which penalty was chosen and how large, which tells the edge; and the flag that sets it."""
+    for kind, name, flag in (
+        ("classification", "C", "--logistic_c"),
+        ("regression", "λ", "--ridge_lambda"),
+    ):
+        values = folds.get(COLUMN[kind], pd.Series(dtype=float)).dropna()
+        if len(values):
+            ends = dict.fromkeys(f"{value:.2g}" for value in (values.min(), values.max()))
+            return f"{name} = {' to '.join(ends)}", flag
+    return "λ of an embedding", "--ridge_lambda"
 
 
 def _unconverged(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:

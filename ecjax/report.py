@@ -22,6 +22,7 @@ from ecjax.digest import (
     set_name,
     setting_name,
     settings,
+    single_text,
     smallest,
 )
 from ecjax.remarks import remarks
@@ -166,7 +167,8 @@ def _best_sets(
     styles.append([""] * 4)
     for cell in ranked[:BEST_SETS]:
         text = index_text(cell, has_truth)
-        over = f"over {plain_name(cell.best_single)}" if cell.best_single else ""
+        single = single_text(cell.best_single, cell.share, plain_name)
+        over = f"over {single}" if cell.best_single else ""
         rows.append([labels[cell.subset], f"{number(cell.score)} ", text, over])
         styles.append(["", "", _style(text, cell.significant), ""])
     lines = aligned(rows, styles if color else None, rule_after=0)

@@ -268,12 +268,54 @@ def test_choices_at_the_edge_of_the_grid():
     folds["grid_edge"] = pd.array([None] * len(folds), "boolean")
     folds.loc[folds["task"] == "biomass", "grid_edge"] = False
     edge = (folds["task"] == "biomass") & (folds["fold"] < 3)
-    folds.loc[edge & folds["subset"].isin(["geoclip", "alphaearth"]), "grid_edge"] = True
-    found = lines_of(tables, manifest)[-2:]
-    assert found[0].startswith(
-        "  biomass: penalty at an edge of the grid for 6 of 140 choices, of 2"
+    edge &= folds["subset"].isin(["geoclip", "alphaearth"])
+    folds.loc[edge, "grid_edge"] = True
+    folds["chosen_ridge_lambda"] = np.where(edge, 4.352e5, 100.0)
+    folds["chosen_logistic_c"] = np.nan
+    says = "at an edge of the grid for 6 of 140 choices, of 2 sets (grid_edge in folds.parquet; "
+    says += "--ridge_lambda takes a wider grid)"
+    assert told(tables, manifest) == f"To know: biomass: λ = 4.4e+05 {says}"
+    folds.loc[edge & (folds["fold"] == 0), "chosen_ridge_lambda"] = 0.4352  # the other end
+    assert told(tables, manifest) == f"To know: biomass: λ = 0.44 to 4.4e+05 {says}"
+    folds["chosen_ridge_lambda"] = np.nan  # each embedding has its own
+    assert told(tables, manifest) == f"To know: biomass: λ of an embedding {says}"
+    folds["chosen_logistic_c"] = 0.005
+    says = says.replace("ridge_lambda", "logistic_c")
+    assert told(tables, manifest) == f"To know: biomass: C = 0.005 {says}"
+
+
+def test_index_above_the_gain_over_any_one_model():
+    """Real crops in blocks: each fold's single scored worse in it than one model for all."""
+    singles = {("crops", "accuracy"): {"alphaearth": 0.35, "geoclip": 0.33, "tessera": 0.1}}
+    fused = {("crops", "accuracy"): {"alphaearth+geoclip": 0.39, "geoclip+tessera": 0.34}}
+    tables, manifest = study(singles=singles, fused=fused)
+    tables["scores"]["pooled"] = tables["scores"]["score"]
+    manifest["protocol"] = "strict"
+    index = tables["index"]
+    index["best_single_share"] = 1.0
+    assert "To know" not in report.summary(tables, manifest)
+    first = index["subset"] == "alphaearth+geoclip"
+    index.loc[first, ["best_single_share", "best_single_score"]] = 0.8, 0.32
+    index.loc[first, "eci"] = (0.39 - 0.32) / (1 - 0.32)
+    text = " ".join(report.summary(tables, manifest, width=400).split())
+    assert (
+        "alphaearth+geoclip: 0.390, closes 10 % of what each fold's single (0.320; alphaearth in "
+        "80 %) left, closes 6 % of what alphaearth alone (0.350) left"
+    ) in text
+    assert told(tables, manifest) == (
+        "To know: crops: folds differ in the single they choose: the index of 1 of 2 sets is above "
+        "the gain over the better single alone, of alphaearth+geoclip +0.062 over alphaearth "
+        "(gains.parquet)"
     )
-    assert "folds.parquet" in found[1]
+    # A single of each fold that is no worse than one for all: nothing to know.
+    index.loc[first, "best_single_score"] = 0.35
+    assert "To know" not in report.summary(tables, manifest)
+
+
+def told(tables, manifest):
+    """What there is to know, as one line."""
+    text = report.summary(tables, manifest, width=400)
+    return " ".join(text[text.index("To know") :].split())
 
 
 def test_notes_and_unconverged_fits():
