@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -112,9 +113,8 @@ class Progress(Silent):
     def _bar(self, thread, label: Label, started: float, seconds, share: Share | None) -> None:
         from tqdm import tqdm
 
-        with tqdm(
-            total=100, desc=_now(label), file=self.stream, bar_format="{desc}", leave=False
-        ) as bar:
+        how = {"file": self.stream, "bar_format": "{desc}", "leave": False, **_size(self.stream)}
+        with tqdm(total=100, desc=_now(label), **how) as bar:
             while thread.is_alive():
                 elapsed = self._wait(thread, started, seconds)
                 done, about = _so_far(elapsed, seconds, share)
@@ -132,6 +132,17 @@ class Progress(Silent):
                 _, about = _so_far(elapsed, seconds, share)
                 self.say(f"{_now(label)}: {clock_text(elapsed, about)}")
                 due += LINE_EVERY_S
+
+
+def _size(stream: TextIO) -> dict[str, int]:
+    """Columns and rows for a bar, where the terminal does not tell how large it is.
+
+    Terminals of `script`, containers and the like may have 0 of both, and tqdm then shows nothing.
+    """
+    with contextlib.suppress(OSError):
+        if not all(os.get_terminal_size(stream.fileno())):
+            return {"ncols": 79, "nrows": 24}
+    return {}
 
 
 def _so_far(

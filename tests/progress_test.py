@@ -1,7 +1,12 @@
 """Progress on one long call: the estimate against the clock, or the clock alone."""
 
+import fcntl
 import io
+import os
 import re
+import struct
+import sys
+import termios
 import time
 import types
 
@@ -41,6 +46,19 @@ def test_the_bar_holds_at_99_percent(monkeypatch):
 def test_no_bar_without_an_estimate(monkeypatch):
     text = said(monkeypatch, Terminal(), None)
     assert "evaluate: 0:01" in text and "%" not in text and "about" not in text
+
+
+@pytest.mark.parametrize("size", [(0, 0), (24, 80)])
+def test_a_terminal_that_does_not_tell_its_size_has_a_bar(monkeypatch, size):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with open(theirs, "w") as stream, open(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", stream)  # of others tqdm does not ask the size
+        monkeypatch.setattr(progress, "TICK_S", 0.02)
+        progress.Progress().run(lambda: time.sleep(0.1), "evaluate", 10)
+        os.set_blocking(ours, False)
+        shown = (screen.read(1 << 14) or b"").decode()
+    assert re.search(r"evaluate: +\d+% \|.*\| 0:01 of about 0:10", shown)
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
