@@ -83,10 +83,7 @@ def coordinate(
     degrees = values.to_numpy(np.float64, na_value=np.nan)
     bad = ~(np.abs(degrees) <= limit)
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        swapped = limit == 90 and (np.abs(degrees[~np.isnan(degrees)]) <= 180).all()
-        swapped = swapped and not np.isnan(degrees[first])
-        hint = "; perhaps lat and lon are swapped" if swapped else _of_other_degrees(degrees, limit)
+        first, hint = int(np.flatnonzero(bad)[0]), hint_of_degrees(degrees, limit)
         raise InputError(
             f"{where}: column {quote(name)} has {counted(int(bad.sum()), 'value')} missing or "
             f"outside ±{limit} degrees, first {degrees[first]} at id {quote(ids[first])}{hint}; "
@@ -95,9 +92,11 @@ def coordinate(
     return degrees
 
 
-def _of_other_degrees(values: np.ndarray, limit: float) -> str:
-    """What coordinates beyond the limit may be instead."""
+def hint_of_degrees(values: np.ndarray, limit: float) -> str:
+    """What coordinates beyond the limit may be instead, for messages; "" where nobody can tell."""
     largest = np.nanmax(np.abs(values), initial=0)
+    if limit == 90 < largest <= 180:
+        return "; perhaps lat and lon are swapped"
     if largest > 360:
         return "; perhaps they are metres: transform them to EPSG:4326"
     if largest > limit == 180 and np.nanmin(values) >= 0:
