@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,7 +109,10 @@ def _check_links(found: Sequence[Path], folder: Path, where: str) -> None:
     folder = folder.resolve()
     outside = [path for path in found if not path.resolve().is_relative_to(folder)]
     if outside:
+        hub = "snapshots" in folder.parts and outside[0].resolve().parent.name == "blobs"
+        other = "give the data's hf:// address" if hub else "name the folder that they are in"
         raise InputError(
             f"{where}: {len(outside)} of {len(found)} parts are links that lead out of {folder} "
-            f"({listing(outside)}); copy the files there, or name the folder that they are in"
+            f"({listing(outside)}); copy the files with `cp -rL {shlex.quote(str(folder))} COPY` "
+            f"and name COPY, or {other}; a single file may be a link"
         )

@@ -1,6 +1,8 @@
 """Which files a path stands for, and which it does not."""
 
 import os
+import shlex
+import subprocess
 
 import pytest
 from make_tables import vectors, write_table
@@ -54,6 +56,24 @@ def test_links_out_of_a_folder_are_refused(folder, tmp_path_factory, text):
             files_of(text, folder, "w")
     else:
         assert files_of(text, folder, "w")
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_the_way_out_of_links_can_be_gone(folder, hub):
+    """A folder of the hub's cache, which has links to the files of a folder beside it."""
+    names = ("snapshots/1f/a b", "blobs") if hub else ("a b", "c")
+    here, there = (folder / name for name in names)
+    here.mkdir(parents=True)
+    there.mkdir(exist_ok=True)
+    (there / "0af").touch()
+    (here / "0.parquet").symlink_to(there / "0af")
+    with pytest.raises(InputError) as caught:
+        files_of(str(here), folder, "w")
+    assert ("hf://" in str(caught.value)) == hub
+    command = str(caught.value).split("`")[1].replace("COPY", str(folder / "copy"))
+    subprocess.run(shlex.split(command), check=True)
+    assert files_of("copy", folder, "w") == (folder / "copy" / "0.parquet",)
+    assert files_of(str(here / "0.parquet"), folder, "w")  # which the study names itself
 
 
 def test_links_that_lead_nowhere_or_in_circles(folder):
