@@ -35,6 +35,7 @@ MODELS = {"v1": "1.0", "v1.1": "1.1"}  # as a store names the model that it hold
 PART = 256  # places that are read together at most
 SEAM = 0.1  # degrees from a zone's edge within which the next zone may have the tile
 LARGEST_SCALE = 1.0  # real ones are far below; some damaged pixels of v1 have 1e32
+PUBLISHED = "free for the reader; Source Cooperative serves it"
 CHUNK_BYTES = 110_000  # of vectors and scales together, as published
 METADATA_BYTES = 1 << 26
 OUTSIDE = "outside the store's grid"
@@ -112,6 +113,7 @@ class Tessera(Model):
         self.asked, self.url = version, url.rstrip("/")
         published = self.url == addresses.TESSERA[version]
         self.version = f"{version} ({VARIANTS[version] if published else web.shown(self.url)})"
+        self._cost = PUBLISHED if published else f"as {web.shown(self.url)} charges"
         self._groups: dict[str, Any] | None = None
         self._zones: dict[int, _Zone | None] = {}
         self._alone = threading.Lock()
@@ -151,7 +153,7 @@ class Tessera(Model):
             requests=2 * (2 * files + chunks),
             nbytes=chunks * CHUNK_BYTES,
             seconds=None,
-            cost="free for the reader; Source Cooperative serves it",
+            cost=self._cost,
         )
 
     def read(self, places: Places) -> Vectors:

@@ -147,6 +147,13 @@ def test_an_estimate_asks_for_metadata_alone(server, zones):
     assert {request.path for request in server.requests} == {"zarr.json", "utm20/time/c/0"}
 
 
+def test_an_estimate_names_who_is_asked(server, zones, monkeypatch):
+    wanted = places(*zones["south"].centres([1], [1]))
+    assert Tessera(server.url).estimate(wanted).cost == f"as {server.url} charges"
+    monkeypatch.setitem(tessera.addresses.TESSERA, "v1", server.url)
+    assert "Source Cooperative" in Tessera().estimate(wanted).cost
+
+
 def test_little_more_is_read_than_the_chunks(server, zones, files):
     zone, model = zones["south"], Tessera(server.url)
     rows, columns = np.random.default_rng(6).integers(0, SIZE, (2, 500))
