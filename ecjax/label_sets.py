@@ -108,11 +108,10 @@ def as_text(width: int) -> str:
         if heading != (one.source, one.licence):
             heading = one.source, one.licence
             said = f"{one.source}. Licence: {one.licence}"
-            lines += ["", *textwrap.wrap(said, width)]
+            lines += ["", *_wrapped(said, width)]
         lines.append(f"  {_aligned(rows[one.name], sizes)}")
         if one.note:
-            lines += textwrap.wrap(one.note, width - 6, initial_indent=" " * 6,
-                                   subsequent_indent=" " * 6)  # fmt: skip
+            lines += _wrapped(one.note, width - 6, " " * 6)
     return "\n".join([*lines, "", "?: told when it is fetched"])
 
 
@@ -125,6 +124,12 @@ def _cells(one: LabelSet) -> tuple[str, ...]:
 
 def _aligned(cells: tuple[str, ...], sizes: list[int]) -> str:
     return "  ".join(f"{cell:{size}}" for cell, size in zip(cells, sizes, strict=True)).rstrip()
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of so many columns; names and addresses stay whole, so that they can be copied."""
+    how = {"initial_indent": indent, "subsequent_indent": indent}
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, **how)
 
 
 def _plain(name: str) -> str:

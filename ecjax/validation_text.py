@@ -21,7 +21,8 @@ SUSPECTS = 5  # columns that are told one by one
 def as_text(found: Validation) -> str:
     """All but the errors, in lines of fewer than 100 characters, none of them a control character.
 
-    Errors are a command's to tell.
+    A longer path stands whole in a longer line, so that it can be copied. Errors are a command's to
+    tell.
     """
     tables = f": {counted(len(found.tasks), 'task')}" if found.tasks else ""
     lines = _wrapped("", f"study {quote(found.study)} ({neutral(found.path)}){tables}", "  ")
@@ -133,5 +134,5 @@ def _entry(indent: str, label: str, text: str) -> list[str]:
 
 
 def _wrapped(first: str, text: str, then: str) -> list[str]:
-    how = {"initial_indent": first, "subsequent_indent": then, "break_on_hyphens": False}
-    return textwrap.wrap(text, WIDTH, **how)
+    how = {"initial_indent": first, "subsequent_indent": then}
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False, **how)

@@ -40,6 +40,14 @@ def test_names_are_found_however_they_write_hyphens():
         label_set("\x1b[31m")
 
 
+@pytest.mark.parametrize("width", [60, 78, 100, 160])
+def test_names_and_addresses_are_whole(width):
+    told = as_text(width)
+    for one in label_sets().values():
+        for word in f"{one.source}. Licence: {one.licence} {one.note}".split():
+            assert word in told
+
+
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_the_list_names_all(width):
     lines = as_text(width).splitlines()

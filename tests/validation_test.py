@@ -80,6 +80,14 @@ def test_text_can_be_pasted(tmp_path):
         assert len(line) < 100 and line.isprintable()
 
 
+def test_a_long_path_is_whole(tmp_path):
+    path, name = study(tmp_path), "-".join(["a-long-name"] * 15) + "/a.parquet"
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / "a.parquet").rename(tmp_path / name)
+    path.write_text(path.read_text().replace('"a.parquet"', f'"{name}"'))
+    assert name in as_text(validated(path, folds=5))
+
+
 def test_suspects_are_told(tmp_path):
     rng = np.random.default_rng(0)
     copy = labels()["height"] + 0.01 * rng.normal(size=N)
