@@ -36,7 +36,7 @@ from ecjax.part_store import FOLDER
 from ecjax.places import Directory, LocalPlace, place_of
 from ecjax.precomputed import Precomputed
 from ecjax.progress import Silent, clock_text
-from ecjax.study_text import Tasks, study_text
+from ecjax.study_text import Tasks, study_text, tables_named
 from ecjax.wanted import Wanted
 
 
@@ -46,9 +46,9 @@ class Fetched:
 
     Attributes:
       output: its name.
-      rows: how many places.
+      rows: how many places, as many as the table has rows.
       models: name → what the manifest says of it.
-      tasks: those of the study.
+      tasks: those of the study; {} where it was changed by hand and is left as it is.
       notes: lines for the user.
       late: models whose source does not answer → what it says; what was had of them is kept.
     """
@@ -68,7 +68,7 @@ class Fetched:
     def __str__(self) -> str:
         left, lines = max(map(len, self.models), default=0), []
         for name, own in self.models.items():
-            had = f"{own['rows']:,} of {counted(self.rows, 'place')}"
+            had = f"{own['rows']:,} of {counted(self.rows, 'row')}"
             lines.append(f"{neutral(name):{left}}  {had}  {neutral(own['version'])}")
             lines += [f"{'':{left}}  {n:,} {neutral(why)}" for why, n in own["missing"].items()]
         return "\n".join([*lines, *[""] * bool(lines), *_in_words(self.tasks), *self.notes])
@@ -91,7 +91,7 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     progress = progress or Silent()
     output, models, late = _models(asked, out, keep=True)
     output.check_writable()
-    labels = labels_of(asked, output.place)
+    labels = progress.run(lambda: labels_of(asked, output.place), "reading the places", None)
     _check_years(models, labels.wanted)
     output.begin({name: _identity(model, asked) for name, model in models.items()})
     where = Where(output.place, asked.workers, progress)
@@ -99,10 +99,11 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     for name, model in models.items():
         progress.check()
         try:
-            own = _gathered(model, asked, labels.wanted, where)
+            own, estimate = _looked_up(model, asked, labels.wanted, where)
             if own.parts:
-                progress.say(f"{neutral(name)}: {_estimate_text(own)}")
-            facts[name], reasons[name] = _write(name, own, asked, labels.wanted, output)
+                progress.say(f"{neutral(name)}: {estimate}")
+            written = _write(name, own, asked, labels.wanted, output, progress)
+            facts[name], reasons[name] = written
         except Unavailable as error:  # the others may be had
             late[name] = error
     if labels.public is None:
@@ -110,11 +111,10 @@ def fetch(asked: Asked, out: Directory, progress: Silent | None = None) -> Fetch
     if models:
         output.write_table(MISSING, missing_table(labels.wanted, reasons))
     had = [name for name, own in facts.items() if own["rows"]]
-    text = study_text(labels.wanted.task.name, had, labels.tasks, labels.offered)
-    notes = (*labels.notes, *_notes(output, had, output.write_study(text)))
-    output.finish(_manifest(asked, labels, facts), complete=not late)
+    tasks, notes = _write_study(labels, had, output)
+    output.finish(_manifest(asked, labels, tasks, facts), complete=not late)
     late = {name: str(error) for name, error in late.items()}
-    return Fetched(str(output.place), len(labels.wanted.ids), facts, labels.tasks, notes, late)
+    return Fetched(str(output.place), len(labels.wanted.ids), facts, tasks, notes, late)
 
 
 def plan(asked: Asked, out: Directory) -> str:
@@ -131,13 +131,18 @@ def plan(asked: Asked, out: Directory) -> str:
     lines = []
     for name, model in models.items():
         try:
-            own = _gathered(model, asked, labels.wanted, where)
-            lines.append(f"{neutral(name)}: {_estimate_text(own)}")
+            own, estimate = _looked_up(model, asked, labels.wanted, where)
+            lines.append(f"{neutral(name)}: {estimate}")
             lines.append(f"    licence: {neutral(own.licence)}")
         except Unavailable as error:
             late[name] = error
     lines += [f"{neutral(name)}: not known now: {neutral(late[name])}" for name in late]
-    return "\n".join([*lines, "", *_in_words(labels.tasks), *labels.notes])
+    edited = output.edited_study()
+    if edited is None:
+        told = *_in_words(labels.tasks), *labels.notes, *labels.offer
+    else:
+        told = *labels.notes, *_notes(output, (), edited)
+    return "\n".join([*lines, "", *told])
 
 
 def _models(
@@ -187,16 +192,28 @@ def _identity(model: Model | Precomputed, asked: Asked) -> dict[str, str]:
     return source if isinstance(model, Precomputed) else {"version": model.version, **source}
 
 
-def _gathered(
+def _looked_up(
     model: Model | Precomputed, asked: Asked, wanted: Wanted, where: Where
-) -> OfModel | OfTable:
-    if isinstance(model, Precomputed):
-        return OfTable(model, wanted, where)
-    return OfModel(model, asked.sources.get(model.name), wanted, where)
+) -> tuple[OfModel | OfTable, str]:
+    """What is there of a model and what is left, and what getting that would take, in words."""
+
+    def work() -> tuple[OfModel | OfTable, str]:
+        if isinstance(model, Precomputed):
+            own = OfTable(model, wanted, where)
+        else:
+            own = OfModel(model, asked.sources.get(model.name), wanted, where)
+        return own, _estimate_text(own, wanted)
+
+    return where.progress.run(work, f"{model.name}: what is there, and what is left", None)
 
 
 def _write(
-    name: str, own: OfModel | OfTable, asked: Asked, wanted: Wanted, output: Output
+    name: str,
+    own: OfModel | OfTable,
+    asked: Asked,
+    wanted: Wanted,
+    output: Output,
+    progress: Silent,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Gets one model's vectors and writes their table; what is to be said of them, and (n,) why
     there is none."""
@@ -206,8 +223,12 @@ def _write(
     missing = vectors.reason[vectors.reason != ""]
     rows = len(vectors.reason) - len(missing)
     if rows:
-        table = vectors_table(wanted, vectors, own.version, own.timeless)
-        output.write_table(table_name(name), table)
+        about, path = (own.version, own.timeless), table_name(name)
+        progress.run(
+            lambda: output.write_table(path, vectors_table(wanted, vectors, *about)),
+            f"{name}: writing {path}",
+            None,
+        )
     else:
         output.place.remove(table_name(name))
     reasons, counts = np.unique(missing.astype(str), return_counts=True)
@@ -216,7 +237,21 @@ def _write(
     return facts, vectors.reason
 
 
-def _manifest(asked: Asked, labels: Labels, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _write_study(
+    labels: Labels, had: Sequence[str], output: Output
+) -> tuple[Tasks, tuple[str, ...]]:
+    """Writes the study, unless the user has changed it; its tasks, as far as they are of this run,
+    and lines for the user."""
+    edited = output.edited_study()
+    if edited is not None:
+        return {}, (*labels.notes, *_notes(output, had, edited))
+    output.write_study(study_text(labels.wanted.task.name, had, labels.tasks, labels.offered))
+    return labels.tasks, (*labels.notes, *labels.offer, *_notes(output, had, None))
+
+
+def _manifest(
+    asked: Asked, labels: Labels, tasks: Tasks, facts: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "command": "fetch",
         **made_by(),
@@ -227,24 +262,34 @@ def _manifest(asked: Asked, labels: Labels, facts: Mapping[str, Any]) -> dict[st
             "columns": labels.wanted.task.roles,
         },
         "rows": len(labels.wanted.ids),
-        "tasks": labels.tasks,
+        "tasks": tasks,
         "models": facts,
         **({} if labels.public is None else {"labels": labels.public}),
     }
 
 
-def _notes(output: Output, had: Sequence[str], written: bool) -> tuple[str, ...]:
-    notes = []
-    others = [name for name in output.earlier["models"] if name not in had]
+def _notes(output: Output, had: Sequence[str], edited: str | None) -> tuple[str, ...]:
+    """Which tables the study does not name, and why.
+
+    Args:
+      had: models whose tables a study that is written now names.
+      edited: the study, where the user has changed it.
+    """
+    others = [name for name in output.earlier.get("models", {}) if name not in had]
     others = [name for name in others if output.place.has(table_name(name))]
-    if others:
-        notes.append(
-            f"{listing(others)}: of an earlier run and not in {STUDY}; name all models in --models "
-            "to have them in one study"
+    if edited is None:
+        way_out = "name all models in --models to have them in one study"
+        note = f"{listing(others)}: of an earlier run and not in {STUDY}; {way_out}"
+        return (note,) * bool(others)
+    note = f"{STUDY} was changed by hand and is left as it is, with its own embeddings and tasks"
+    tables = tables_named(edited)
+    lacking = [name for name in (*had, *others) if table_name(name) not in tables]
+    if tables and lacking:
+        note += (
+            f"; it does not name {listing(map(table_name, lacking))}: a table [embeddings.NAME] "
+            f'with path = "{neutral(table_name(lacking[0]))}" adds it'
         )
-    if not written:
-        notes.append(f"{STUDY} was changed by hand and is left as it is")
-    return tuple(notes)
+    return (note,)
 
 
 def _in_words(tasks: Tasks) -> list[str]:
@@ -255,16 +300,20 @@ def _in_words(tasks: Tasks) -> list[str]:
     ]
 
 
-def _estimate_text(own: OfModel | OfTable) -> str:
+def _estimate_text(own: OfModel | OfTable, wanted: Wanted) -> str:
     """What reading would take, in words."""
-    rows, there = own.rows
-    had = f", {there:,} there already" if there else ""
+    places, there = own.rows
+    text = counted(places, "place")
+    if places < len(wanted.ids):
+        text = f"{counted(len(wanted.ids), 'row')} at {counted(places, 'distinct place')}"
+        text += "" if own.timeless or len(np.unique(wanted.year)) == 1 else " and years"
     if not own.parts:
-        return f"{counted(rows, 'place')}, all there already"
+        return f"{text}, all there already"
+    had = f", {there:,} there already" if there else ""
     estimate = own.estimate()
     about = "" if estimate.seconds is None else f", about {clock_text(estimate.seconds, None)}"
     asked = f"{counted(estimate.requests, 'request')}, " if estimate.requests else ""
     return (
-        f"{counted(rows, 'place')}{had}; {counted(len(own.parts), 'part')} to read: {asked}"
+        f"{text}{had}; {counted(len(own.parts), 'part')} to read: {asked}"
         f"{size_text(estimate.nbytes)}{about}; {neutral(estimate.cost)}"
     )

@@ -62,13 +62,15 @@ class Labels(NamedTuple):
       wanted: the places.
       tasks, offered: those of the study, and those that become comments.
       notes: lines for the user.
+      offer: such lines on how other columns become tasks of the study that is written.
       public: what the manifest says of a public label set; None for a table of one's own.
     """
 
     wanted: Wanted
     tasks: Tasks
     offered: Tasks
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    offer: tuple[str, ...] = ()
     public: dict[str, str] | None = None
 
 
@@ -88,7 +90,7 @@ def labels_of(asked: Asked, place: Place) -> Labels:
     names = list(every)
     taken = {name: every[name] for name in names[: len(targets.taken)]}
     offered = {name: every[name] for name in names[len(targets.taken) :]}
-    return Labels(wanted, taken, offered, tuple(_offer(targets)))
+    return Labels(wanted, taken, offered, offer=tuple(_offer(targets)))
 
 
 def _public(asked: Asked, place: Place) -> Labels:
@@ -98,7 +100,7 @@ def _public(asked: Asked, place: Place) -> Labels:
     wanted = read_wanted(str(found.path), Given("id", "lat", "lon"), asked.year)
     about = {key: getattr(found, key) for key in ("version", "checksum", "licence", "source")}
     notes = (*found.notes, f"labels: {found.source}. Licence: {found.licence}")
-    return Labels(wanted, found.tasks, {}, notes, {"task": asked.task, **about})
+    return Labels(wanted, found.tasks, {}, notes, public={"task": asked.task, **about})
 
 
 def has_places(asked: Asked, place: Place) -> bool:

@@ -152,12 +152,16 @@ class Output:
                 "fetched is kept, the same command goes on"
             ) from error
 
-    def write_study(self, text: str) -> bool:
-        """Writes the study file, unless the user has changed the one there; returns whether."""
-        if self.place.has(STUDY) and not is_unchanged(self.place.read(STUDY)):
-            return False
+    def edited_study(self) -> str | None:
+        """The study file that is there, if the user has changed it."""
+        content = self.place.read(STUDY) if self.place.has(STUDY) else None
+        if content is None or is_unchanged(content):
+            return None
+        return content.decode("utf-8", "replace")
+
+    def write_study(self, text: str) -> None:
+        """Writes the study file; one that the user has changed is not to be written over."""
         self.place.write(STUDY, text.encode())
-        return True
 
     def _write_manifest(self, facts: Mapping[str, Any]) -> None:
         text = json.dumps(plain(facts), indent=2, ensure_ascii=False, allow_nan=False)

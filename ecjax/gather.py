@@ -158,6 +158,7 @@ class OfTable:
 
     def __init__(self, table: Precomputed, wanted: Wanted, where: Where):
         self._table, self._wanted, self.licence = table, wanted, table.licence
+        self._progress = where.progress
         self._store = PartStore(where.place, table.name, where.progress.say, where.mend)
         self._stamp = table.stamp()
         self._about = {"source": shown(table.source), "files": self._stamp or ""}
@@ -185,7 +186,8 @@ class OfTable:
 
     def get(self) -> Vectors:
         """All vectors, in the order of the wanted rows. Raises InputError, WriteError."""
-        return self._read().vectors
+        reading = f"{self._table.name}: reading its table"
+        return self._progress.run(self._read, reading, None).vectors
 
     def _read(self) -> Part:
         if self._part is None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow.types as types
 
 from ecjax import columns
 from ecjax.errors import InputError, quote
-from ecjax.keys import check_known
+from ecjax.keys import check_known, parsed
 from ecjax.study import KINDS
 from ecjax.wanted import YEAR, Wanted
 
@@ -118,6 +119,15 @@ def is_unchanged(content: bytes) -> bool:
     """Whether a study file is as `study_text` has it, and nobody has edited it."""
     head, _, text = content.decode("utf-8", "replace").partition("\n")
     return head == _head(text)
+
+
+def tables_named(text: str) -> set[str]:
+    """The names of the files that the embeddings of a study file are in; none if it is damaged."""
+    try:
+        embeddings = parsed(text, "study").get("embeddings", {})
+        return {PurePath(keys["path"]).name for keys in embeddings.values() if "path" in keys}
+    except (InputError, AttributeError, TypeError):  # which `ecjax validate` tells
+        return set()
 
 
 def _head(text: str) -> str:

@@ -159,6 +159,41 @@ def test_places_that_rows_share_are_asked_for_once(tmp_path):
     assert table["year"].isna().all() and len(table) == 2 * (given["lat"] >= -60).sum()
     years = pd.read_parquet(tmp_path / "out" / "made.parquet").set_index("id")["year"]
     assert all((year == 2021) == (place >= 100) for place, year in years.items())
+    told = fetch.plan(Asked(both, ("made", "timeless")), tmp_path / "new").splitlines()
+    assert told[0].startswith("made: 20 places; ")
+    assert told[2].startswith("timeless: 20 rows at 10 distinct places; ")
+    thrice = write_places(tmp_path / "b.csv", pd.concat([twice, twice.assign(id=twice.id + 500)]))
+    told = fetch.plan(Asked(thrice, ("made",)), tmp_path / "new")
+    assert told.startswith("made: 40 rows at 20 distinct places and years; ")
+
+
+class Shown(Silent):
+    """Notes what a terminal would show, and whether it would show how far the work is."""
+
+    def __init__(self):
+        self.labels = []
+
+    def run(self, work, label, seconds, share=None):
+        found = work()
+        self.labels.append((label if isinstance(label, str) else label(), share is not None))
+        return found
+
+
+def test_all_that_takes_long_is_shown(places, tmp_path):
+    vectors_csv(tmp_path / "mine.csv", places_table())
+    shown = Shown()
+    sources = {"mine": str(tmp_path / "mine.csv")}
+    get(places, tmp_path / "out", ("made", "mine"), sources=sources, progress=shown)
+    count = len(parts(tmp_path / "out"))
+    assert shown.labels == [
+        ("reading the places", False),
+        ("made: what is there, and what is left", False),
+        (f"made: {count} of {count} parts", True),
+        ("made: writing made.parquet", False),
+        ("mine: what is there, and what is left", False),
+        ("mine: reading its table", False),
+        ("mine: writing mine.parquet", False),
+    ]
 
 
 def test_a_width_that_changes_under_one_version_is_told(tmp_path, monkeypatch):
@@ -328,7 +363,15 @@ def test_a_study_file_that_was_edited_is_left(places, tmp_path):
     study.write_text(study.read_text() + "# mine\n")
     found = get(places, tmp_path / "out")
     assert "# mine" in study.read_text() and "left as it is" in str(found)
-    assert '"timeless": of an earlier run' in str(found)
+    told = str(found)
+    assert "task" not in told.replace("embeddings and tasks", "") and not found.tasks
+    assert "does not name" not in told  # it has both tables, of two runs
+    study.write_text('[embeddings.mine]\npath = "./timeless.parquet"\n')
+    told = str(get(places, tmp_path / "out"))
+    assert 'does not name "made.parquet": a table [embeddings.NAME] with path = "made' in told
+    dry = fetch.plan(Asked(places, ("made",), year=2021), tmp_path / "out")
+    assert "left as it is" in dry and 'task "height"' not in dry
+    assert json.loads((tmp_path / "out" / "fetch.json").read_text())["tasks"] == {}
 
 
 def test_files_of_others_are_not_replaced(places, tmp_path):
@@ -357,7 +400,7 @@ def test_exit_codes(places, tmp_path, capsys, monkeypatch):
     assert "40 requests" in capsys.readouterr().out and not (tmp_path / "out").exists()
     assert run(*how, "--models=made") == cli.DONE
     printed = capsys.readouterr()
-    assert "of 40 places  made v1" in printed.out and " no tile there" in printed.out
+    assert "of 40 rows  made v1" in printed.out and " no tile there" in printed.out
     assert "`ecjax validate" in printed.out and "made: 40 places; " in printed.err
     assert run(*how, "--models=mad") == cli.USAGE
     assert "did you mean made?" in capsys.readouterr().err
@@ -378,7 +421,7 @@ def test_a_model_without_a_single_vector_exits_3(tmp_path, capsys):
     get(write_places(tmp_path / "p.csv", places_table()), tmp_path / "out")
     how = "fetch", south, f"--out={tmp_path / 'out'}", "--year=2021"
     assert run(*how, "--models=made") == cli.UNDEFINED
-    assert "0 of 40 places" in capsys.readouterr().out
+    assert "0 of 40 rows" in capsys.readouterr().out
     assert not (tmp_path / "out" / "made.parquet").exists()
     assert len(pd.read_parquet(tmp_path / "out" / "missing.parquet")) == 40
     assert "embeddings" not in tomllib.loads((tmp_path / "out" / "study.toml").read_text())
