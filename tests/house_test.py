@@ -32,7 +32,7 @@ ORDER = (
     "complementarity strict_index chosen compared paired regions similarity products "
     "overlap_pairs outcome question results stream_cost stream_dealt stream_held_out "
     "stream_result stream_outcome stream_class_outcome stream_task stream_class_task analyses "
-    "cells cell_file cell_pack cell_keys cell_store stop progress journal meetings peers "
+    "cells cell_file cell_pack cell_keys cell_store stop starting progress journal meetings peers "
     "processes stream_kept stream_evaluate calls compute control refits encode store rounding "
     "digest remarks report projection coastlines figures_base figures_sets figures_ranges "
     "figures_map figures_scale figures_svg figures layout latex markdown figure_files formats "
