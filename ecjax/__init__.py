@@ -1,5 +1,9 @@
 """Which Earth embeddings are better together? See README.md."""
 
+from ecjax.starting import listen as _listen
+
+_listen()  # before the imports that take long
+
 from ecjax.arrays import Task
 from ecjax.compare import Comparison, compare
 from ecjax.coordinates import Coordinates

@@ -16,7 +16,15 @@ from ecjax.binning import Strata, strata_of_columns
 from ecjax.columns import in_short
 from ecjax.coordinates import Coordinates
 from ecjax.errors import InputError, counted, listing, quote
-from ecjax.guard import check_distinct, check_sources, guard, suspect_notes, suspected
+from ecjax.guard import (
+    check_distinct,
+    check_sources,
+    guard,
+    references_of,
+    suspect_notes,
+    suspected,
+    with_table,
+)
 from ecjax.ids import common_ids
 from ecjax.notes import (
     IN_LOG1P,
@@ -230,10 +238,12 @@ def _align_one(
     check_distinct(matrices, tables, task.where)
     if not classes:
         notes += notice_targets(task.name, tuple(task.targets), y, ids)
-    suspects = {}
+    suspects, references = {}, references_of(kept, y, classes)
     for name, matrix in matrices.items():
-        notes += guard(kept, y, classes, tables[name], matrix, rows[name])
-        suspects[name] = suspected(kept, y, classes, tables[name], matrix, rows[name])
+        own = {what: values[rows[name]] for what, values in tables[name].coordinates.items()}
+        of_both = with_table(references, rows[name], own)
+        notes += guard(task.name, tables[name], matrix, of_both)
+        suspects[name] = suspected(tables[name], matrix, of_both)
         notes += suspect_notes(task.name, name, suspects[name])
         notes += notice_vectors(task.name, name, tables[name].columns, matrix, ids)
     strata = strata_of_columns(kept.strata, ids, task.where)

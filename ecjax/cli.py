@@ -23,6 +23,7 @@ from ecjax import (
     processes,
     report,
     scaled_plan,
+    starting,
     status,
     store,
 )
@@ -296,6 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(options.usage(), file=sys.stderr)
         return USAGE
     try:
+        starting.leave()  # from here on an interrupt is told below
         if argv[0] in ("help", "--help", "-h"):
             _print(options.usage())
             return DONE

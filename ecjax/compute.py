@@ -54,6 +54,10 @@ ALONE = Alone()
 ATTEMPTS = 3  # to compute a cell that is damaged each time it is read
 
 
+class _DamagingStore(WriteError):
+    """What a store is given does not come back as it was."""
+
+
 def _chunks(works: Iterable[Work]) -> list[Chunk]:
     return [(work, chunk) for work in works for chunk in work.plan.chunks]
 
@@ -83,6 +87,29 @@ class Runner:
             self._journal = Journal(told, progress, peers.count)
         self._hashes, self._planned, self._looked = Hashes(), False, -LOOK_EVERY_S
 
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """What interrupts the whole run, or fails its store, meanwhile is told with what is kept.
+
+        Raises:
+          Interrupted: the user has asked to end.
+          PeerLost: another process is gone.
+          WriteError: the system refused to write.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, WriteError, PeerLost) as error:
+            if self._journal is None:
+                raise
+            with contextlib.suppress(WriteError):
+                self._journal.state("interrupted")
+            if isinstance(error, (PeerLost, _DamagingStore)):
+                raise
+            left = f"{self._journal.kept()}; the same command goes on"
+            if isinstance(error, WriteError):
+                raise WriteError(f"{error}; {left}") from error
+            raise Interrupted(left) from None
+
     def prepare(
         self,
         tasks: Sequence[AlignedTask],
@@ -101,7 +128,7 @@ class Runner:
 
         Raises:
           Elsewhere: this shard's calls are made, those of others are not.
-          Interrupted: the user has asked to end; what was done is kept.
+          KeyboardInterrupt: the user has asked to end; what was done is kept.
           PeerLost: another process is gone.
           WriteError: a cell could not be kept.
         """
@@ -124,22 +151,21 @@ class Runner:
             self._journal.expect([*weights, *further], done)
         results = devices.study(self._jobs(calls), self._devices[: self._most(calls)])
         started = time.perf_counter()
-        with self._told():
-            for number in range(1, len(calls) + 1):
-                label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
-                seconds = calls[number - 1].seconds  # with several devices, of one like it
-                found = self._progress.run(lambda: next(results, None), label, seconds)
-                if found is None:  # no more were begun
-                    raise KeyboardInterrupt
-                now, (position, sums) = time.perf_counter(), found
-                self._keep(calls[position], sums, weights[position], now - started)
-                started = now
-                self._peers.check()
-                elsewhere = self._look(elsewhere)
-            while elsewhere and not isinstance(self._peers, Shard):
-                time.sleep(LOOK_EVERY_S)
-                self._peers.check()
-                elsewhere = self._look(elsewhere)
+        for number in range(1, len(calls) + 1):
+            label = f"evaluate {number}/{len(calls)}" if len(calls) > 1 else "evaluate"
+            seconds = calls[number - 1].seconds  # with several devices, of one like it
+            found = self._progress.run(lambda: next(results, None), label, seconds)
+            if found is None:  # no more were begun
+                raise KeyboardInterrupt
+            now, (position, sums) = time.perf_counter(), found
+            self._keep(calls[position], sums, weights[position], now - started)
+            started = now
+            self._peers.check()
+            elsewhere = self._look(elsewhere)
+        while elsewhere and not isinstance(self._peers, Shard):
+            time.sleep(LOOK_EVERY_S)
+            self._peers.check()
+            elsewhere = self._look(elsewhere)
 
     def _look(self, elsewhere: list[Call]) -> list[Call]:
         """Which calls of other processes are still to be made, now and then."""
@@ -160,9 +186,8 @@ class Runner:
     def _meet(self, name: str) -> None:
         """Waits for the other processes, and sees what they have kept."""
         if self._peers.count > 1:
-            with self._told():
-                meet = functools.partial(self._peers.meet, name)
-                self._progress.run(meet, "waiting for the other processes", None)
+            meet = functools.partial(self._peers.meet, name)
+            self._progress.run(meet, "waiting for the other processes", None)
             self._store.refresh()
 
     def _check_all(self, chunks: Sequence[Chunk]) -> None:
@@ -190,23 +215,6 @@ class Runner:
         self._store.write_plan([planned(*chunk) for chunk in _chunks(works)])
         self._planned = True
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Says how far the run was when it is interrupted, or its store fails, meanwhile."""
-        try:
-            yield
-        except (KeyboardInterrupt, WriteError, PeerLost) as error:
-            if self._journal is None:
-                raise
-            left = f"{self._journal.in_words()} and kept; the same command goes on"
-            with contextlib.suppress(WriteError):
-                self._journal.state("interrupted")
-            if isinstance(error, PeerLost):
-                raise
-            if isinstance(error, WriteError):
-                raise WriteError(f"{error}; {left}") from error
-            raise Interrupted(left) from None
-
     def tell(self, state: str) -> None:
         """Says in the journal, if there is one, how far the run is."""
         if self._journal is not None:
@@ -222,7 +230,7 @@ class Runner:
                 return list(task_results(work, self._parts(work)))
             except Damaged as damage:
                 last = damage
-        raise WriteError(f"{self._store.place}: cells are damaged again and again ({last})")
+        raise _DamagingStore(f"{self._store.place}: cells are damaged again and again ({last})")
 
     def each(
         self, requests: Sequence[Callable[[], tuple[Sequence[AlignedTask], Settings]]]
@@ -255,10 +263,9 @@ class Runner:
         if self._store.has_unit(key):
             with contextlib.suppress(Damaged):  # then it is no longer there
                 return self._store.load_unit(key)
-        with self._told():
-            self._progress.check()
-            found = unit.work()
-            self._store.save_unit(key, found, {"what": unit.name})
+        self._progress.check()
+        found = unit.work()
+        self._store.save_unit(key, found, {"what": unit.name})
         return found
 
     def call(self, function: Callable, label: str, seconds: float | None, *arguments) -> Any:

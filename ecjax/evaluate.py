@@ -169,40 +169,26 @@ class Run:
             cells = CellStore(out, self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         runner = Runner(device, self.progress, cells, self.peers)
-        works = [
-            runner.prepare(tasks, chosen, setting) if tasks else None
-            for setting, chosen, tasks in steps
-        ]
-        if out is not None:
-            store.begin(out, fingerprint)
-        timings = {"align_and_check": time.perf_counter() - started}
-        with _profiled(self.settings.profile):
-            made = self._compute(steps, works, runner)
-        if not made:
-            return None
-        frames, found, answered = self._tables(steps, works, runner)
-        timings["compute"] = time.perf_counter() - started - timings["align_and_check"]
-        facts = Facts(
-            name=self.name,
-            device=device,
-            precision=self.precision(),
-            fingerprint=fingerprint,
-            digests=self.digests,
-            swept=list(steps[0][0]),
-            notes=self.notes(found)
-            + question.question_notes(answered, self.settings)
-            + analyses.notes(found, self.settings),
-            timings=timings | {"total": time.perf_counter() - started},
-            answered=answered,
-        )
-        result = Result(**frames, manifest=manifest_of(self.tasks, self.settings, found, facts))
-        if more is not None:
-            result = more(result)
-        if self.peers.index > 0:
-            return None
-        if out is not None:
-            result.write(out, self.progress)
-            runner.tell("done")
+        with runner.told():
+            works = [
+                runner.prepare(tasks, chosen, setting) if tasks else None
+                for setting, chosen, tasks in steps
+            ]
+            if out is not None:
+                store.begin(out, fingerprint)
+            checked = time.perf_counter()
+            with _profiled(self.settings.profile):
+                made = self._compute(steps, works, runner)
+            if not made:
+                return None
+            result = self._result(steps, works, runner, fingerprint, (started, checked))
+            if more is not None:
+                result = more(result)
+            if self.peers.index > 0:
+                return None
+            if out is not None:
+                result.write(out, self.progress)
+                runner.tell("done")
         return result
 
     def _compute(self, steps: Sequence[Step], works: list[Work | None], runner: Runner) -> bool:
@@ -218,6 +204,33 @@ class Run:
                 with contextlib.suppress(Elsewhere):
                     _fresh(work, chosen, runner)
         return False
+
+    def _result(
+        self,
+        steps: Sequence[Step],
+        works: list[Work | None],
+        runner: Runner,
+        fingerprint: dict[str, Any] | None,
+        times: tuple[float, float],
+    ) -> Result:
+        """What is made of the calls; times: when the run began, and had checked everything."""
+        frames, found, answered = self._tables(steps, works, runner)
+        (started, checked), done = times, time.perf_counter()
+        timings = {"align_and_check": checked - started, "compute": done - checked}
+        facts = Facts(
+            name=self.name,
+            device=runner.device,
+            precision=self.precision(),
+            fingerprint=fingerprint,
+            digests=self.digests,
+            swept=list(steps[0][0]),
+            notes=self.notes(found)
+            + question.question_notes(answered, self.settings)
+            + analyses.notes(found, self.settings),
+            timings=timings | {"total": time.perf_counter() - started},
+            answered=answered,
+        )
+        return Result(**frames, manifest=manifest_of(self.tasks, self.settings, found, facts))
 
     def _tables(
         self, steps: Sequence[Step], works: list[Work | None], runner: Runner

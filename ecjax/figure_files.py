@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecjax import store
+from ecjax import report_files, store
 from ecjax.digest import Setting, Tables, setting_name, settings
 from ecjax.errors import InputError, UsageError, neutral
 from ecjax.places import place_of
@@ -67,7 +67,7 @@ def write(directory: str | os.PathLike, ending: str) -> list[Path | RemotePath]:
             figures[_free(_safe(drawn.parts), taken)] = drawn.about, content
     if not figures:
         raise InputError(f"{place_of(directory)}: holds no table that there is a figure of.")
-    return store.replace_figures(directory, ending, figures)
+    return report_files.replace_figures(directory, ending, figures)
 
 
 def planned(tables: Tables, manifest: Mapping[str, Any]) -> Iterator[Drawn]:

@@ -13,8 +13,9 @@ from ecjax.errors import UsageError
 from ecjax.layout import about, sheets
 from ecjax.places import place_of
 from ecjax.remote import RemotePath
+from ecjax.report_files import FIGURE_FORMATS, PAPER_TABLES
 
-FORMATS = ("html", *store.PAPER_TABLES, *store.FIGURE_FORMATS)
+FORMATS = ("html", *PAPER_TABLES, *FIGURE_FORMATS)
 READ = ("scores", "folds", "index", "targets")
 
 
@@ -36,10 +37,10 @@ def write(directory: str | os.PathLike, name: str) -> list[Path | RemotePath]:
       ecjax.UsageError: figures are asked for, and matplotlib is not there.
       store.WriteError: the files cannot be written.
     """
-    if name in store.FIGURE_FORMATS:
+    if name in FIGURE_FORMATS:
         return figure_files.write(directory, name)
     text = render(*store.read_results(directory, READ), name)
-    return place_of(directory).replace({store.PAPER_TABLES[name]: text.encode()})
+    return place_of(directory).replace({PAPER_TABLES[name]: text.encode()})
 
 
 def render(tables: Tables, manifest: Mapping[str, Any], name: str) -> str:

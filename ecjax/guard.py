@@ -1,5 +1,6 @@
 """What would make every score or the index meaningless: leaks, and one table under two names."""
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ import pandas as pd
 
 from ecjax.errors import InputError, counted, listing, neutral, quote
 from ecjax.keys import check_known
-from ecjax.leaks import Leak, find_leaks
+from ecjax.leaks import Leak, find_leaks, numbers_of
 from ecjax.notes import SUSPECTED, Note
 from ecjax.study import EmbeddingSource
 from ecjax.suspects import KINDS, References, Suspect, find_suspects
@@ -63,25 +64,67 @@ def _same_table(first: str, second: str, where: str, what: str) -> InputError:
     )
 
 
+def references_of(task: TaskTable, y: np.ndarray, classes: tuple[str, ...]) -> References:
+    """What no feature of a task's embeddings should be: ids and row numbers, places, targets.
+
+    Args:
+        task: The task on the common rows.
+        y: (n, t) targets or (n,) class codes of these rows.
+        classes: The class labels.
+    """
+    orders = {"the id": task.ids, "the row number": np.arange(len(y))} | _number_in(task.ids)
+    coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
+    classified = task.kind == "classification"
+    return References(
+        orders={what: numbers_of(values) for what, values in orders.items()},
+        coordinates={f"the coordinate {k}": v for k, v in coordinates.items() if v is not None},
+        lat=task.lat,
+        lon=task.lon,
+        targets={} if classified else _targets(task, y),
+        labels=y if classified else None,
+        classes=classes,
+        sources=_sources(task),
+        names=(*task.names, *task.targets),
+    )
+
+
+def _targets(task: TaskTable, y: np.ndarray) -> dict[str, np.ndarray]:
+    targets = dict(zip(task.targets, y.T, strict=True))
+    if task.transform != "none":
+        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
+    return {f"the target {name}": v for name, v in targets.items()}
+
+
+def with_table(
+    references: References, rows: np.ndarray, coordinates: Mapping[str, np.ndarray]
+) -> References:
+    """A task's references with those that one embedding's table adds.
+
+    Args:
+        rows: (n,) where in the table the rows are.
+        coordinates: That the table has of these rows, each (n,).
+    """
+    orders = {**references.orders}
+    if (np.diff(rows) != 1).any():
+        orders["the row number in the file"] = numbers_of(rows)
+    own = {f"the coordinate {name} of the table": v for name, v in coordinates.items()}
+    return dataclasses.replace(
+        references, orders=orders, coordinates={**references.coordinates, **own}
+    )
+
+
 def guard(
-    task: TaskTable,
-    y: np.ndarray,
-    classes: tuple[str, ...],
-    table: EmbeddingTable,
-    matrix: np.ndarray,
-    rows: np.ndarray,
+    task: str, table: EmbeddingTable, matrix: np.ndarray, references: References
 ) -> tuple[Note, ...]:
     """Refuses leaks among the features of one embedding.
 
     One that is made from the coordinates is exempt: it is there to show what these alone tell.
 
     Args:
-        task: The task on the common rows.
-        y: (n, t) targets or (n,) class codes of these rows.
-        classes: The class labels.
+        task: The task's name.
         table: The embedding's table, all rows of it.
         matrix: (n, p) its vectors of the common rows.
-        rows: (n,) where in the table they are.
+        references: Of these rows, with the table's.
 
     Returns:
         A note on the leaks that `allow_leaks` lets pass, if there are any.
@@ -89,57 +132,23 @@ def guard(
     Raises:
         InputError: A column is a leak, or allow_leaks names a column that is not there.
     """
-    coordinates = {name: values[rows] for name, values in table.coordinates.items()}
-    leaks = leaks_among(task, y, classes, table, matrix, rows, coordinates)
-    return judged(leaks, task, table, len(rows))
+    return judged(leaks_among(table, matrix, references), task, table, len(matrix))
 
 
-def leaks_among(
-    task: TaskTable,
-    y: np.ndarray,
-    classes: tuple[str, ...],
-    table: EmbeddingTable,
-    matrix: np.ndarray,
-    rows: np.ndarray,
-    of_table: Mapping[str, np.ndarray],
-) -> list[Leak]:
-    """Leaks in some rows; arguments as for `guard`.
-
-    Args:
-        of_table: Coordinates (n,) that the embedding's table has of these rows.
-    """
+def leaks_among(table: EmbeddingTable, matrix: np.ndarray, references: References) -> list[Leak]:
+    """Leaks in some rows; arguments as for `guard`."""
     if table.built_in is not None:
         return []
     for column in table.allow_leaks:
         check_known(column, table.columns, "column in allow_leaks", table.where)
-    orders, coordinates, targets = _references(task, y, rows, of_table)
     return find_leaks(
         matrix,
         table.columns,
-        orders | coordinates | targets,
-        labels=y if task.kind == "classification" else None,
-        names=(table.id_column, *task.names, *task.targets),
-        classes=classes,
+        {**references.orders, **references.coordinates, **references.targets},
+        labels=references.labels,
+        names=(table.id_column, *references.names),
+        classes=references.classes,
     )
-
-
-def _references(
-    task: TaskTable, y: np.ndarray, rows: np.ndarray, of_table: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What no feature may be: ids and row numbers, coordinates, and numeric targets."""
-    orders = {"the id": task.ids, "the row number": np.arange(len(rows))}
-    orders |= _number_in(task.ids)
-    if (np.diff(rows) != 1).any():
-        orders["the row number in the file"] = rows
-    coordinates = {"lat": task.lat, "lon": task.lon, **task.coordinates}
-    coordinates |= {f"{name} of the table": values for name, values in of_table.items()}
-    coordinates = {f"the coordinate {k}": v for k, v in coordinates.items() if v is not None}
-    if task.kind == "classification":
-        return orders, coordinates, {}
-    targets = dict(zip(task.targets, y.T, strict=True))
-    if task.transform != "none":
-        targets |= {f"{name} as stored": back(task.transform, v) for name, v in targets.items()}
-    return orders, coordinates, {f"the target {name}": v for name, v in targets.items()}
 
 
 def _number_in(ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,12 +162,7 @@ def _number_in(ids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def suspected(
-    task: TaskTable,
-    y: np.ndarray,
-    classes: tuple[str, ...],
-    table: EmbeddingTable,
-    matrix: np.ndarray,
-    rows: np.ndarray,
+    table: EmbeddingTable, matrix: np.ndarray, references: References
 ) -> tuple[Suspect, ...]:
     """Columns of one embedding that may be leaks, but need not; arguments as for `guard`.
 
@@ -166,22 +170,7 @@ def suspected(
     """
     if table.built_in is not None:
         return ()
-    of_table = {name: values[rows] for name, values in table.coordinates.items()}
-    orders, coordinates, targets = _references(task, y, rows, of_table)
-    found = find_suspects(
-        matrix,
-        table.columns,
-        References(
-            orders=orders,
-            coordinates=coordinates,
-            lat=task.lat,
-            lon=task.lon,
-            targets=targets,
-            labels=y if task.kind == "classification" else None,
-            classes=classes,
-            sources=_sources(task),
-        ),
-    )
+    found = find_suspects(matrix, table.columns, references)
     return tuple(one for one in found if one.column not in table.allow_leaks)
 
 
@@ -202,17 +191,17 @@ def suspect_notes(task: str, source: str, suspects: Sequence[Suspect]) -> tuple[
     return notes
 
 
-def judged(leaks: list[Leak], task: TaskTable, table: EmbeddingTable, n: int) -> tuple[Note, ...]:
+def judged(leaks: list[Leak], task: str, table: EmbeddingTable, n: int) -> tuple[Note, ...]:
     """A note on leaks that are allowed among n rows; an InputError on any that is not."""
     refused = [leak for leak in leaks if leak.column not in table.allow_leaks]
     if refused:
         raise _leak_error(refused, table, task, n)
     if not leaks:
         return ()
-    return (Note(task.name, table.name, "leak allowed", len(leaks), leaks[0].column),)
+    return (Note(task, table.name, "leak allowed", len(leaks), leaks[0].column),)
 
 
-def _leak_error(leaks: list[Leak], table: EmbeddingTable, task: TaskTable, n: int) -> InputError:
+def _leak_error(leaks: list[Leak], table: EmbeddingTable, task: str, n: int) -> InputError:
     first = leaks[0]
     how = f" (|r| = {abs(first.r):.6f} over {counted(n, 'row')})" if np.isfinite(first.r) else ""
     columns = listing([leak.column for leak in leaks], 8)
@@ -224,6 +213,6 @@ def _leak_error(leaks: list[Leak], table: EmbeddingTable, task: TaskTable, n: in
         )
     return InputError(
         f"{table.where}: feature column {quote(first.column)} is {neutral(first.what)}{how} of "
-        f"task {quote(task.name)}, which would leak into every score; "
+        f"task {quote(task)}, which would leak into every score; "
         f"{counted(len(leaks), 'such column')}: {columns}. {way_out}"
     )

@@ -88,6 +88,10 @@ class Journal:
         """Such as "12 of 200 cells are done"."""
         return f"{self._done:,} of {self._cells:,} cells are done"
 
+    def kept(self) -> str:
+        """The same of a run that has ended, which need not have counted what was there before."""
+        return f"{self.in_words()} and kept" if self._cells else "what was done is kept"
+
     def _write(self, state: str) -> None:
         if self._place is None:
             return

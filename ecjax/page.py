@@ -34,6 +34,7 @@ from ecjax.picture import SETS, index_picture
 from ecjax.places import place_of
 from ecjax.remarks import remarks
 from ecjax.remote import RemotePath
+from ecjax.report_files import replace_page
 
 READ = (
     "scores", "folds", "index", "targets", "gains", "shapley", "maps", "strata", "separation",
@@ -68,7 +69,7 @@ def write_page(
         page_beside.check_evaluation(directory, manifest)
         more, more_files = page_beside.read_beside(beside, manifest)
         tables, files = tables | more, files | more_files
-    return store.replace_page(directory, render(tables, manifest, files))
+    return replace_page(directory, render(tables, manifest, files))
 
 
 def render(

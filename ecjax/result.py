@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecjax import fragments, report, store
+from ecjax import fragments, report, report_files, store
 from ecjax.errors import neutral
 from ecjax.places import Place, place_of
 from ecjax.plots import Plots
@@ -70,7 +70,7 @@ class Result:
         if removed:
             page = f"; `ecjax report {neutral(place_of(out))}` writes the page anew"
             text = f"removed, because the earlier run's: {', '.join(removed)}"
-            progress.say(text + page * (store.PAGE in removed))
+            progress.say(text + page * (report_files.PAGE in removed))
 
     def __str__(self) -> str:
         return report.summary(self.tables, self.manifest)

@@ -28,18 +28,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecjax import report_files
 from ecjax.atomic import WriteError, sync_and_hash
 from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
-from ecjax.errors import InputError, counted
+from ecjax.errors import InputError
 from ecjax.places import Place, RemotePlace, place_of
-from ecjax.remote import RemotePath
 
 MANIFEST = "manifest.json"
-PAGE = "report.html"
-PAPER_TABLES = {"latex": "tables.tex", "markdown": "tables.md"}
-BESIDE = (PAGE, *PAPER_TABLES.values())  # what `ecjax report` makes of the tables
-FIGURES, FIGURE_LIST = "figures", "figures.json"
-FIGURE_FORMATS = ("png", "pdf")
 TABLES = (
     "scores", "folds", "index", "targets", "predictions", "gains", "shapley", "maps", "strata",
     "separation", "commonality", "points", "overlap", "overlap_correlation", "scale",
@@ -168,54 +163,6 @@ def write_results(
             f"{place}: the results could not be written ({error.strerror or error}), "
             f"{_state(place)}. Make room or name another directory with --out, then run again",
         ) from error
-
-
-def replace_page(directory: str | os.PathLike, text: str) -> Path | RemotePath:
-    """Writes `report.html` at once or not at all, and returns its path. Raises WriteError."""
-    return place_of(directory).replace({PAGE: text.encode()})[0]
-
-
-def replace_figures(
-    directory: str | os.PathLike, ending: str, figures: Mapping[str, tuple[str, bytes]]
-) -> list[Path | RemotePath]:
-    """Writes figures of one format, removes its others of an earlier run, and lists them all.
-
-    `figures/figures.json` tells what each file shows, and which files are ecjax's own.
-
-    Args:
-        directory: of the results.
-        ending: one of FIGURE_FORMATS.
-        figures: name, safe as a file's → what it shows, and the content.
-
-    Returns:
-        The paths of the figures.
-
-    Raises:
-        WriteError: the system refused to write.
-    """
-    place = place_of(directory)
-    files = {f"{name}.{ending}": figure for name, figure in figures.items()}
-    listed = _listed_figures(place)
-    stale = [file for file in listed if file.endswith(f".{ending}") and file not in files]
-    shown = {file: text for file, text in listed.items() if file not in stale}
-    shown |= {file: text for file, (text, _) in files.items()}
-    listing = json.dumps(dict(sorted(shown.items())), indent=2, ensure_ascii=False) + "\n"
-    contents = {FIGURE_LIST: listing.encode()} | {file: data for file, (_, data) in files.items()}
-    for file in stale:
-        place.remove(f"{FIGURES}/{file}")
-    return place.replace({f"{FIGURES}/{k}": data for k, data in contents.items()})[1:]
-
-
-def _listed_figures(place: Place) -> dict[str, str]:
-    """File → what it shows, of the figures that ecjax wrote; {} where the list is damaged."""
-    try:
-        listed = json.loads(place.read(f"{FIGURES}/{FIGURE_LIST}"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    own = listed.items() if isinstance(listed, dict) else ()
-    endings = tuple(f".{ending}" for ending in FIGURE_FORMATS)
-    # The list may come from elsewhere; nothing outside the folder may be removed for it.
-    return {k: str(v) for k, v in own if Path(k).name == k and k.endswith(endings)}
 
 
 def read_results(
@@ -386,27 +333,14 @@ def _install(place: Place, folder: Path, files: Sequence[str]) -> list[str]:
         place.move(folder / file, file)
     removed = []
     if MANIFEST in there:
-        earlier = [file for file in (*_own_files(), *BESIDE) if file not in files]
-        removed = [file for file in earlier if file in there]
+        removed = [file for file in _own_files() if file in there and file not in files]
         for file in removed:
             place.remove(file)
-        removed += _remove_figures(place)
+        removed += report_files.remove(place, there)
     place.sync()
     place.move(folder / MANIFEST, MANIFEST)
     place.sync()
     return removed
-
-
-def _remove_figures(place: Place) -> list[str]:
-    """Removes the figures that ecjax wrote, and says so in one entry, or none."""
-    there = place.files(FIGURES)
-    own = [file for file in _listed_figures(place) if file in there]
-    for file in own:
-        place.remove(f"{FIGURES}/{file}")
-    if FIGURE_LIST in there:
-        place.remove(f"{FIGURES}/{FIGURE_LIST}")
-    place.remove_folder(FIGURES)
-    return [f"{FIGURES} ({counted(len(own), 'file')})"] if own else []
 
 
 def _state(place: Place) -> str:

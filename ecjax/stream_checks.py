@@ -16,7 +16,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from ecjax.align import check_share, named_targets, named_vectors
-from ecjax.guard import judged, leaks_among, same_numbers, same_vectors
+from ecjax.guard import (
+    judged,
+    leaks_among,
+    references_of,
+    same_numbers,
+    same_vectors,
+    with_table,
+)
 from ecjax.ids import Common
 from ecjax.leaks import Leak
 from ecjax.notes import IN_LOG1P, TASK_TABLE, Note
@@ -112,7 +119,9 @@ class VectorChecks:
                 vectors=table.vectors[:, columns],
                 allow_leaks=(),
             )
-        found = leaks_among(task, y, self.classes, table, table.vectors, place, table.coordinates)
+        references = references_of(task, y, self.classes)
+        of_both = with_table(references, place, table.coordinates)
+        found = leaks_among(table, table.vectors, of_both)
         by_name = {leak.column: leak for leak in found}
         before, self.leak = self.leak, [None] * len(self.first)
         for j, name in zip(columns, table.columns, strict=True):
@@ -217,7 +226,7 @@ class Checks:
             notes += own.fill.notes(ids, self.task, name, "masked row")
             notes += of_ids.surplus
         for name, table in tables.items():
-            notes += judged(self.vectors[name].leaks, task, table, self.rows)
+            notes += judged(self.vectors[name].leaks, task.name, table, self.rows)
             constant = np.flatnonzero(self.vectors[name].constant)
             if len(constant):
                 first = table.columns[constant[0]]

@@ -85,9 +85,10 @@ class StreamedRun:
             cells = directory.cells()
         self.progress.say(f"{device_text(device)}, float64, rows are streamed")
         with contextlib.ExitStack() as stack:
+            stack.enter_context(directory.told())
             kept = _Predictions(None if out is None else stack.enter_context(out.staging()))
-            with directory.told():
-                found = self._stream(device, directory, kept, cells)
+            found = self._stream(device, directory, kept, cells)
+            directory.tell("assembling")
             frames = self._tables(found)
             facts = Facts(
                 name=self.study.name,
@@ -226,6 +227,7 @@ class _Directory:
 
     def tell(self, state: str) -> None:
         """Says in the journal, if there is one, how far the run is."""
+        self._said = state
         if self._journal is not None:
             self._journal.state(state)
 
@@ -235,11 +237,12 @@ class _Directory:
         try:
             yield
         except (KeyboardInterrupt, WriteError, PeerLost) as error:
+            said = self._said
             with contextlib.suppress(WriteError):
                 self.tell("interrupted")
             if isinstance(error, KeyboardInterrupt):
-                done = "" if self._journal is None else f"; {self._journal.in_words()} and kept"
-                raise Interrupted(f"{self._said}{done}; the same command goes on") from None
+                done = "" if self._journal is None else f"; {self._journal.kept()}"
+                raise Interrupted(f"{said}{done}; the same command goes on") from None
             raise
 
     def _known(self) -> dict[str, dict[str, str]]:

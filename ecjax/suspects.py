@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ecjax import codes, near_copies
-from ecjax.leaks import indicators_of, numbers_of
+from ecjax.leaks import indicators_of
 from ecjax.near_copies import Likeness, Table
 
 FEWEST_ROWS = 30  # below which a thousand columns of noise may look like anything
@@ -42,26 +41,29 @@ CODE = "a code that tells the target"
 KINDS = (TARGET, CLASS, POSITION, PLACE, MEAN, SOURCE, ORDER, CODE)
 
 
-class References(NamedTuple):
-    """What features should not be, of n rows.
+@dataclasses.dataclass(frozen=True)
+class References:
+    """What features should not be, of n rows; made once for a task, and for all its embeddings.
 
     Attributes:
-      orders: ids (text: its rank) and row numbers, each (n,).
+      orders: ids (of text, the ranks: `leaks.numbers_of`) and row numbers, each (n,).
       coordinates: each (n,); `lat` and `lon` of them those in degrees, or None.
       targets: numbers, each (n,): of this task, or of others.
       labels: (n,) class codes 0 … c-1, or None.
       classes: the c names.
       sources: what rows are grouped by, such as where their labels are from: codes, each (n,).
+      names: that no column should bear.
     """
 
     orders: Mapping[str, np.ndarray]
-    coordinates: Mapping[str, np.ndarray] = {}
+    coordinates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     lat: np.ndarray | None = None
     lon: np.ndarray | None = None
-    targets: Mapping[str, np.ndarray] = {}
+    targets: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     labels: np.ndarray | None = None
     classes: Sequence[str] = ()
-    sources: Mapping[str, np.ndarray] = {}
+    sources: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    names: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +90,6 @@ def find_suspects(
     """
     if len(matrix) < FEWEST_ROWS:
         return []
-    orders = {what: numbers_of(values) for what, values in references.orders.items()}
-    references = references._replace(orders=orders)
     table = near_copies.table_of(matrix)
     alike = _resembling(table, references)
     strange = set(near_copies.strangers(matrix, [one for own in alike.values() for one in own]))

@@ -503,14 +503,6 @@ def test_shuffled_embedding_table_changes_no_byte(study_folder):
     assert [(study_folder / "out" / name).read_bytes() for name in names] == before
 
 
-@pytest.fixture
-def interruptible():
-    """Children hear SIGINT even where the shell has this process ignore it, as for `pytest &`."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("stage", ["cpu, float64", "Finished XLA compilation of jit(study)"])
 def test_interrupts_end_within_two_seconds_and_write_nothing(study_folder, stage, interruptible):
     """While the study program is traced and compiled, and while it runs."""

@@ -1,6 +1,7 @@
 """A run that is ended at any cell goes on, computes nothing twice and ends in the same tables."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -228,7 +229,34 @@ def test_a_store_that_damages_everything_ends_the_run(tmp_path, monkeypatch):
         raise Damaged("it is broken")
 
     monkeypatch.setattr(compute.CellStore, "load", broken)
-    with pytest.raises(WriteError, match="again and again"):
+    with pytest.raises(WriteError, match=r"again and again \(it is broken\)$"):
+        ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+
+
+@pytest.mark.parametrize("place", ["ecjax.results.frames_of", "ecjax.store.write_results"])
+def test_a_run_that_ends_while_tables_are_made_tells_what_is_kept(tmp_path, monkeypatch, place):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    for kept in ("3 of 3 cells are done and kept", "what was done is kept"):  # then by a rerun
+        with monkeypatch.context() as patch:
+            patch.setattr(place, interrupted)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+        assert str(caught.value) == f"{kept}; the same command goes on"
+        state = json.loads((tmp_path / "progress.json").read_text("utf-8"))["state"]
+        assert state == "interrupted" and len(cells(tmp_path)) == 3
+    ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+
+
+def test_a_disk_that_is_full_when_tables_are_written_is_told_with_what_is_kept(
+    tmp_path, monkeypatch
+):
+    def full(*given, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    with pytest.raises(WriteError, match="No space.*; 3 of 3 cells are done and kept; the same"):
         ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
 
 

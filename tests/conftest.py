@@ -1,6 +1,7 @@
 """Options and fixtures of all tests. `python tests/conftest.py FILE` runs one file, for Bazel."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def paper_data() -> Path:
             "ECJAX_PAPER_DATA does not name a folder that holds data/"
         )
     return folder
+
+
+@pytest.fixture
+def interruptible():
+    """Children hear SIGINT even where the shell has this process ignore it, as for `pytest &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

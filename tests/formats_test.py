@@ -301,34 +301,6 @@ def test_command_writes_tables_and_says_where(tmp_path, capsys):
     assert report(tmp_path / "none", "latex") == cli.BAD_INPUT
 
 
-def test_a_rerun_removes_what_was_made_of_earlier_tables(tmp_path):
-    tables, manifest = written(tmp_path)
-    report(tmp_path, "latex")
-    store.replace_figures(tmp_path, "png", {"index": ("index", b"old")})
-    store.replace_figures(tmp_path, "pdf", {"index": ("index", b"old"), "b": ("b", b"old")})
-    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
-    store.replace_figures(tmp_path, "pdf", {"index": ("index of all", b"new")})
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "figures.json", "index.png", "index.pdf", "mine.png",
-    }  # fmt: skip
-    listed = json.loads((tmp_path / "figures" / "figures.json").read_text("utf-8"))
-    assert listed == {"index.pdf": "index of all", "index.png": "index"}
-    removed = store.write_results(tmp_path, tables, manifest)
-    assert removed == ["tables.tex", "figures (2 files)"]
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
-
-
-def test_a_foreign_list_of_figures_removes_nothing_elsewhere(tmp_path):
-    tables, manifest = written(tmp_path)
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "outside.png").write_bytes(b"")
-    evil = {"../outside.png": "", "../manifest.json": "", "/etc/x.png": "", "notes.txt": ""}
-    (tmp_path / "figures" / "notes.txt").write_text("mine")
-    (tmp_path / "figures" / "figures.json").write_text(json.dumps(evil))
-    assert store.write_results(tmp_path, tables, manifest) == []
-    assert (tmp_path / "outside.png").exists() and (tmp_path / "figures" / "notes.txt").exists()
-
-
 def test_names_of_figures_are_safe_and_unique():
     taken = set()
     names = [figure_files._free(figure_files._safe((task, "scores")), taken) for task in HOSTILE]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = 400  # lines of a module
 # Top down: a module imports only from those named before it.
 ORDER = (
     "errors keys atomic filesystems ranges remote limits parts places coordinates models "
@@ -32,16 +33,16 @@ ORDER = (
     "complementarity strict_index chosen compared paired regions similarity products "
     "overlap_pairs outcome question results stream_cost stream_dealt stream_held_out "
     "stream_result stream_outcome stream_class_outcome stream_task stream_class_task analyses "
-    "cells cell_file cell_pack cell_keys cell_store stop progress journal meetings peers "
-    "processes stream_kept stream_evaluate calls compute control refits encode store rounding "
-    "digest remarks report projection coastlines figures_base figures_sets figures_ranges "
-    "figures_map figures_scale figures_svg figures layout latex markdown figure_files formats "
-    "picture page_tables page_index page_scores page_where page_figures page_beside page_methods "
-    "page_downloads page_style page_script page fragments plots result scaled_plan stream_plan "
-    "run_plan manifest stream_run evaluate validation validate validation_text status evaluated "
-    "overlap_correlation overlap scale_correlation scale compare_tests compare_text compare "
-    "world truth demo own_encoder precomputed registry wanted study_text part_store fetch_files "
-    "fetch_asked gather fetch __init__ options cli __main__"
+    "cells cell_file cell_pack cell_keys cell_store stop starting progress journal meetings "
+    "peers processes stream_kept stream_evaluate calls compute control refits encode report_files "
+    "store rounding digest remarks report projection coastlines figures_base figures_sets "
+    "figures_ranges figures_map figures_scale figures_svg figures layout latex markdown "
+    "figure_files formats picture page_tables page_index page_scores page_where page_figures "
+    "page_beside page_methods page_downloads page_style page_script page fragments plots result "
+    "scaled_plan stream_plan run_plan manifest stream_run evaluate validation validate "
+    "validation_text status evaluated overlap_correlation overlap scale_correlation scale "
+    "compare_tests compare_text compare world truth demo own_encoder precomputed registry wanted "
+    "study_text part_store fetch_files fetch_asked gather fetch __init__ options cli __main__"
 ).split()
 SOLVERS = (
     "subsets blas gram banded host host_folds host_nested host_between host_kept host_rechosen "
@@ -178,6 +179,12 @@ def build_faults(build: str, files: dict[str, str]) -> list[str]:
     return faults + [f"{path}: has no target" for path in sorted(set(files) - owned)]
 
 
+def length_faults(house: dict[str, str]) -> list[str]:
+    """Modules that are too long to be read in one sitting."""
+    lengths = {module: len(text.splitlines()) for module, text in house.items()}
+    return [f"{module}: has {n} lines" for module, n in lengths.items() if n > LONGEST]
+
+
 def order_faults(house: dict[str, str]) -> list[str]:
     """Modules that the order lacks or that are not there, and imports from below."""
     faults = [f"{module}: has no place in ORDER" for module in sorted(set(house) - set(ORDER))]
@@ -213,6 +220,13 @@ def test_build_says_what_the_sources_import():
 
 def test_modules_import_only_from_above():
     assert order_faults(ECJAX) == []
+
+
+def test_modules_are_short():
+    assert length_faults(ECJAX) == []
+    assert length_faults({"store": "a = 1\n" * 401, "keys": "a = 1\n" * 400}) == [
+        "store: has 401 lines"
+    ]
 
 
 def test_solvers_know_no_files_and_statistics_no_solver():

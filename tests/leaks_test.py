@@ -11,6 +11,7 @@ from make_tables import write
 from scipy import stats
 
 import ecjax
+from ecjax import guard
 from ecjax.align import align
 from ecjax.arrays import align_arrays
 from ecjax.errors import InputError
@@ -233,6 +234,24 @@ def test_the_number_in_text_ids_is_found():
                 align_arrays({"a": x}, {"t": task})
         else:
             align_arrays({"a": x}, {"t": task})
+
+
+def test_what_features_are_held_against_is_made_once_for_all_embeddings(monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = {name: rng.normal(size=(60, 4)) for name in "abc"}
+    ids, made = [f"place-{i}" for i in rng.permutation(60)], []
+
+    def references_of(*arguments):
+        made.append(guard.references_of(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("ecjax.align.references_of", references_of)
+    task = ecjax.Task(rng.normal(size=60), id=ids, lat=rng.normal(size=60), lon=rng.normal(size=60))
+    align_arrays(vectors, {"t": task})
+    (references,) = made
+    assert list(references.orders) == ["the id", "the row number", "the number in the id"]
+    assert list(references.coordinates) == ["the coordinate lat", "the coordinate lon"]
+    assert len(references.targets) == 1 and references.labels is None
 
 
 def test_the_guard_takes_a_fraction_of_a_second():

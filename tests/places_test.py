@@ -20,7 +20,7 @@ import store_test
 from make_tables import labels, study, vectors, write
 
 import ecjax
-from ecjax import cli, filesystems, store
+from ecjax import cli, filesystems, report_files, store
 from ecjax.align import align
 from ecjax.atomic import WriteError
 from ecjax.errors import InputError
@@ -207,9 +207,9 @@ def test_results_in_a_store_are_those_of_a_directory(tmp_path, remote, monkeypat
     for out in (tmp_path, remote):
         store.check_directory(out, store_test.STUDY)
         store.write_results(out, more, manifest)
-        store.replace_page(out, "page")
-        store.replace_figures(out, "png", {"a": ("of a", b"1"), "b": ("of b", b"2")})
-        store.replace_figures(out, "png", {"a": ("of a", b"3")})
+        report_files.replace_page(out, "page")
+        report_files.replace_figures(out, "png", {"a": ("of a", b"1"), "b": ("of b", b"2")})
+        report_files.replace_figures(out, "png", {"a": ("of a", b"3")})
     assert place_of(remote).files("figures") == {"a.png": 1, "figures.json": 22}
 
     def noted(path, content):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecjax import page, page_figures, report, store
+from ecjax import page, page_figures, report, report_files, store
 from ecjax.digest import plain_name
 from ecjax.errors import InputError
 
@@ -623,7 +623,7 @@ def test_the_smallest_set_within_one_error_of_the_best(tmp_path):
     again, manifest = store.read_results(tmp_path)
     assert report.summary(again, manifest) == text
     page.write_page(tmp_path)
-    html = unescape(re.sub("<[^>]*>", "", (tmp_path / store.PAGE).read_text("utf-8")))
+    html = unescape(re.sub("<[^>]*>", "", (tmp_path / report_files.PAGE).read_text("utf-8")))
     assert words in html
 
 

@@ -347,17 +347,3 @@ def test_read_errors_name_what_is_wrong(tmp_path):
     broken("cut", lambda out: os.truncate(out / "scores.parquet", 9), "scores.parquet: has changed")
     with pytest.raises(InputError, match="no such directory"):
         store.read_results(tmp_path / "nothing")
-
-
-def test_page_is_replaced_at_once(tmp_path, monkeypatch):
-    store.write_results(tmp_path, frames(), manifest())
-    assert store.replace_page(tmp_path, "old").read_text() == "old"
-
-    def failing(source, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", failing)
-    with pytest.raises(store.WriteError, match="No space left"):
-        store.replace_page(tmp_path, "new")
-    assert (tmp_path / "report.html").read_text() == "old"
-    assert not list(tmp_path.glob(".writing-*"))

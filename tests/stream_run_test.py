@@ -130,6 +130,19 @@ def test_a_run_ends_between_batches(study, tmp_path):
     assert ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS).scores is not None
 
 
+def test_a_run_that_ends_while_tables_are_made_tells_what_is_kept(study, tmp_path, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ecjax.results.frames_of", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="^assembling; 1 of 1 cells are done and kept"):
+            ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS)
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "interrupted"
+    assert list(tmp_path.glob(".writing*")) == []
+    assert ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS).scores is not None
+
+
 class AsksInSecondSetting(Silent):
     """Asks to end in the second pass of the second setting."""
 

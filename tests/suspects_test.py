@@ -1,5 +1,6 @@
 """What may be a leak is told and not refused, each kind as what it is; features are let pass."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -88,8 +89,8 @@ def test_suspicion_takes_a_fraction_of_a_second():
     given = suspects.References(
         orders={"id": rng.permutation(n)}, coordinates={"lat": lat, "lon": lon}, lat=lat, lon=lon
     )
-    numbers = given._replace(targets={f"t{i}": rng.normal(size=n) for i in range(20)})
-    classes = given._replace(labels=rng.integers(0, 18, n))
+    numbers = dataclasses.replace(given, targets={f"t{i}": rng.normal(size=n) for i in range(20)})
+    classes = dataclasses.replace(given, labels=rng.integers(0, 18, n))
     for references in (numbers, classes):
         seconds = []
         for _ in range(2):
