@@ -101,6 +101,7 @@ KILLED = """
 with joining() as joined:
     joined.meet("first")
     if index == {killed}:
+        time.sleep(1.0)  # the other must have been told of the meeting
         die()
     time.sleep(60)  # a long computation
 """
