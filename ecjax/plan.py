@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ecjax import cost, inner, logistic, memory, nested_cost, splits, subsets
+from ecjax import cost, inner, logistic, logistic_cost, memory, nested_cost, splits, subsets
 from ecjax.align import AlignedTask
 from ecjax.errors import InputError, UsageError, quote
 from ecjax.folds import Folds
@@ -64,6 +64,7 @@ class Plan:
       budget: bytes that a call may use.
       at_once, fits_at_once: what is solved side by side, see `program.Program`.
       choices: under `strict`, of each sample: what penalties are chosen from, by kind of task.
+      evaluations: of each sample: pairs of matrix products that a logistic fit is assumed to take.
       cell_seconds: estimated seconds that a call may take, if it can be cut; None: any number.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     at_once: int
     fits_at_once: int
     choices: tuple[dict[str, inner.Choices], ...]
+    evaluations: tuple[float, ...]
     cell_seconds: float | None = None
 
     def search(self, piece: Piece, kind: str) -> Search | None:
@@ -162,13 +164,12 @@ class Plan:
             if self.precision == "float32":
                 costs.append(cost.refinement_cost(lattice, *shape))
         widths = [w for w, group in logistic.solver_groups(lattice) for _ in group]
-        evaluations = cost.logistic_evaluations(self.settings.logistic_tolerance)
         fits, times, search = (k, r), 1, self.search(piece, "classification")
         if search is not None:  # one seed and one C after the other, and m + 2 fits a fold
             fits, times = (k * (search.groups + 2), 1), r * search.penalties
         for task in sample.classification:
-            shape = sample.rows, len(task.classes), *fits
-            one = cost.logistic_cost(widths, *shape, self.fits_at_once, evaluations)
+            shape = sample.rows, len(task.classes), *fits, self.fits_at_once
+            one = logistic_cost.logistic_cost(widths, *shape, self.evaluations[piece.sample])
             costs.append(cost.Cost(times * one.operations, times * one.seconds))
         return cost.Cost(*(sum(part) for part in zip(*costs, strict=True)))
 
@@ -271,6 +272,7 @@ def make_plan(
         _hat_subsets(sample, sets, folds, route, on_host)
         for sample, sets, folds in zip(samples, wanted, assigned, strict=True)
     )
+    choices = tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True))
     plan = Plan(
         samples,
         (whole,),
@@ -283,7 +285,8 @@ def make_plan(
         memory_budget(settings, device),
         at_once,
         fits_at_once,
-        tuple(_choices(s, f, settings) for s, f in zip(samples, assigned, strict=True)),
+        choices,
+        tuple(_evaluations(*of, settings) for of in zip(samples, assigned, choices, strict=True)),
         cell_seconds,
     )
     if plan.fits(whole):
@@ -303,6 +306,17 @@ def _choices(sample: Sample, folds: Folds, settings: Settings) -> dict[str, inne
         kind: inner.choices(kind, folds, given[kind], *how)
         for kind in dict.fromkeys(task.kind for task in sample.tasks)
     }
+
+
+def _evaluations(
+    sample: Sample, folds: Folds, choices: dict[str, inner.Choices], settings: Settings
+) -> float:
+    """Assumed for a logistic fit, by the folds of the first seed."""
+    shift, of_classes = 0.0, choices.get("classification")
+    if sample.classification:
+        groups = None if of_classes is None else of_classes.rows[0]
+        shift = logistic_cost.column_shift(sample.blocks, folds.held_out[0], groups)
+    return logistic_cost.logistic_evaluations(settings.logistic_tolerance, shift)
 
 
 def check_training(task: str, training: np.ndarray, settings: Settings) -> None:

@@ -16,7 +16,6 @@ import jax
 from ecjax import refits
 from ecjax.align import AlignedTask
 from ecjax.compute import CELL_SECONDS
-from ecjax.cost import logistic_evaluations
 from ecjax.digest import plain_name
 from ecjax.errors import counted
 from ecjax.memory import size_text
@@ -102,8 +101,8 @@ class RunPlan:
       compilations: how often it is compiled anew in a fresh process: distinct programs × shapes.
       operations: of all samples.
       seconds: of all samples and the making of tables.
-      evaluations: pairs of matrix products that each logistic fit is assumed to take; None where
-        there is no classification.
+      evaluations: pairs of matrix products that each logistic fit is assumed to take, of samples
+        the most; None where there is no classification.
       peak_bytes: of the largest call, an upper estimate.
       budget_bytes: what a call may use.
       platform: of the device.
@@ -141,7 +140,7 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
     """
     samples: dict[tuple, SamplePlan] = {}
     programs, calls, peak = set(), 0, 0.0
-    repeated = []
+    repeated, evaluations = [], []
     for _, settings, tasks in steps:
         if not tasks:
             continue
@@ -150,6 +149,8 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
             further = refits.planned(plan, number)
             _add(samples, _sample_plan(plan, number, further))
             repeated.append(further)
+            if plan.samples[number].classification:
+                evaluations.append(plan.evaluations[number])
             programs |= set(further.programs)
             calls += len(further.programs)
         for chunk in plan.chunks:
@@ -161,7 +162,6 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
     operations = sum(sample.operations for sample in found)
     cells = calls if seconds is None else max(calls, math.ceil(seconds / CELL_SECONDS))
     targets = sum(s.settings * (s.targets + len(s.classes)) for s in found)
-    tolerance = plan.settings.logistic_tolerance
     return RunPlan(
         samples=found,
         split=plan.settings.split,
@@ -170,7 +170,7 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
         compilations=len(programs),
         operations=operations,
         seconds=None if seconds is None else seconds + TABLES + TARGET * targets,
-        evaluations=logistic_evaluations(tolerance) if any(s.classes for s in found) else None,
+        evaluations=max(evaluations, default=None),
         peak_bytes=peak,
         budget_bytes=plan.budget,
         platform=device.platform,
@@ -340,7 +340,8 @@ def _time_in_words(plan: RunPlan) -> str:
     text = f"{about(plan.seconds)} on {RATES}, without compiling"
     if plan.evaluations is None:
         return text
-    return f"{text}; assumes {plan.evaluations:.0f} evaluations for each logistic fit"
+    most = "up to " if sum(bool(sample.classes) for sample in plan.samples) > 1 else ""
+    return f"{text}; assumes {most}{plan.evaluations:.0f} evaluations for each logistic fit"
 
 
 def _repeated_in_words(repeated: Repeated) -> str:

@@ -7,7 +7,7 @@ from quick import quickly_compiled
 from watch import watched
 
 import ecjax
-from ecjax import cost, host
+from ecjax import host, logistic_cost
 from ecjax.arrays import align_arrays
 from ecjax.evaluate import Run
 from ecjax.precision import DeviceFacts
@@ -161,7 +161,7 @@ def test_a_tighter_tolerance_is_assumed_to_take_longer():
 
 def test_operations_of_logistic_fits_by_hand():
     n, c, folds, seeds, evaluations = 50, 3, 7, 2, 11
-    found = cost.logistic_cost([4], n, c, folds, seeds, 5, evaluations)
+    found = logistic_cost.logistic_cost([4], n, c, folds, seeds, 5, evaluations)
     p = 4 + 1  # the intercept
     fits = 2 * (2 * 4) + 1  # two batches of four folds, one of them empty, and the whole table
     products = fits * evaluations * (2 * (2 * n * p * c) + 2 * p * p * c)
