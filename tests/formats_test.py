@@ -48,7 +48,8 @@ def study(models=MODELS, tasks=("biomass", "crops"), protocol="strict", targets=
         if len(members) > 1:
             eci, half = rng.normal(0, 0.3), 10 ** rng.uniform(-3, -0.5)
             index.append({"task": task, "target": target, "subset": subset, "metric": metric,
-                          "score": score, "best_single": members[0], "best_single_score": 0.1,
+                          "score": score, "best_single": members[0], "best_single_share": math.nan,
+                          "best_single_score": 0.1,
                           "eci": eci, "eci_pooled": eci + 0.001, "eci_low": eci - half,
                           "eci_high": eci + half, "p_adjusted": rng.uniform() ** 3,
                           "p_better_adjusted": rng.uniform() ** 3, "reason": None})  # fmt: skip
