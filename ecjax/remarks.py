@@ -18,7 +18,7 @@ from ecjax.rounding import number
 
 def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tuple[str, str]]:
     """What a reader must know: (where, what) of notes, missing numbers and unconverged fits."""
-    found = []
+    found = _unlike_singles(tables, manifest, mark)
     for note in manifest.get("notes") or []:
         first = f", first {mark(str(note['first']))}" if note.get("first") else ""
         where = ", ".join(mark(str(note[key])) for key in ("task", "source") if note.get(key))
@@ -29,7 +29,6 @@ def remarks(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> list[tup
     index = tables["index"]
     scored = index[index["score"].notna() & index["best_single_score"].notna()]
     found += _missing(scored[scored["target"].isna()], "eci", "subset", "set", mark)
-    found += _unlike_singles(tables, manifest, mark)
     found += _at_edges(tables.get("folds"), manifest, mark)
     return found + _unconverged(tables.get("folds"), manifest, mark)
 
@@ -79,25 +78,25 @@ def _at_edges(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mar
     for task, rows in choices.groupby("task", sort=False):
         edge = rows[rows["grid_edge"].astype(bool)]
         if len(edge):
-            what, flag = _penalty(edge)
+            what, way_out = _penalty(edge)
             sets = counted(edge["subset"].nunique(), "set")
             words = f"at an edge of the grid for {len(edge):,} of {counted(len(rows), 'choice')}"
-            words += f", of {sets} (grid_edge in folds.parquet; {flag} takes a wider grid)"
+            words += f", of {sets} (grid_edge in folds.parquet; {way_out})"
             found.append((mark(task), f"{what} {words}"))
     return found
 
 
 def _penalty(folds: pd.DataFrame) -> tuple[str, str]:
-    """Which penalty was chosen and how large, which tells the edge; and the flag that sets it."""
-    for kind, name, flag in (
-        ("classification", "C", "--logistic_c"),
-        ("regression", "λ", "--ridge_lambda"),
-    ):
+    """Which penalty was chosen and how large, which tells the edge; and what may be done."""
+    wider = "--ridge_lambda takes a wider grid"
+    # The C of the best probabilities need not be that of the most rows told right.
+    by_loss = "chosen by log-loss; --logistic_c takes another grid, or one C"
+    for kind, name, way_out in (("classification", "C", by_loss), ("regression", "λ", wider)):
         values = folds.get(COLUMN[kind], pd.Series(dtype=float)).dropna()
         if len(values):
             ends = dict.fromkeys(f"{value:.2g}" for value in (values.min(), values.max()))
-            return f"{name} = {' to '.join(ends)}", flag
-    return "λ of an embedding", "--ridge_lambda"
+            return f"{name} = {' to '.join(ends)}", way_out
+    return "λ of an embedding", wider
 
 
 def _unconverged(folds: pd.DataFrame | None, manifest: Mapping[str, Any], mark: Mark) -> list:

@@ -175,8 +175,8 @@ def _ids_instead(whole: pa.Table, others: list[str]) -> str:
     if able:
         return f"{listing(able, 4)} could be, say which with --id=COLUMN"
     return (
-        "and no column has another number or text in each row; number the rows, as with pandas: "
-        'places.insert(0, "id", range(len(places)))'
+        "no column of texts or whole numbers is distinct in every row; number the rows, as with "
+        'pandas: places.insert(0, "id", range(len(places)))'
     )
 
 

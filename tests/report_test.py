@@ -280,7 +280,8 @@ def test_choices_at_the_edge_of_the_grid():
     folds["chosen_ridge_lambda"] = np.nan  # each embedding has its own
     assert told(tables, manifest) == f"To know: biomass: λ of an embedding {says}"
     folds["chosen_logistic_c"] = 0.005
-    says = says.replace("ridge_lambda", "logistic_c")
+    by_loss = "chosen by log-loss; --logistic_c takes another grid, or one C"
+    says = says.replace("--ridge_lambda takes a wider grid", by_loss)
     assert told(tables, manifest) == f"To know: biomass: C = 0.005 {says}"
 
 

@@ -97,7 +97,7 @@ def test_places_that_are_none(tmp_path, column, value, says):
     ("table", "given", "says"),
     [
         (places_table().drop(columns="lat"), BY_NAME, "no column for the lat (such as "),
-        (places_table().drop(columns="id"), BY_NAME, "no column has another number or text in"),
+        (places_table().drop(columns="id"), BY_NAME, "no column of texts or whole numbers is"),
         (
             places_table().drop(columns="id").assign(plot=range(40), kind="a"),
             BY_NAME,
