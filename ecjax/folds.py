@@ -147,12 +147,12 @@ def hashes(names: Iterable[object], seed: int) -> np.ndarray:
     `int.from_bytes(hashlib.blake2b(b"name", digest_size=8, key=b"42").digest(), "big")`.
     """
     keyed = hashlib.blake2b(digest_size=8, key=str(seed).encode()).copy
-    digests = []
+    digests = bytearray()
     for name in names:
         digest = keyed()  # to copy one is faster than to make one
         digest.update(str(name).encode("utf-8", "surrogatepass"))
-        digests.append(digest.digest())
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+        digests += digest.digest()
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def hash_folds(ids: np.ndarray, folds: int, seed: int) -> np.ndarray:

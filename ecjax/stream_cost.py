@@ -16,7 +16,7 @@ from ecjax.subsets import Lattice
 
 BATCH_SHARE = 1 / 8  # of the budget, for the arrays of a batch
 MOST_ROWS = 2**16  # of a batch
-COPIES = 6  # of a batch's vectors: as read, as floats, as read ahead, and by fold
+COPIES = 6  # of a batch's vectors: as read, as floats, by fold, and twice as read ahead
 # Of the budget, beside it, for logistic fits: rows in memory, what is made of them, fits at work,
 # and weights that are kept.
 SAMPLE_SHARE, SHAPES_SHARE, FITS_SHARE, WEIGHTS_SHARE = 1 / 4, 1 / 8, 1 / 4, 1 / 8

@@ -328,11 +328,10 @@ class Joined:
 
     def _streams(self) -> tuple[InOrder, dict[str, InOrder]]:
         wanted = np.arange(self.share.start, self.share.stop)
-        task = InOrder(
-            self.stored.pieces(wanted, self.names, self.most), self.stored.columns(self.names)
-        )
-        return task, {
-            name: InOrder(own.pieces(), own.stored.columns(own.names))
+        pieces = self.stored.pieces(wanted, self.names, self.most)
+        # Each table is read in a thread of its own: one alone is slower than the passes.
+        return InOrder(ahead(pieces), self.stored.columns(self.names)), {
+            name: InOrder(ahead(own.pieces()), own.stored.columns(own.names))
             for name, own in self.tables.items()
         }
 
