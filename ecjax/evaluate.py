@@ -179,6 +179,7 @@ class Run:
             checked = time.perf_counter()
             with _profiled(self.settings.profile):
                 made = self._compute(steps, works, runner)
+            self.progress.check()  # asked during the last call, or where Python swallows errors
             if not made:
                 return None
             result = self._result(steps, works, runner, fingerprint, (started, checked))
@@ -187,6 +188,7 @@ class Run:
             if self.peers.index > 0:
                 return None
             if out is not None:
+                self.progress.check()
                 result.write(out, self.progress)
                 runner.tell("done")
         return result

@@ -88,6 +88,8 @@ class StreamedRun:
             stack.enter_context(directory.told())
             kept = _Predictions(None if out is None else stack.enter_context(out.staging()))
             found = self._stream(device, directory, kept, cells)
+            if cells is not None:  # else nothing would be left of what is done
+                self.progress.check()
             directory.tell("assembling")
             frames = self._tables(found)
             facts = Facts(

@@ -12,9 +12,10 @@ import pytest
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import cell_file, cell_keys, compute, engine
+from ecjax import cell_file, cell_keys, compute, engine, results
 from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
+from ecjax.progress import Silent
 
 N = 48
 RNG = np.random.default_rng(3)
@@ -247,6 +248,30 @@ def test_a_run_that_ends_while_tables_are_made_tells_what_is_kept(tmp_path, monk
         state = json.loads((tmp_path / "progress.json").read_text("utf-8"))["state"]
         assert state == "interrupted" and len(cells(tmp_path)) == 3
     ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+
+
+@pytest.mark.parametrize("owner, name", [(compute.CellStore, "save"), (results, "frames_of")])
+def test_an_interrupt_that_is_swallowed_ends_the_run_before_tables_are_written(
+    tmp_path, calls, monkeypatch, owner, name
+):
+    """As in a callback of the garbage collector, or in the last call, which may end."""
+    heard = []
+    monkeypatch.setattr(Silent, "asked", property(lambda self: bool(heard)))
+    function = getattr(owner, name)
+
+    def hearing(*given):
+        if len(cells(tmp_path)) >= 2:
+            heard.append(name)
+        return function(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, hearing)
+        with pytest.raises(KeyboardInterrupt, match="3 of 3 cells are done and kept; the same"):
+            ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+    assert len(cells(tmp_path)) == len(calls) == 3 and not tables(tmp_path)
+    heard.clear()
+    ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
+    assert len(calls) == 3 and tables(tmp_path)
 
 
 def test_a_disk_that_is_full_when_tables_are_written_is_told_with_what_is_kept(

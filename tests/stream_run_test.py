@@ -143,6 +143,26 @@ def test_a_run_that_ends_while_tables_are_made_tells_what_is_kept(study, tmp_pat
     assert ecjax.evaluate(study, out=tmp_path, stream=True, **ARGUMENTS).scores is not None
 
 
+class AsksInLastPass(Silent):
+    """Asks to end as the last pass does, which is not thrown away."""
+
+    asked = False
+
+    def run(self, work, label, seconds):
+        found = work()
+        self.asked = True
+        return found
+
+
+def test_an_end_that_is_asked_for_in_the_last_pass_is_heard(study, tmp_path):
+    settings = from_arguments(ARGUMENTS | {"stream": True})
+    with pytest.raises(Interrupted, match="100% of 420 rows; 1 of 1 cells are done and kept"):
+        run_of(study, settings, AsksInLastPass()).evaluate(tmp_path)
+    assert store.state_of(tmp_path) == "unfinished"
+    whole = from_arguments(ARGUMENTS | {"stream": True, "predictions": True})  # of which none is
+    assert run_of(study, whole, AsksInLastPass()).evaluate(tmp_path) is not None
+
+
 class AsksInSecondSetting(Silent):
     """Asks to end in the second pass of the second setting."""
 
