@@ -175,6 +175,8 @@ def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     else:
         _print(report.summary(tables, manifest, color, width))
     _print(f"\nPage: {neutral(path)}")
+    if later := status.not_done(arguments[0]):
+        print(f"ecjax: {neutral(later)}", file=sys.stderr)
     return DONE
 
 

@@ -69,10 +69,20 @@ def column_shift(
       held_out: (k, h) rows that each fold leaves out, n for none.
       groups: (k, m, g) of one seed, as `inner.Choices.rows`; None where penalties are fixed.
     """
-    x = np.concatenate([x[:, :: -(-x.shape[1] // LOOKED_AT)] for x in blocks], axis=1, dtype=float)
-    n, deviation = len(x), x.std(0)
+    found = [_mean_gaps(x[:, :: -(-x.shape[1] // LOOKED_AT)], held_out, groups) for x in blocks]
+    rows, n = np.maximum(found[0][1], 1), len(blocks[0])
+    shift = np.sqrt((np.concatenate([gaps for gaps, _ in found], axis=1) ** 2).mean(1))
+    return float(np.maximum(shift - CHANCE * np.sqrt(1 / rows - 1 / n), 0).mean())
+
+
+def _mean_gaps(
+    x: np.ndarray, held_out: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the means of each fit's training rows lie from the table's (f, p), in its standard
+    deviations, and how many rows these are (f,). Arguments as of `column_shift`."""
+    n, deviation = len(x), x.std(0, dtype=float)
     z = np.ones((n, x.shape[1] + 1))  # the last column counts rows
-    z[:, :-1] = (x - x.mean(0)) / np.where(deviation > 0, deviation, 1)
+    z[:, :-1] = (x - x.mean(0, dtype=float)) / np.where(deviation > 0, deviation, 1)
 
     def sums(rows: np.ndarray) -> np.ndarray:
         lists = rows.reshape(-1, rows.shape[-1])
@@ -86,9 +96,8 @@ def column_shift(
         outer = of_groups.sum(1, keepdims=True)
         training = np.concatenate([outer - of_groups, outer, outer], axis=1)
     training = training.reshape(-1, z.shape[1])
-    rows = np.maximum(training[:, -1], 1)
-    shift = np.sqrt(((training[:, :-1] / rows[:, None]) ** 2).mean(1))
-    return float(np.maximum(shift - CHANCE * np.sqrt(1 / rows - 1 / n), 0).mean())
+    rows = training[:, -1]
+    return training[:, :-1] / np.maximum(rows, 1)[:, None], rows
 
 
 def logistic_cost(

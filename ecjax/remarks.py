@@ -58,9 +58,10 @@ def _unlike_singles(tables: Tables, manifest: Mapping[str, Any], mark: Mark) -> 
         if above:
             worst = max(above, key=lambda cell: cell.alone_score - cell.best_single_score)
             gain = number(worst.over_alone, signed=True)
+            some, sets = (len({cell.subset for cell in own}) for own in (above, all_of_task))
             words = (
-                f"folds differ in the single they choose: the index of {len(above):,} of "
-                f"{counted(len(all_of_task), 'set')} is above the gain over the better single "
+                f"folds differ in the single they choose: the index of {some:,} of "
+                f"{counted(sets, 'set')} is above the gain over the better single "
                 f"alone, of {set_name(worst.subset, mark)} {gain} over {mark(worst.alone)} "
                 "(gains.parquet)"
             )

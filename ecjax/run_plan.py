@@ -26,6 +26,8 @@ from ecjax.scaled_plan import Needs, about, duration
 from ecjax.settings import Settings
 
 RATES = "2 cores of a 2.x GHz Xeon"  # that the rates of `cost` were measured on
+# Of studies with classes, whose fits stop at a tolerance: what was measured, see README.
+FAR_OFF = "four times as long, or a fifth"
 # Seconds of checking a run's rows and making its tables, and of the tables for each target.
 TABLES, TARGET = 0.015, 0.0005
 
@@ -341,7 +343,8 @@ def _time_in_words(plan: RunPlan) -> str:
     if plan.evaluations is None:
         return text
     most = "up to " if sum(bool(sample.classes) for sample in plan.samples) > 1 else ""
-    return f"{text}; assumes {most}{plan.evaluations:.0f} evaluations for each logistic fit"
+    text += f"; assumes {most}{plan.evaluations:.0f} evaluations for each logistic fit"
+    return f"{text}, and may be {FAR_OFF}"
 
 
 def _repeated_in_words(repeated: Repeated) -> str:

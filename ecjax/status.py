@@ -47,6 +47,10 @@ class Status:
     def missing(self) -> int:
         return self.cells - self.done
 
+    @property
+    def _whose(self) -> str:
+        return ", of a run before" if self.tables == "whole" and self.state != "done" else ""
+
     def __str__(self) -> str:
         left = "" if self.seconds_left is None else f"; {clock_text(self.seconds_left, None)} left"
         rest = f"{self.missing:,} missing{left}" if self.missing else "none missing"
@@ -54,7 +58,7 @@ class Status:
             f"{self.directory}: {self.done:,} of {counted(self.cells, 'cell')} done, {rest}",
             f"stored  {counted(self.stored, 'cell')}, {self.damaged:,} damaged",
             f"state   {self.state}, written {self.updated}",
-            f"tables  {self.tables}",
+            f"tables  {self.tables}{self._whose}",
         ]
         return "\n".join(lines)
 
@@ -88,6 +92,24 @@ def status(directory: str | os.PathLike) -> Status:
         state=told["state"],
         updated=told["updated"],
         tables=store.state_of(directory),
+    )
+
+
+def not_done(directory: str | os.PathLike) -> str:
+    """That the last run into a directory is not done, in words; "" where it is, or there was none.
+
+    Tables that are whole are then of a run before it.
+    """
+    place = place_of(directory)
+    if not place.has(journal.FILE):
+        return ""
+    told = _read(place, journal.FILE)
+    if told["state"] == "done":
+        return ""
+    return (
+        f"{place}: the last run is not done ({told['state']}, {told['done']:,} of "
+        f"{counted(told['cells'], 'cell')}, written {told['updated']}), and these are the tables "
+        "of one before it; its command again goes on, and makes its tables"
     )
 
 

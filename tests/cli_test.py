@@ -130,8 +130,13 @@ def test_report_prints_the_same_summary_and_writes_a_page(study_folder, capsys):
     evaluate(study_folder)
     summary = capsys.readouterr().out.split("\nTables:")[0]
     assert run("report", study_folder / "out") == cli.DONE
-    assert capsys.readouterr().out.split("\nPage:")[0] == summary
+    printed = capsys.readouterr()
+    assert printed.out.split("\nPage:")[0] == summary and not printed.err
     assert "<svg" in (study_folder / "out" / "report.html").read_text()
+    told = study_folder / "out" / "progress.json"
+    told.write_text(told.read_text("utf-8").replace("done", "interrupted", 1), "utf-8")
+    assert run("report", study_folder / "out") == cli.DONE
+    assert "the last run is not done (interrupted, 1 of 1 cell," in capsys.readouterr().err
 
 
 def test_evaluating_again_says_that_the_page_is_gone(study_folder, capsys):
@@ -207,7 +212,7 @@ sweep       none
 operations  1.7e6
 memory      up to 0.20 MiB in a call; the budget is 1.00 GiB
 time        < 1 s on 2 cores of a 2.x GHz Xeon, without compiling; assumes 20 evaluations for each
-            logistic fit
+            logistic fit, and may be four times as long, or a fifth
 compiled    1 program for 1 call
 """
 

@@ -6,7 +6,7 @@ from quick import quickly_compiled
 
 import ecjax
 from ecjax import compute
-from ecjax.status import compact, status
+from ecjax.status import compact, not_done, status
 
 RNG = np.random.default_rng(0)
 X = {"a": RNG.normal(size=(40, 3)), "b": RNG.normal(size=(40, 2))}
@@ -66,6 +66,23 @@ def test_status_is_of_what_the_last_command_asked_for(tmp_path):
     ecjax.evaluate(X, TASKS, out=tmp_path, **(SWEPT | {"ridge_lambda": 1.0}))
     found = status(tmp_path)
     assert (found.cells, found.done, found.stored) == (1, 1, 4)
+
+
+def test_tables_of_a_run_before_the_last_are_told_apart(tmp_path, monkeypatch):
+    assert not_done(tmp_path) == ""
+    ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    assert not_done(tmp_path) == "" and "tables  whole" in str(status(tmp_path)).splitlines()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compute.CellStore, "save", lambda self, *given: interrupt())
+        ecjax.evaluate(X, TASKS, out=tmp_path, **(SWEPT | {"seeds": 2}))
+    assert "(interrupted, 0 of 4 cells, written 2" in not_done(tmp_path)
+    assert str(status(tmp_path)).endswith("tables  whole, of a run before")
+    ecjax.evaluate(X, TASKS, out=tmp_path, **(SWEPT | {"seeds": 2}))
+    assert not_done(tmp_path) == ""
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def test_a_damaged_plan_is_told(tmp_path):
