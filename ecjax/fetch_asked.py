@@ -113,11 +113,15 @@ def has_places(asked: Asked, place: Place) -> bool:
 def _offer(targets: Targets) -> list[str]:
     """How other columns become tasks."""
     offered = [target.column for target in targets.offered]
+    faults = [f"no target: {fault}" for fault in targets.faults]
     if targets.taken:
-        return [f"other columns that could be targets: {listing(offered, 6)}"] * bool(offered)
+        could = [f"other columns that could be targets: {listing(offered, 6)}"]
+        return could * bool(offered) + faults
     if offered:
         whole = [target.column for target in targets.offered if target.kind is None]
         kind = f", and of {listing(whole, 6)}, whole numbers, the --kind" if whole else ""
         which = f"say which with --target=…{kind}"
-        return [f"no task: {listing(offered, 6)} could be targets; {which}"]
+        return [f"no task: {listing(offered, 6)} could be targets; {which}", *faults]
+    if faults:
+        return ["no task: no column can be a target", *faults]
     return [f"no task: the places have no labels; add them, or a task to {STUDY}"]

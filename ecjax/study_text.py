@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as types
 
 from ecjax import columns
-from ecjax.errors import InputError, quote
+from ecjax.errors import InputError, counted, quote
 from ecjax.keys import check_known, parsed
 from ecjax.study import KINDS
 from ecjax.wanted import YEAR, Wanted
@@ -37,10 +39,11 @@ class Target(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Columns that become tasks, and others that could be."""
+    """Columns that become tasks, others that could be, and what is wrong with some that are not."""
 
     taken: tuple[Target, ...]
     offered: tuple[Target, ...]
+    faults: tuple[str, ...]
 
 
 def targets_of(wanted: Wanted, asked: Sequence[str], kind: str | None) -> Targets:
@@ -55,7 +58,8 @@ def targets_of(wanted: Wanted, asked: Sequence[str], kind: str | None) -> Target
         class labels.
 
     Raises:
-      InputError: a column that is not there or can be no target, or whole numbers without a kind.
+      InputError: a column that is not there or can be no target, whole numbers without a kind, or
+        numbers among which is text.
     """
     labels, where = wanted.labels, wanted.task.where
     if kind is not None:
@@ -64,12 +68,22 @@ def targets_of(wanted: Wanted, asked: Sequence[str], kind: str | None) -> Target
     able = {name: _target(name, labels) for name in labels.column_names if name not in roles}
     for name in asked:
         check_known(name, labels.column_names, "column for --target", where)
-    offered = [t for t in able.values() if t is not None and _is_offered(t, labels)]
+    texts = {name: _text_among_numbers(labels[name], wanted.ids) for name in able}
+    faults = {name: f"{quote(name)} {text}" for name, text in texts.items() if text}
+    for name in asked:
+        if name in faults and kind != "classification":
+            raise InputError(f"{where}: {faults[name]}, or say --kind=classification")
+    offered = [
+        target
+        for name, target in able.items()
+        if target is not None and name not in faults and _is_offered(target, labels)
+    ]
     taken = [_taken(name, able.get(name), kind, where) for name in asked]
     if not asked:
         taken = _only(offered, kind)
     chosen = [target.column for target in taken]
-    return Targets(tuple(taken), tuple(t for t in offered if t.column not in chosen))
+    others = tuple(target for target in offered if target.column not in chosen)
+    return Targets(tuple(taken), others, tuple(faults[n] for n in faults if n not in chosen))
 
 
 def tasks_of(targets: Sequence[Target], labels: str, roles: Mapping[str, str]) -> Tasks:
@@ -145,6 +159,22 @@ def _target(name: str, table: pa.Table) -> Target | None:
         return Target(name, "regression")
     labels = types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
     return Target(name, "classification") if labels else None
+
+
+def _text_among_numbers(values: pa.ChunkedArray, ids: np.ndarray) -> str:
+    """What is wrong with a column of text most of which writes numbers; "" where nothing is."""
+    if not (types.is_string(values.type) or types.is_large_string(values.type)):
+        return ""
+    texts = values.to_pandas()
+    given = (texts.notna() & (texts != "")).to_numpy()
+    read = pd.to_numeric(texts, errors="coerce").notna().to_numpy()
+    bad = np.flatnonzero(given & ~read)
+    if not len(bad) or read.sum() <= given.sum() / 2:
+        return ""
+    return (
+        f"holds numbers but for {counted(len(bad), 'value')}, first {quote(texts[bad[0]])} at id "
+        f"{quote(ids[bad[0]])}; correct them, or leave them empty"
+    )
 
 
 def _is_offered(target: Target, table: pa.Table) -> bool:

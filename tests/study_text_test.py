@@ -47,6 +47,24 @@ def test_the_only_column_of_numbers_is_the_target(choose, columns, taken, offere
     assert choose(**columns) == (taken, offered)
 
 
+def test_text_among_numbers_is_told_and_no_class(tmp_path):
+    height = [str(value) for value in FLOATS]
+    height[3], height[5], height[9] = "n/a", "", "tall"
+    land = [*"123456789", *["wood"] * 31]  # mostly words
+    table = places_table().assign(height=height, land=land)
+    wanted = read_wanted(write_places(tmp_path / "plots.csv", table), Given(), 2021)
+    found = targets_of(wanted, [], None)
+    assert [*found.taken, *found.offered] == [Target("land", "classification")]
+    assert found.faults == (
+        '"height" holds numbers but for 2 values, first "n/a" at id "3"; correct them, or leave '
+        "them empty",
+    )
+    for kind in (None, "regression"):
+        with pytest.raises(InputError, match='first "n/a" at id .*say --kind=classification'):
+            targets_of(wanted, ["height"], kind)
+    assert targets_of(wanted, ["height"], "classification").taken[0].column == "height"
+
+
 def test_columns_that_are_asked_for(choose):
     both = {"height": FLOATS, "land": LAND, "count": range(40)}
     assert choose(["land", "height"], **both)[0] == [
