@@ -234,15 +234,16 @@ class CellStore:
 
     def _discard(self, file: str, damage: Damaged) -> None:
         alone, kept_in = file not in self._packed, self._file_of(file)
+        what = self._path(kept_in) + ("" if alone else f": cell {file}")
         self._forget(file)
         self.damaged += 1
         if not self._mend:
             self.unread.add(kept_in)
-            self._say(f"{self._path(kept_in)}: is damaged ({damage})")
+            self._say(f"{what}: is damaged ({damage})")
             return
         if alone:
             self.place.remove(f"{FOLDER}/{file}")
-        self._say(f"{self._path(kept_in)}: is damaged ({damage}); it is computed again")
+        self._say(f"{what}: is damaged ({damage}); it is computed again")
 
     def _path(self, file: str) -> str:
         return f"{self.place}/{FOLDER}/{file}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
 import textwrap
 import traceback
@@ -35,7 +36,7 @@ from ecjax.fetch_files import STUDY
 from ecjax.models import Unavailable
 from ecjax.overlap import Overlap, overlap
 from ecjax.peers import Alone, PeerLost
-from ecjax.places import place_of
+from ecjax.places import check_writable, place_of
 from ecjax.progress import Progress
 from ecjax.registry import sources_of
 from ecjax.scale import ScaleResult, scale
@@ -156,6 +157,8 @@ def _scale(arguments: Sequence[str], values: flags.FlagValues) -> int:
 def _report(arguments: Sequence[str], values: flags.FlagValues) -> int:
     _expect(arguments, "report", ("DIR",))
     formats.check_format(values.format)
+    if (place := place_of(arguments[0])).is_directory():
+        check_writable(place, "make it so, or copy it and name the copy")
     if values.format != "html":
         if values["with"].value:
             raise UsageError("--with is for the page; leave it out, or give --format=html")
@@ -350,4 +353,6 @@ def _print(text: str) -> None:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and Python takes a while to end
+    sys.exit(code)

@@ -34,7 +34,7 @@ from ecjax.calls import (
     what,
 )
 from ecjax.cell_file import Damaged
-from ecjax.cell_keys import Hashes, keys_of, part_of, unit_key
+from ecjax.cell_keys import Hashes, fingerprint, keys_of, part_of, unit_key
 from ecjax.cell_store import CellStore
 from ecjax.cells import Rectangle
 from ecjax.journal import Journal
@@ -132,20 +132,35 @@ class Runner:
           PeerLost: another process is gone.
           WriteError: a cell could not be kept.
         """
+        chunks = _chunks(works)
+        self._agree(chunks)
         if self._store is not None and not self._planned:
             self._write_plan(works)
-        chunks = _chunks(works)
         own = share(chunks, self._peers)
         self._make(own, [one for i, one in enumerate(chunks) if not self._is_own(i)])
         self._meet("cells")
         self._check_all(chunks)
 
-    def _make(self, own: Sequence[Chunk], others: Sequence[Chunk] = ()) -> None:
+    def _agree(self, chunks: Sequence[Chunk]) -> None:
+        """Ends processes that are to make other calls, before they wait for each other's."""
+        if self._peers.count > 1:
+            calls = [planned(*chunk) for chunk in chunks]
+            parts = [[call["parts"], call["predictions"]] for call in calls]
+            self._meet(f"cells {fingerprint(parts)}")
+
+    def _make(
+        self, own: Sequence[Chunk], others: Sequence[Chunk] = (), again: bool = False
+    ) -> None:
         """Makes the calls of chunks that nobody has made yet, and looks how far those of other
-        processes are."""
+        processes are.
+
+        again: whether they had been made, so that those that are missing were lost since.
+        """
         calls, elsewhere = self._missing(own), self._missing(others)
         weights = [call.work.plan.weight(call.pieces) for call in calls]
-        if self._journal is not None and (calls or elsewhere):
+        if self._journal is not None and again:
+            self._journal.lost(weights)
+        elif self._journal is not None and (calls or elsewhere or self._journal.is_empty):
             further = [call.work.plan.weight(call.pieces) for call in elsewhere]
             done = len(own) + len(others) - len(calls) - len(elsewhere)
             self._journal.expect([*weights, *further], done)
@@ -162,7 +177,11 @@ class Runner:
             started = now
             self._peers.check()
             elsewhere = self._look(elsewhere)
-        while elsewhere and not isinstance(self._peers, Shard):
+        if isinstance(self._peers, Shard):
+            self._looked = -LOOK_EVERY_S
+            self._look(elsewhere)
+            return
+        while elsewhere:
             time.sleep(LOOK_EVERY_S)
             self._peers.check()
             elsewhere = self._look(elsewhere)
@@ -220,12 +239,15 @@ class Runner:
         if self._journal is not None:
             self._journal.state(state)
 
-    def results(self, work: Work) -> list[TaskResult]:
-        """What the calls of a setting gave, task by task."""
+    def results(self, work: Work, again: bool = True) -> list[TaskResult]:
+        """What the calls of a setting gave, task by task.
+
+        again: whether they are those that `complete` has made.
+        """
         chunks = _chunks([work])
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             self._check_all(chunks)
-            self._make(chunks)  # nothing to do, unless a cell was lost since
+            self._make(chunks, again=again or attempt > 0)
             try:
                 return list(task_results(work, self._parts(work)))
             except Damaged as damage:
@@ -241,7 +263,7 @@ class Runner:
                 self._make(_chunks([self.prepare(*request())]))
             self._meet("further cells")
         for request in requests:
-            yield self.results(self.prepare(*request()))
+            yield self.results(self.prepare(*request()), again=False)
 
     def finish(self, units: Iterable[Unit]) -> Iterator[tuple[np.ndarray, ...]]:
         """What each of them computes, or has computed. Raises as `complete`."""

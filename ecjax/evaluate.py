@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ecjax import (
     analyses,
-    cell_keys,
     fingerprints,
     maps,
     processes,
+    profiling,
     question,
     refits,
     results,
@@ -32,12 +30,13 @@ from ecjax.compute import ALONE, Elsewhere, Runner, Work
 from ecjax.control import with_control
 from ecjax.devices import find_device
 from ecjax.errors import UsageError
-from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
+from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of, run_fingerprint
+from ecjax.memory import TooLarge
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.peers import Alone
 from ecjax.places import place_of
-from ecjax.plan import memory_budget
+from ecjax.plan import make_plan, memory_budget
 from ecjax.precision import resolve
 from ecjax.processes import Shard
 from ecjax.progress import Progress, Silent
@@ -113,8 +112,10 @@ def run_of(
         if not stream_evaluate.must_stream(study, settings, budget):
             if settings.passes == 1:
                 raise UsageError("passes=1 is of a stream; add --stream, or leave it out")
-            return Run(study.name, align(study), settings, study.sweep, progress, peers)
-        progress.say("the tables do not fit into the memory that may be used: rows are streamed")
+            run = Run(study.name, align(study), settings, study.sweep, progress, peers)
+            if not stream_evaluate.can_stream(study, settings) or run.fits():
+                return run
+        progress.say("the study does not fit into the memory that may be used: rows are streamed")
     return StreamedRun(study, settings, progress, peers)
 
 
@@ -157,13 +158,14 @@ class Run:
             raise UsageError("processes share a run by a directory that all reach; give --out=DIR")
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
+        profiling.check(self.settings.profile)
         steps = self._steps()
         fingerprint = cells = None
         out = None if out is None else place_of(out)  # the same one, to the end
         if out is not None:
             fingerprint = self.fingerprint()
             # Processes that were started on other studies are told apart before they compute.
-            self.peers.meet(f"study {cell_keys.fingerprint(fingerprint)}")
+            self.peers.meet(f"run {run_fingerprint(fingerprint, self.settings, self.swept)}")
             store.check_directory(out, fingerprint)
             out.tidy(FOLDER)
             cells = CellStore(out, self.progress.say)
@@ -177,10 +179,11 @@ class Run:
             if out is not None:
                 store.begin(out, fingerprint)
             checked = time.perf_counter()
-            with _profiled(self.settings.profile):
+            with profiling.traced(self.settings.profile):
                 made = self._compute(steps, works, runner)
             self.progress.check()  # asked during the last call, or where Python swallows errors
             if not made:
+                runner.tell("waiting")
                 return None
             result = self._result(steps, works, runner, fingerprint, (started, checked))
             if more is not None:
@@ -280,6 +283,17 @@ class Run:
         self.progress.say(f"{device_text(device)}, {self.precision()}")
         return plan_run(self._steps(), device)
 
+    def fits(self) -> bool:
+        """Whether every call fits into the memory that may be used."""
+        device = find_device(self.settings.require_platform)
+        try:
+            for _, chosen, tasks in self._steps():
+                if tasks:
+                    make_plan(tasks, chosen, device)
+        except TooLarge:
+            return False
+        return True
+
     def _steps(self) -> list[Step]:
         """Every setting, with the tasks whose numbers no earlier setting has given."""
         known: set[tuple] = set()
@@ -331,11 +345,6 @@ def _fresh(work: Work, settings: Settings, runner: Runner) -> list[TaskResult]:
     if settings.repeats_fits:
         found = refits.with_refits(found, settings, runner)
     return found
-
-
-def _profiled(folder: str) -> contextlib.AbstractContextManager:
-    """Has JAX write a trace of what it does meanwhile; of nothing where no folder is named."""
-    return jax.profiler.trace(folder) if folder else contextlib.nullcontext()
 
 
 def _cell(task: AlignedTask, settings: Settings) -> tuple:

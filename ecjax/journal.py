@@ -14,7 +14,8 @@ from ecjax.progress import Silent, clock_text
 
 FILE = "progress.json"
 WRITE_EVERY_S = 1.0
-STATES = ("running", "assembling", "done", "interrupted")
+# "waiting": a shard has made its cells, and makes no tables.
+STATES = ("running", "waiting", "assembling", "done", "interrupted")
 
 
 class Journal:
@@ -41,6 +42,16 @@ class Journal:
         if done:
             self._progress.say(f"{self.in_words()} already")
         self._write("running")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no cells are expected yet."""
+        return not self._cells
+
+    def lost(self, weights: list[float]) -> None:
+        """Cells of these estimated seconds, which were done, are to be computed again."""
+        self._done -= len(weights)
+        self._weight_left += sum(weights)
 
     def finished(self, cell: str, what: str, weight: float, seconds: float) -> None:
         """A cell is done.

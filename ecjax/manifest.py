@@ -17,6 +17,7 @@ import jax
 
 from ecjax import fingerprints, maps
 from ecjax.align import AlignedTask
+from ecjax.cell_keys import OF_MACHINES, fingerprint
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.question import Answer
@@ -52,6 +53,19 @@ def fingerprint_of(
         **_built_in(tasks),
         **_transforms(tasks),
     }
+
+
+def run_fingerprint(
+    study: Mapping[str, Any], settings: Settings, swept: Mapping[str, Sequence]
+) -> str:
+    """What processes that share a run must agree on: the study, and all flags but the machine's.
+
+    Args:
+      study: as `fingerprint_of` gives it.
+    """
+    of_machine = set(OF_MACHINES) - {"stream", "passes"}
+    flags = {k: v for k, v in _arguments(settings).items() if k not in of_machine}
+    return fingerprint([study, flags, dict(swept)])
 
 
 @dataclasses.dataclass(frozen=True)

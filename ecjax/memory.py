@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ecjax import host, lbfgs, nested_cost, refine
 from ecjax.cost import Held
+from ecjax.errors import InputError
 from ecjax.gram import keeps_moments
 from ecjax.nested_cost import Search
 from ecjax.pieces import Piece, Sample, lattice_of, parts_of
@@ -18,6 +19,14 @@ from ecjax.subsets import Part
 FLOAT = 8
 INTEGER = 4
 GIB = 2**30
+MORE_ROOM = (
+    "raise --max_memory_gib on a machine that has more, or use --split=hash --stream, whose folds "
+    "need no other rows"
+)
+
+
+class TooLarge(InputError):
+    """What is to be computed does not fit into the memory that may be used."""
 
 
 class Way(NamedTuple):

@@ -37,6 +37,7 @@ FINISH_S = 20.0  # for the current cell, as after SIGTERM
 FIRST_S = 4.0  # less than the six seconds that `_delay_abort` gains
 VERDICT_S = 3.0  # in which a loss that breaks a computation is known
 JAX_HEARTBEAT_S = 600  # more than `meetings.SILENT_S`, so that JAX never speaks first
+ALIKE = "all are started by one command, with the same flags, where there is as much memory"
 WAY_OUT = "what was done is in the store, and the same command goes on from there"
 
 
@@ -243,7 +244,7 @@ class Peers(Alone):
                 case {"lost": how}:
                     self._fail(PeerLost(f"{neutral(how)}; {WAY_OUT}"))
                 case {"refused": how} | {"differ": how}:
-                    self._fail(UsageError(f"{neutral(how)}; all are started by one command"))
+                    self._fail(UsageError(f"{neutral(how)}; {ALIKE}"))
             self._changed.notify_all()
 
     def _fail(self, error: PeerLost | UsageError) -> None:

@@ -20,6 +20,7 @@ from pyarrow import fs
 
 from ecjax import atomic
 from ecjax.atomic import WriteError, sync_directory
+from ecjax.errors import InputError
 from ecjax.remote import RemotePath, path_of
 
 CHECK = ".writing-check"
@@ -99,10 +100,13 @@ class Place(abc.ABC):
         """Whether something is in the way that is no directory."""
 
     @abc.abstractmethod
-    def check_writable(self) -> None:
+    def check_writable(self, folder: str = "") -> None:
         """Raises OSError where nothing can be written.
 
         Makes no directory; a store may keep an empty object that stands for a folder.
+
+        Args:
+          folder: of its own, where folders have rights of their own; need not be there.
         """
 
     @abc.abstractmethod
@@ -191,8 +195,8 @@ class LocalPlace(Place):
     def is_taken(self) -> bool:
         return os.path.lexists(self.directory) and not self.directory.is_dir()
 
-    def check_writable(self) -> None:
-        place = self.directory.absolute()
+    def check_writable(self, folder: str = "") -> None:
+        place = (self.path(folder) if folder else self.directory).absolute()
         while not os.path.lexists(place):
             place = place.parent
         with tempfile.TemporaryFile(dir=place):
@@ -256,8 +260,8 @@ class RemotePlace(Place):
         with _told(self.directory, "read"):
             return self.directory.is_file()
 
-    def check_writable(self) -> None:
-        file = self.directory / CHECK
+    def check_writable(self, folder: str = "") -> None:
+        file = self.path(CHECK)  # a store has no folders
         file.write_bytes(b"")
         with contextlib.suppress(OSError):  # who may write may yet not be allowed to remove
             file.unlink(missing_ok=True)
@@ -290,6 +294,15 @@ def place_of(directory: Directory) -> Place:
         return directory
     path = path_of(directory)
     return RemotePlace(path) if isinstance(path, RemotePath) else LocalPlace(path)
+
+
+def check_writable(place: Place, way_out: str) -> None:
+    """Raises an InputError where nothing can be written."""
+    try:
+        place.check_writable()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{place}: nothing can be written there ({reason}); {way_out}") from error
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ecjax import cost, inner, logistic, logistic_cost, memory, nested_cost, spl
 from ecjax.align import AlignedTask
 from ecjax.errors import InputError, UsageError, quote
 from ecjax.folds import Folds
-from ecjax.memory import GIB, size_text
+from ecjax.memory import GIB, MORE_ROOM, TooLarge, size_text
 from ecjax.nested_cost import Search
 from ecjax.pieces import Piece, Sample, group_samples, held_by, lattice_of, parts_of
 from ecjax.precision import DeviceFacts, resolve
@@ -291,7 +291,7 @@ def make_plan(
     )
     if plan.fits(whole):
         return plan
-    parts = [part for piece in whole for part in _split(piece, plan)]
+    parts = [part for piece in whole for part in split(piece, plan)]
     return dataclasses.replace(plan, chunks=tuple((part,) for part in parts))
 
 
@@ -362,22 +362,21 @@ def _hat_subsets(
     return frozenset(wanted[i] for i in members)
 
 
-def _split(piece: Piece, plan: Plan) -> list[Piece]:
-    """Cuts a piece until each part may be a call."""
+def split(piece: Piece, plan: Plan) -> list[Piece]:
+    """Cuts a piece until each part may be a call; raises TooLarge."""
     if plan.fits([piece]):
         return [piece]
     parts = _halves(piece, plan)
     if len(parts) > 1:
-        return [part for half in parts for part in _split(half, plan)]
+        return [part for half in parts for part in split(half, plan)]
     size = plan.bytes(piece)
     if size <= plan.budget:
         return [piece]  # it takes long, but there is nothing to cut
     sample = plan.sample_of(piece)
     name = subsets.name(piece.subsets[0], sample.names)
-    raise InputError(
+    raise TooLarge(
         f'task "{sample.tasks[0].name}": one seed of {name} on {sample.rows:,} rows needs about '
-        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; "
-        f"raise --max_memory_gib or lower --folds"
+        f"{size_text(size)}, and the budget is {size_text(plan.budget)}; {MORE_ROOM}"
     )
 
 

@@ -246,6 +246,8 @@ def _gain_rows(result: TaskResult, measure: Measure) -> Columns:
     """Every set against each of its singles and against each set with one model less."""
     scores, (fused, over) = measure.scores, measure.compared.gained_over
     gain, low, high = measure.compared.gains
+    if measure.compared.moments is None:  # the rows have passed only once
+        gain = _gains(scores.loss, fused, over)
     score = scores.fold.mean((0, 2))
     reason = scores.reason or "a set's loss is zero"
     columns = {
@@ -261,6 +263,13 @@ def _gain_rows(result: TaskResult, measure: Measure) -> Columns:
         "reason": _reasons(gain, reason, result),
     }
     return with_setting(columns, result)
+
+
+def _gains(loss: np.ndarray, fused: np.ndarray, over: np.ndarray) -> np.ndarray:
+    """Of pooled losses (s,); NaN where one is zero or undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = 1 - loss[fused] / loss[over]
+    return np.where(np.isfinite(gain) & (loss[fused] > 0), gain, np.nan)
 
 
 def _shapley_rows(result: TaskResult, measure: Measure, empty: float) -> Columns:

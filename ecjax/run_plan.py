@@ -20,7 +20,7 @@ from ecjax.digest import plain_name
 from ecjax.errors import counted
 from ecjax.memory import size_text
 from ecjax.pieces import Piece
-from ecjax.plan import Plan, make_plan
+from ecjax.plan import Plan, make_plan, split
 from ecjax.report import aligned
 from ecjax.scaled_plan import Needs, about, duration
 from ecjax.settings import Settings
@@ -100,6 +100,7 @@ class RunPlan:
       swept: key → values; empty without a sweep.
       calls: of compiled functions, one for each memory chunk of each setting, and those for
         intervals that repeat fits.
+      cells: the same where a directory is written, without those of intervals.
       compilations: how often it is compiled anew in a fresh process: distinct programs × shapes.
       operations: of all samples.
       seconds: of all samples and the making of tables.
@@ -116,6 +117,7 @@ class RunPlan:
     split: str
     swept: dict[str, tuple]
     calls: int
+    cells: int
     compilations: int
     operations: float
     seconds: float | None
@@ -141,7 +143,7 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
       InputError: as `plan.make_plan`.
     """
     samples: dict[tuple, SamplePlan] = {}
-    programs, calls, peak = set(), 0, 0.0
+    programs, calls, cells, peak = set(), 0, 0, 0.0
     repeated, evaluations = [], []
     for _, settings, tasks in steps:
         if not tasks:
@@ -159,16 +161,18 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
             programs.add(_compiled_for(plan, chunk))
             peak = max(peak, plan.work(chunk).bytes)
         calls += len(plan.chunks)
+        cells += _cells(plan)
     found = tuple(samples.values())
     seconds = _sum(sample.seconds for sample in found)
     operations = sum(sample.operations for sample in found)
-    cells = calls if seconds is None else max(calls, math.ceil(seconds / CELL_SECONDS))
+    parts = calls if seconds is None else max(calls, math.ceil(seconds / CELL_SECONDS))
     targets = sum(s.settings * (s.targets + len(s.classes)) for s in found)
     return RunPlan(
         samples=found,
         split=plan.settings.split,
         swept={key: tuple(dict.fromkeys(step[0][key] for step in steps)) for key in steps[0][0]},
         calls=calls,
+        cells=cells,
         compilations=len(programs),
         operations=operations,
         seconds=None if seconds is None else seconds + TABLES + TARGET * targets,
@@ -176,9 +180,16 @@ def plan_run(steps: Sequence[Step], device: jax.Device) -> RunPlan:
         peak_bytes=peak,
         budget_bytes=plan.budget,
         platform=device.platform,
-        needs=Needs(operations, 0.0, 0.0, _bytes_read(steps), cells),
+        needs=Needs(operations, 0.0, 0.0, _bytes_read(steps), parts),
         repeated=_repeated(plan.settings, repeated, seconds is not None),
     )
+
+
+def _cells(plan: Plan) -> int:
+    """Into how many calls a setting is cut where a directory is written."""
+    timed = dataclasses.replace(plan, cell_seconds=CELL_SECONDS)
+    whole = [piece for chunk in plan.chunks for piece in chunk]
+    return 1 if timed.fits(whole) else sum(len(split(piece, timed)) for piece in whole)
 
 
 def _bytes_read(steps: Sequence[Step]) -> float:
@@ -268,7 +279,8 @@ def _as_text(plan: RunPlan, width: int) -> str:
         "memory": f"up to {size_text(plan.peak_bytes)} in a call; the budget is "
         f"{size_text(plan.budget_bytes)}",
         "time": _time_in_words(plan),
-        "compiled": f"{counted(plan.compilations, 'program')} for {counted(plan.calls, 'call')}",
+        "compiled": f"{counted(plan.compilations, 'program')} for {counted(plan.calls, 'call')}"
+        + (f"; {counted(plan.cells, 'cell')} with --out" if plan.cells > 1 else ""),
     }
     if plan.repeated is not None:
         whole["refits"] = _repeated_in_words(plan.repeated)
@@ -333,7 +345,8 @@ def _sweep_in_words(plan: RunPlan) -> str:
 
 
 def _plain(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+    """A grid, which is text, in brackets."""
+    return f"[{value}]" if isinstance(value, str) else f"{value:g}"
 
 
 def _time_in_words(plan: RunPlan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 from typing import Any
@@ -11,10 +12,11 @@ from ecjax import cell_pack, cell_store, journal, store
 from ecjax.cell_store import CellStore
 from ecjax.cells import Key
 from ecjax.errors import InputError, counted
-from ecjax.places import Place, place_of
+from ecjax.places import Place, check_writable, place_of
 from ecjax.progress import clock_text
 
 MOST_BYTES = 1 << 30  # of a file of many cells
+SILENT_S = 300.0  # of a run; cells are of a minute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,15 @@ class Status:
         return self.cells - self.done
 
     @property
+    def _silence(self) -> str:
+        """What a run that is killed cannot say itself."""
+        if self.state not in ("running", "assembling"):
+            return ""
+        now = datetime.datetime.now(datetime.UTC)
+        since = (now - datetime.datetime.fromisoformat(self.updated)).total_seconds()
+        return f", {clock_text(since, None)} ago: is it still there?" if since > SILENT_S else ""
+
+    @property
     def _whose(self) -> str:
         return ", of a run before" if self.tables == "whole" and self.state != "done" else ""
 
@@ -57,7 +68,7 @@ class Status:
         lines = [
             f"{self.directory}: {self.done:,} of {counted(self.cells, 'cell')} done, {rest}",
             f"stored  {counted(self.stored, 'cell')}, {self.damaged:,} damaged",
-            f"state   {self.state}, written {self.updated}",
+            f"state   {self.state}, written {self.updated}{self._silence}",
             f"tables  {self.tables}{self._whose}",
         ]
         return "\n".join(lines)
@@ -70,7 +81,9 @@ def status(directory: str | os.PathLike) -> Status:
       InputError: no run into that directory has begun.
     """
     place = place_of(directory)
-    plan, told = _read(place, cell_store.PLAN), _read(place, journal.FILE)
+    told = _read(place, journal.FILE)
+    # A stream that writes predictions keeps no cells.
+    plan = _read(place, cell_store.PLAN) if place.has(cell_store.PLAN) else {"cells": []}
     cells = CellStore(place, lambda line: None, mend=False)
     for file in cells.files:
         cells.verify(file)
@@ -126,7 +139,8 @@ def compact(directory: str | os.PathLike) -> str:
       WriteError: the system refused to write; the cells are as they were.
     """
     place = place_of(directory)
-    _read(place, cell_store.PLAN)
+    _read(place, cell_store.PLAN if place.has(cell_store.PLAN) else journal.FILE)
+    check_writable(place, "make it so")
     # Listed first: a cell that is written from now on is not touched.
     before = [f for f in place.files(cell_store.FOLDER) if f.endswith(cell_store.ENDINGS)]
     cells = CellStore(place, lambda line: None, mend=False)
@@ -141,7 +155,11 @@ def compact(directory: str | os.PathLike) -> str:
     for file in before:
         if file not in (*written, *cells.unread):
             place.remove(f"{cell_store.FOLDER}/{file}")
-    return f"{place}: {counted(len(whole), 'cell')} in {counted(len(written), 'file')}"
+    done = f"{place}: {counted(len(whole), 'cell')} in {counted(len(written), 'file')}"
+    if not cells.damaged:
+        return done
+    left = f"{counted(cells.damaged, 'damaged cell')} left, which evaluate computes again"
+    return f"{done}; {left}"
 
 
 def _groups(cells: CellStore, files: list[str]) -> list[list[str]]:
@@ -162,6 +180,10 @@ def _is_done(cell: dict[str, Any], cells: CellStore) -> bool:
 
 
 def _read(place: Place, name: str) -> dict[str, Any]:
+    if place.is_taken():
+        raise InputError(
+            f"{place}: is no directory; name the one that was given to --out of `ecjax evaluate`"
+        )
     try:
         return json.loads(place.read(name))
     except FileNotFoundError:

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from ecjax import report_files
 from ecjax.atomic import WriteError, sync_and_hash
+from ecjax.cell_store import FOLDER
 from ecjax.encode import arrow_table, csv_text, differences, only_settings, plain
 from ecjax.errors import InputError
 from ecjax.places import Place, RemotePlace, place_of
@@ -63,6 +64,7 @@ def check_directory(directory: str | os.PathLike, fingerprint: Mapping[str, Any]
         if place.is_taken():
             raise InputError(f"{place}: is not a directory. Name another one with --out.")
         place.check_writable()
+        place.check_writable(FOLDER)
         if place.is_directory():
             _check_same_study(place, fingerprint)
     except OSError as error:
@@ -233,7 +235,9 @@ def read_csv(
     files, there = manifest.get("files") or {}, _files(place) or {}
     for name in (file for file in files if file.endswith(".csv")):
         large = there.get(name, 0) > largest
-        found[name] = None if large else _read_file(place, name, files, "Run the same command")
+        found[name] = (
+            None if large else _read_file(place, name, files, "Run the same evaluate command")
+        )
     return found
 
 

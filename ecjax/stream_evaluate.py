@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax
 
-from ecjax.errors import InputError, UsageError
-from ecjax.memory import FLOAT, size_text
+from ecjax.errors import UsageError
+from ecjax.memory import FLOAT, MORE_ROOM, TooLarge, size_text
 from ecjax.notes import Note
 from ecjax.peers import Alone
 from ecjax.settings import Settings, sweep
@@ -66,6 +66,16 @@ def check(study: Study, settings: Settings) -> None:
         raise UsageError("stream: moments are added up in float64; leave --precision out")
 
 
+def can_stream(study: Study, settings: Settings) -> bool:
+    """Whether nothing is asked for that no stream can give."""
+    try:
+        for _, chosen in sweep(settings, study.sweep):
+            check(study, chosen)
+    except UsageError:
+        return False
+    return True
+
+
 def bytes_in_memory(study: Study) -> float:
     """What the vectors take at least when a study is evaluated in memory.
 
@@ -95,10 +105,9 @@ def must_stream(study: Study, settings: Settings, budget: float) -> bool:
         return False
     if settings.split in SPLITS:
         return True
-    raise InputError(
+    raise TooLarge(
         f"study {study.path}: its tables take about {size_text(size)} in memory, and the budget is "
-        f"{size_text(budget)}; raise --max_memory_gib on a machine that has more, or use "
-        "--split=hash --stream, whose folds need no other rows"
+        f"{size_text(budget)}; {MORE_ROOM}"
     )
 
 

@@ -15,7 +15,7 @@ import jax
 import pandas as pd
 import pyarrow.parquet as pq
 
-from ecjax import analyses, cell_keys, results, store, stream_evaluate
+from ecjax import analyses, profiling, results, store, stream_evaluate
 from ecjax.atomic import WriteError
 from ecjax.calls import Interrupted
 from ecjax.cell_store import FOLDER, CellStore
@@ -23,7 +23,7 @@ from ecjax.devices import find_device
 from ecjax.encode import arrow_table
 from ecjax.errors import UsageError, neutral
 from ecjax.journal import Journal
-from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of
+from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of, run_fingerprint
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import Place, place_of
 from ecjax.plan import memory_budget
@@ -77,9 +77,11 @@ class StreamedRun:
             raise UsageError("processes share a run by a directory that all reach; give --out=DIR")
         started = time.perf_counter()
         device = find_device(self.settings.require_platform)
+        profiling.check(self.settings.profile)
         out = None if out is None else place_of(out)
         directory = _Directory(out, self)
-        self.peers.meet(f"study {cell_keys.fingerprint(self.fingerprint({}))}")
+        run = run_fingerprint(self.fingerprint({}), self.settings, self.study.sweep)
+        self.peers.meet(f"run {run}")  # else sums of other fits might be added up
         cells = None
         if out is not None and not self.settings.predictions:  # which are not kept
             cells = directory.cells()
@@ -87,7 +89,8 @@ class StreamedRun:
         with contextlib.ExitStack() as stack:
             stack.enter_context(directory.told())
             kept = _Predictions(None if out is None else stack.enter_context(out.staging()))
-            found = self._stream(device, directory, kept, cells)
+            with profiling.traced(self.settings.profile):
+                found = self._stream(device, directory, kept, cells)
             if cells is not None:  # else nothing would be left of what is done
                 self.progress.check()
             directory.tell("assembling")

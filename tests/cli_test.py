@@ -237,7 +237,7 @@ def test_plan_shows_the_sweep(study_folder, capsys):
         ["height+land", "2", "60"], ["height", "4", "60"],
     ]  # fmt: skip
     assert "sweep       6 settings: ridge_lambda = 0.1, 1, 10; seed = 0, 1" in lines
-    assert "compiled    2 programs for 6 calls" in lines
+    assert "compiled    2 programs for 6 calls; 6 cells with --out" in lines
 
 
 def test_plan_fails_as_evaluate_would(study_folder, capsys):

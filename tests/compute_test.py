@@ -12,10 +12,13 @@ import pytest
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import cell_file, cell_keys, compute, engine, results
+from ecjax import cell_file, cell_keys, compute, engine, processes, results
 from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
+from ecjax.manifest import run_fingerprint
+from ecjax.peers import Alone
 from ecjax.progress import Silent
+from ecjax.settings import from_arguments
 
 N = 48
 RNG = np.random.default_rng(3)
@@ -180,6 +183,8 @@ def test_shards_divide_the_cells_and_the_last_run_makes_the_tables(tmp_path, cal
             assert ecjax.evaluate(X, RIDGE, out=out, shard=f"{part}/3", **arguments) is None
             own.append(len(calls) - before)
     assert own[:2] == [1, 1] and own[2] >= 1 and not tables(out)
+    told = json.loads((out / "progress.json").read_text("utf-8"))
+    assert told["state"] == "waiting" and told["done"] == told["cells"] >= 3
     made = len(calls)
     assert ecjax.evaluate(X, RIDGE, out=out, **arguments) is not None
     assert len(calls) == made == count
@@ -223,6 +228,44 @@ def test_cells_that_are_damaged_or_lost_meanwhile_are_computed_again(tmp_path, c
     monkeypatch.setattr(compute.CellStore, "load", breaking)
     ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
     assert len(calls) == count + 2 and tables(tmp_path) == before
+    told = json.loads((tmp_path / "progress.json").read_text("utf-8"))
+    assert told["state"] == "done" and told["cells"] == told["done"] == 3  # none counted twice
+
+
+def test_processes_agree_on_all_flags_but_those_of_machines():
+    def of(sweep=(), **arguments):
+        settings = from_arguments({"split": "hash"} | arguments)
+        return run_fingerprint({"rows": "a"}, settings, dict(sweep))
+
+    process = {"coordinator": "a:1", "num_processes": 2, "process_id": 1}
+    for alike in ({"max_memory_gib": 1.0}, {"profile": "trace"}, process):
+        assert of(**alike) == of()
+    others = [{"ridge_lambda": [2.0, 3.0]}, {"confidence": 0.9}, {"stream": True}, {"seeds": 2},
+              {"stream": True, "passes": 1}, {"sweep": {"seed": (1, 2)}}]  # fmt: skip
+    assert len({of(), *(of(**other) for other in others)}) == 7
+
+
+def test_processes_meet_on_what_they_are_to_compute(tmp_path, monkeypatch):
+    """Else one with other flags waits for calls that nobody makes, and so do the others."""
+
+    class Meets(Alone):
+        index, count = 0, 2
+
+        def meet(self, name):
+            if name.startswith("cells "):
+                raise ecjax.UsageError(name)
+
+    monkeypatch.setattr(processes, "of", lambda settings: Meets())
+
+    def met(**arguments):
+        with pytest.raises(ecjax.UsageError, match="^cells ") as caught:
+            ecjax.evaluate(X, RIDGE, out=tmp_path, **(SWEPT | arguments))
+        assert not (tmp_path / "cells" / "plan.json").exists()
+        return str(caught.value)
+
+    other = {"seeds": 3}, {"subsets": ["a+b"]}, {"predictions": True}, {"ridge_lambda": [0.1, 1.0]}
+    assert len({met(), *(met(**arguments) for arguments in other)}) == 5
+    assert met() == met(confidence=0.9) == met(bootstraps=10)
 
 
 def test_a_store_that_damages_everything_ends_the_run(tmp_path, monkeypatch):
@@ -239,12 +282,12 @@ def test_a_run_that_ends_while_tables_are_made_tells_what_is_kept(tmp_path, monk
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    for kept in ("3 of 3 cells are done and kept", "what was done is kept"):  # then by a rerun
+    for _ in range(2):  # then by a rerun, which finds all cells
         with monkeypatch.context() as patch:
             patch.setattr(place, interrupted)
             with pytest.raises(KeyboardInterrupt) as caught:
                 ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)
-        assert str(caught.value) == f"{kept}; the same command goes on"
+        assert str(caught.value) == "3 of 3 cells are done and kept; the same command goes on"
         state = json.loads((tmp_path / "progress.json").read_text("utf-8"))["state"]
         assert state == "interrupted" and len(cells(tmp_path)) == 3
     ecjax.evaluate(X, RIDGE, out=tmp_path, **SWEPT)

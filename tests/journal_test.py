@@ -51,6 +51,15 @@ def test_time_left_is_what_was_estimated_at_the_pace_that_was_measured(journal, 
     assert found["pace"] == pytest.approx(0.4) and found["cells_per_minute"] == 7.5
 
 
+def test_a_cell_that_is_lost_is_not_one_more(journal, tmp_path):
+    journal.expect([10.0], done=1)
+    journal.finished("a.cell", "…", 10.0, 5.0)
+    journal.lost([10.0])
+    assert journal.in_words() == "1 of 2 cells are done" and journal.seconds_left == 5.0
+    journal.finished("a.cell", "…", 10.0, 5.0)
+    assert journal.in_words() == "2 of 2 cells are done"
+
+
 def test_a_single_cell_needs_no_line(journal, said):
     journal.expect([1.0], done=0)
     journal.finished("a.cell", "…", 1.0, 1.0)

@@ -1,11 +1,13 @@
 """What is told about a directory: how far its run is, while it runs and when it was ended."""
 
+import json
+
 import numpy as np
 import pytest
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import compute
+from ecjax import compute, journal
 from ecjax.status import compact, not_done, status
 
 RNG = np.random.default_rng(0)
@@ -83,6 +85,42 @@ def test_tables_of_a_run_before_the_last_are_told_apart(tmp_path, monkeypatch):
 
 def interrupt():
     raise KeyboardInterrupt
+
+
+def test_a_run_that_says_nothing_for_long_may_be_gone(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compute.CellStore, "save", lambda self, *given: interrupt())
+        patch.setattr(journal.Journal, "state", lambda self, state: None)  # as one that is killed
+        ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+    assert "ago" not in str(status(tmp_path))
+    told = json.loads((tmp_path / "progress.json").read_text("utf-8"))
+    told["updated"] = "2025-11-01T00:00:00+00:00"
+    (tmp_path / "progress.json").write_text(json.dumps(told), "utf-8")
+    assert "00:00, 5" in str(status(tmp_path)) and "ago: is it still there?" in str(
+        status(tmp_path)
+    )
+
+
+def test_what_is_no_directory_of_a_run_is_told(tmp_path):
+    (tmp_path / "study.toml").touch()
+    for command in (status, compact):
+        with pytest.raises(ecjax.InputError, match="is no directory; name the one"):
+            command(tmp_path / "study.toml")
+    (tmp_path / "progress.json").write_text(
+        '{"state": "interrupted", "cells": 2, "done": 0, "seconds_left": null, "updated": "now"}'
+    )  # as a stream has that writes predictions, of which no cells are kept
+    assert "0 of 2 cells done" in str(status(tmp_path))
+
+
+def test_where_nothing_can_be_written_nothing_is_compacted(tmp_path, monkeypatch):
+    ecjax.evaluate(X, TASKS, out=tmp_path, **SWEPT)
+
+    def refused(**given):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    with pytest.raises(ecjax.InputError, match="nothing can be written there .Permission denied."):
+        compact(tmp_path)
 
 
 def test_a_damaged_plan_is_told(tmp_path):

@@ -10,7 +10,7 @@ from make_streams import Threads, write_study
 from quick import quickly_compiled
 
 import ecjax
-from ecjax import cli, status, store, stream_task
+from ecjax import cli, status, store, stream_evaluate, stream_task
 from ecjax.calls import Interrupted
 from ecjax.errors import InputError, UsageError
 from ecjax.evaluate import run_of
@@ -75,10 +75,33 @@ def test_a_directory_holds_what_memory_gives(study, expected, tmp_path, capsys):
 def test_a_study_that_does_not_fit_is_streamed_by_itself(study, tmp_path, capsys):
     flags = ["--split=hash", "--folds=3", f"--max_memory_gib={LITTLE}"]
     assert run("evaluate", study.path, f"--out={tmp_path}", *flags) == cli.DONE
-    assert "do not fit into the memory that may be used: rows are" in capsys.readouterr().err
+    assert "does not fit into the memory that may be used: rows are" in capsys.readouterr().err
     assert run("evaluate", study.path, f"--out={tmp_path}", *flags[1:]) == cli.BAD_INPUT
     refused = capsys.readouterr().err
     assert "raise --max_memory_gib" in refused and "or use --split=hash --stream" in refused
+
+
+def test_a_study_whose_tables_fit_but_whose_calls_do_not_is_streamed(study, tmp_path, capsys):
+    """Between what the vectors take and what a call takes."""
+    budget = f"--max_memory_gib={1.1 * stream_evaluate.bytes_in_memory(study) / GIB}"
+    flags = budget, "--folds=3"
+    assert run("evaluate", study.path, f"--out={tmp_path}", *flags, "--split=hash") == cli.DONE
+    assert "does not fit into the memory that may be used: rows are" in capsys.readouterr().err
+    others = (), ("--split=hash", "--control=permuted")  # which no stream can have
+    for other in others:
+        assert run("plan", study.path, *flags, *other) == cli.BAD_INPUT
+        refused = capsys.readouterr().err
+        assert "one seed of" in refused and "or use --split=hash --stream" in refused
+    assert run("plan", study.path, *flags, "--split=hash") == cli.DONE
+    assert "passes" in capsys.readouterr().out
+
+
+def test_rows_that_pass_once_give_gains_without_intervals(study):
+    arguments = ARGUMENTS | {"stream": True, "protocol": "strict"}
+    once, twice = (ecjax.evaluate(study, passes=n, **arguments).gains for n in (1, 2))
+    assert once["eci_low"].isna().all()
+    assert set(once["reason"]) == {"no interval: the rows passed only once"}
+    np.testing.assert_allclose(once["eci_pooled"], twice["eci_pooled"], rtol=1e-9)
 
 
 def test_another_study_s_directory_is_refused_before_anything_is_fitted(
