@@ -39,7 +39,7 @@ class Journal:
         self._cells += len(weights) + done
         self._done += done
         self._weight_left += sum(weights)
-        if done:
+        if done and self._cells > 1:
             self._progress.say(f"{self.in_words()} already")
         self._write("running")
 

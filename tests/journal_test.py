@@ -66,6 +66,11 @@ def test_a_single_cell_needs_no_line(journal, said):
     assert not said.lines
 
 
+def test_a_single_cell_that_is_there_needs_none_either(journal, said):
+    journal.expect([], done=1)
+    assert not said.lines and journal.in_words() == "1 of 1 cells are done"
+
+
 def test_quick_cells_do_not_each_write_the_file(journal, tmp_path, monkeypatch):
     journal.expect([1.0] * 100, done=0)
     writes = []
