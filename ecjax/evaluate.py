@@ -13,6 +13,7 @@ from typing import Any
 
 from ecjax import (
     analyses,
+    cell_keys,
     fingerprints,
     maps,
     processes,
@@ -30,7 +31,8 @@ from ecjax.compute import ALONE, Elsewhere, Runner, Work
 from ecjax.control import with_control
 from ecjax.devices import find_device
 from ecjax.errors import UsageError
-from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of, run_fingerprint
+from ecjax.manifest import Facts, device_text, fingerprint_of, flags_of, manifest_of
+from ecjax.meetings import FLAGS
 from ecjax.memory import TooLarge
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
@@ -165,8 +167,10 @@ class Run:
         if out is not None:
             fingerprint = self.fingerprint()
             # Processes that were started on other studies are told apart before they compute.
-            self.peers.meet(f"run {run_fingerprint(fingerprint, self.settings, self.swept)}")
+            self.peers.meet(f"{FLAGS}{flags_of(self.settings)}")
+            self.peers.meet(f"study {cell_keys.fingerprint([fingerprint, dict(self.swept)])}")
             store.check_directory(out, fingerprint)
+            out.tidy()
             out.tidy(FOLDER)
             cells = CellStore(out, self.progress.say)
         self.progress.say(f"{device_text(device)}, {self.precision()}")

@@ -17,7 +17,7 @@ import jax
 
 from ecjax import fingerprints, maps
 from ecjax.align import AlignedTask
-from ecjax.cell_keys import OF_MACHINES, fingerprint
+from ecjax.cell_keys import OF_MACHINES
 from ecjax.notes import Note
 from ecjax.outcome import TaskResult
 from ecjax.question import Answer
@@ -55,17 +55,12 @@ def fingerprint_of(
     }
 
 
-def run_fingerprint(
-    study: Mapping[str, Any], settings: Settings, swept: Mapping[str, Sequence]
-) -> str:
-    """What processes that share a run must agree on: the study, and all flags but the machine's.
-
-    Args:
-      study: as `fingerprint_of` gives it.
-    """
+def flags_of(settings: Settings) -> str:
+    """The flags that processes of one run must agree on, all but the machine's, as text."""
     of_machine = set(OF_MACHINES) - {"stream", "passes"}
-    flags = {k: v for k, v in _arguments(settings).items() if k not in of_machine}
-    return fingerprint([study, flags, dict(swept)])
+    given, usual = _arguments(settings), _arguments(Settings())
+    others = [k for k in given if k not in of_machine and given[k] != usual[k]]
+    return "".join(f" {name}={given[name]}" for name in sorted(others)) or " none"
 
 
 @dataclasses.dataclass(frozen=True)

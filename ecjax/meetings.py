@@ -28,6 +28,7 @@ BEAT_S = 10.0
 TICK_S = 0.5
 LONGEST = 1 << 20  # bytes of a message
 END = "end"  # the name of the last meeting
+FLAGS = "flags:"  # the name of one begins with it that says them
 LOOPBACK = "localhost", "127.0.0.1"
 
 
@@ -196,12 +197,14 @@ class Hub:
             return
         name = self._at[0]
         other = next((index for index in self._at if self._at[index] != name), None)
-        self._at = {}
+        others, self._at = self._at.get(other, ""), {}
         if other is None:
             self._tell(go=name)
             self._over = name == END
         else:
-            self._tell(differ=f"{self._title(other)} does not do what process 0 does")
+            both = others.startswith(FLAGS) and name.startswith(FLAGS)
+            how = f" ({others}; of process 0, {name})" if both else ""
+            self._tell(differ=f"{self._title(other)} does not do what process 0 does{how}")
 
     def _drop(self, line: Line, how: str) -> None:
         self._selector.unregister(line)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
 
 from ecjax.stop import EXIT_CODE, SIGNALS
 
-_before: dict[int, Any] = {}  # handlers, while others are in their place
+_before: dict[int, object] = {}  # handlers, while others are in their place
 
 
 def listen() -> None:
@@ -40,6 +39,6 @@ def _is_command() -> bool:
     return os.path.basename(script) in ("ecjax", "ecjax.exe")
 
 
-def _end(number: int, frame: Any) -> None:
+def _end(number: int, frame: object) -> None:
     print("ecjax: interrupted; nothing was begun", file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)

@@ -8,12 +8,14 @@ run at once. The second ends the process whatever it does.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 
 GRACE_S = 20.0
 EXIT_CODE = 75
@@ -53,7 +55,7 @@ class Stop:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Meanwhile a signal interrupts nothing: the caller asks `over`."""
-        if self._raised:  # in a callback of the garbage collector, say, which swallows errors
+        if self._raised:  # in a finaliser, say, whose errors Python prints and swallows
             raise KeyboardInterrupt
         self._computing = True
         try:
@@ -72,12 +74,21 @@ class Stop:
         waited = time.monotonic() - self.asked
         return waited > GRACE_S or (left is not None and waited + left > GRACE_S)
 
-    def _hear(self, number: int, frame) -> None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:
             self.asked = time.monotonic()
         if not self._computing:
             self._raised = True
-            raise KeyboardInterrupt
+            if not _is_collecting(frame):
+                raise KeyboardInterrupt
+
+
+def _is_collecting(frame: FrameType | None) -> bool:
+    """Whether a frame is within a callback of the garbage collector, as JAX has one."""
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None and frame.f_code not in callbacks:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _end_at_second(reader: int) -> None:

@@ -98,12 +98,12 @@ def must_stream(study: Study, settings: Settings, budget: float) -> bool:
     """Whether a study fits into so many bytes only as a stream.
 
     Raises:
-      InputError: it does not fit, and its split is none that a stream can have.
+      TooLarge: it does not fit, and asks for what no stream can give.
     """
     size = bytes_in_memory(study)
     if size <= budget:
         return False
-    if settings.split in SPLITS:
+    if can_stream(study, settings):
         return True
     raise TooLarge(
         f"study {study.path}: its tables take about {size_text(size)} in memory, and the budget is "

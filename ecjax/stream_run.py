@@ -15,7 +15,7 @@ import jax
 import pandas as pd
 import pyarrow.parquet as pq
 
-from ecjax import analyses, profiling, results, store, stream_evaluate
+from ecjax import analyses, cell_keys, profiling, results, store, stream_evaluate
 from ecjax.atomic import WriteError
 from ecjax.calls import Interrupted
 from ecjax.cell_store import FOLDER, CellStore
@@ -23,7 +23,8 @@ from ecjax.devices import find_device
 from ecjax.encode import arrow_table
 from ecjax.errors import UsageError, neutral
 from ecjax.journal import Journal
-from ecjax.manifest import Facts, device_text, fingerprint_of, manifest_of, run_fingerprint
+from ecjax.manifest import Facts, device_text, fingerprint_of, flags_of, manifest_of
+from ecjax.meetings import FLAGS
 from ecjax.peers import Alone, PeerLost
 from ecjax.places import Place, place_of
 from ecjax.plan import memory_budget
@@ -61,7 +62,8 @@ class StreamedRun:
         if isinstance(self.peers, Shard):
             raise UsageError(
                 "shard: the rows of a stream are divided over processes that add up what they "
-                "find; use --coordinator and the like, or leave --shard out"
+                "find; use --coordinator and the like, leave --shard out, or, where nobody asked "
+                "for a stream, raise --max_memory_gib"
             )
         if self.settings.predictions and self.peers.count > 1:
             raise UsageError(
@@ -80,8 +82,10 @@ class StreamedRun:
         profiling.check(self.settings.profile)
         out = None if out is None else place_of(out)
         directory = _Directory(out, self)
-        run = run_fingerprint(self.fingerprint({}), self.settings, self.study.sweep)
-        self.peers.meet(f"run {run}")  # else sums of other fits might be added up
+        # Else sums of other fits might be added up.
+        self.peers.meet(f"{FLAGS}{flags_of(self.settings)}")
+        study = self.fingerprint({}), dict(self.study.sweep)
+        self.peers.meet(f"study {cell_keys.fingerprint(study)}")
         cells = None
         if out is not None and not self.settings.predictions:  # which are not kept
             cells = directory.cells()

@@ -15,7 +15,7 @@ import ecjax
 from ecjax import cell_file, cell_keys, compute, engine, processes, results
 from ecjax.atomic import WriteError
 from ecjax.cell_file import Damaged
-from ecjax.manifest import run_fingerprint
+from ecjax.manifest import flags_of
 from ecjax.peers import Alone
 from ecjax.progress import Silent
 from ecjax.settings import from_arguments
@@ -233,16 +233,16 @@ def test_cells_that_are_damaged_or_lost_meanwhile_are_computed_again(tmp_path, c
 
 
 def test_processes_agree_on_all_flags_but_those_of_machines():
-    def of(sweep=(), **arguments):
-        settings = from_arguments({"split": "hash"} | arguments)
-        return run_fingerprint({"rows": "a"}, settings, dict(sweep))
+    def of(**arguments):
+        return flags_of(from_arguments({"split": "hash"} | arguments))
 
     process = {"coordinator": "a:1", "num_processes": 2, "process_id": 1}
     for alike in ({"max_memory_gib": 1.0}, {"profile": "trace"}, process):
         assert of(**alike) == of()
     others = [{"ridge_lambda": [2.0, 3.0]}, {"confidence": 0.9}, {"stream": True}, {"seeds": 2},
-              {"stream": True, "passes": 1}, {"sweep": {"seed": (1, 2)}}]  # fmt: skip
-    assert len({of(), *(of(**other) for other in others)}) == 7
+              {"stream": True, "passes": 1}]  # fmt: skip
+    assert len({of(), *(of(**other) for other in others)}) == 6
+    assert of(seeds=2) == " seeds=2 split=hash"
 
 
 def test_processes_meet_on_what_they_are_to_compute(tmp_path, monkeypatch):

@@ -91,6 +91,14 @@ def test_whoever_comes_to_another_meeting_is_named(hub_of):
     assert "process 1 of 2" in heard(second)["differ"]
 
 
+def test_flags_that_differ_are_told(hub_of):
+    first, second = members(hub_of(2))
+    first.send(at="flags: none")
+    second.send(at="flags: seeds=2")
+    assert heard(first)["differ"].endswith("(flags: seeds=2; of process 0, flags: none)")
+    assert heard(second)
+
+
 def test_whoever_is_gone_is_named_at_once_and_once(hub_of):
     first, second, third = members(hub_of(3), 3)
     second.close()

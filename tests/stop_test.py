@@ -1,6 +1,7 @@
 """Signals: the first waits for a short call, the second ends the process, each in time."""
 
 import contextlib
+import gc
 import signal
 import subprocess
 import sys
@@ -84,6 +85,24 @@ def test_an_interrupt_that_was_swallowed_ends_the_next_call():
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt), stop.computing():
             pass
+
+
+def test_an_interrupt_in_a_callback_of_the_collector_prints_no_error(capfd):
+    stop = Stop()
+
+    def callback(phase, info):
+        if phase == "start":
+            signal.raise_signal(signal.SIGINT)
+
+    with stop.listening():
+        gc.callbacks.append(callback)
+        try:
+            gc.collect(0)
+        finally:
+            gc.callbacks.remove(callback)
+        with pytest.raises(KeyboardInterrupt), stop.computing():
+            pass
+    assert stop.asked and not capfd.readouterr().err
 
 
 def test_handlers_are_as_before_afterwards():
