@@ -101,8 +101,7 @@ class Runner:
         except (KeyboardInterrupt, WriteError, PeerLost) as error:
             if self._journal is None:
                 raise
-            with contextlib.suppress(WriteError):
-                self._journal.state("interrupted")
+            self._journal.ended(error)
             if isinstance(error, (PeerLost, _DamagingStore)):
                 raise
             left = f"{self._journal.kept()}; the same command goes on"

@@ -5,11 +5,13 @@ The file is replaced, never half-written, after each cell and at most once in WR
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import time
 
-from ecjax.places import Place
+from ecjax.atomic import WriteError
+from ecjax.places import Place, RemotePlace
 from ecjax.progress import Silent, clock_text
 
 FILE = "progress.json"
@@ -83,6 +85,16 @@ class Journal:
     def state(self, state: str) -> None:
         """The run has come to another of STATES."""
         self._write(state)
+
+    def ended(self, error: BaseException) -> None:
+        """The run ends early, because of an error.
+
+        A store that has failed is not asked again: a silent one would take another minute.
+        """
+        if isinstance(error, WriteError) and isinstance(self._place, RemotePlace):
+            return
+        with contextlib.suppress(WriteError):
+            self.state("interrupted")
 
     @property
     def seconds_left(self) -> float | None:

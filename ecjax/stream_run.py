@@ -246,12 +246,11 @@ class _Directory:
         try:
             yield
         except (KeyboardInterrupt, WriteError, PeerLost) as error:
-            said = self._said
-            with contextlib.suppress(WriteError):
-                self.tell("interrupted")
+            if self._journal is not None:
+                self._journal.ended(error)
             if isinstance(error, KeyboardInterrupt):
                 done = "" if self._journal is None else f"; {self._journal.kept()}"
-                raise Interrupted(f"{said}{done}; the same command goes on") from None
+                raise Interrupted(f"{self._said}{done}; the same command goes on") from None
             raise
 
     def _known(self) -> dict[str, dict[str, str]]:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from ecjax.atomic import WriteError
 from ecjax.journal import FILE, Journal
-from ecjax.places import place_of
+from ecjax.places import RemotePlace, place_of
 from ecjax.progress import Silent
 
 
@@ -58,6 +59,19 @@ def test_a_cell_that_is_lost_is_not_one_more(journal, tmp_path):
     assert journal.in_words() == "1 of 2 cells are done" and journal.seconds_left == 5.0
     journal.finished("a.cell", "…", 10.0, 5.0)
     assert journal.in_words() == "2 of 2 cells are done"
+
+
+def test_a_store_that_has_failed_is_not_asked_again(tmp_path, said, monkeypatch):
+    """A silent one would take another minute; a full disk may have room for a line."""
+    written = []
+    remote = RemotePlace(None)
+    monkeypatch.setattr(RemotePlace, "write", lambda *given: written.append(given))
+    Journal(remote, said).ended(WriteError("no answer for 60 s"))
+    assert not written
+    Journal(remote, said).ended(KeyboardInterrupt())
+    assert len(written) == 1
+    Journal(place_of(tmp_path), said).ended(WriteError("No space left on device"))
+    assert json.loads((tmp_path / FILE).read_text("utf-8"))["state"] == "interrupted"
 
 
 def test_a_single_cell_needs_no_line(journal, said):

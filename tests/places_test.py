@@ -462,7 +462,7 @@ def test_a_store_that_breaks_in_mid_run_keeps_what_was_done(status, bucket, tmp_
 @pytest.mark.long
 @pytest.mark.parametrize("status", [500, None])
 def test_a_run_whose_store_breaks_ends_with_75_and_goes_on(status, bucket, tmp_path):
-    """Half a minute, and three of waiting for an answer that does not come."""
+    """Half a minute, and three of waiting for an answer that does not come, once each time."""
     path = study(tmp_path)
     flags = ["--folds=3", "--protocol=paper", "--ridge_lambda=1,2,3,4,5,6,7,8"]
 
@@ -482,7 +482,7 @@ def test_a_run_whose_store_breaks_ends_with_75_and_goes_on(status, bucket, tmp_p
             ended = run(out)
             assert ended.returncode == cli.INTERRUPTED, ended.stderr
             assert f"{share}-{status}" in ended.stderr.splitlines()[-1]
-            assert time.monotonic() - begun < 120
+            assert time.monotonic() - begun < 90  # a minute of patience, and the run
             store_there.mend()
             assert run(out).returncode == cli.DONE
             assert tables_of(place_of(out)) == tables_of(place_of(tmp_path / "out"))
