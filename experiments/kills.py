@@ -1,6 +1,6 @@
 """Kills a run of many cells at random moments, and starts it again, until it has been killed often.
 
-    python experiments/kills.py                        # 300 kills of runs of 200 cells, 10 minutes
+    python experiments/kills.py                        # 300 kills, 200 cells, 10 to 25 minutes
     python experiments/kills.py --kills=25 --cells=60  # what the tests do, half a minute
 
 A run sweeps one ridge penalty; each value is a cell. It is killed by SIGKILL at a moment drawn from

@@ -1,7 +1,7 @@
 """A task's tables joined: which rows come, in which batches, and what is said of them."""
 
 import os
-import time
+import threading
 
 import numpy as np
 import pandas as pd
@@ -80,16 +80,18 @@ def test_a_table_that_changes_between_passes_is_noticed(tmp_path, change):
 
 
 def test_the_next_item_is_made_meanwhile():
+    made = [threading.Event() for _ in range(4)]
+
     def items():
-        for i in range(4):
-            time.sleep(0.05)
+        for i, event in enumerate(made):
+            event.set()
             yield i
 
-    started = time.perf_counter()
     for i, item in enumerate(ahead(items())):
         assert item == i
-        time.sleep(0.05)
-    assert time.perf_counter() - started < 0.36  # of 0.4 one after the other
+        assert all(event.wait(10) for event in made[: i + 2])
+        assert not any(event.is_set() for event in made[i + 2 :])  # else memory for them all
+    assert item == 3
 
 
 def test_what_goes_wrong_ahead_is_told():
